@@ -1,1 +1,40 @@
-//! skerry-types.
+//! The words that every part of Skerry shares: ids, units, labels and selectors, the workload and allocation model, and the
+//! durable outbox that brains use to keep a promise of "durable before visible".
+//!
+//! Deliberately lacks: any IO, clock or randomness, and anything that only one shelf needs.
+//!
+//! Start from [`WorkloadSpec`] (what an operator asks for), [`AllocationIntent`] (what a node should hold),
+//! [`AllocationStatus`] (what a node says is so) and [`Outbox`].
+
+mod allocation;
+mod durable;
+mod event;
+mod id;
+mod label;
+mod node;
+mod placement;
+mod selector;
+mod time;
+mod unit;
+mod workload;
+
+pub use allocation::{
+    AllocationIntent, AllocationStatus, ContainerState, ContainerStatus, Desired, Exit, ExitKind, Phase,
+    PortBinding, Reason, ReasonCode,
+};
+pub use durable::{Batch, Outbox, PersistId, TableName, Write};
+pub use event::{Event, EventLevel, EventSubject};
+pub use id::{
+    AllocationId, ContainerName, Generation, IdError, ImageDigest, InstanceIndex, NodeName, PortName,
+    RegionName, SiteName, TenantName, WorkloadName,
+};
+pub use label::{LabelError, Labels, Taint, check_labels};
+pub use node::{NodeFacts, NodeUsage, Reachability};
+pub use placement::{Placement, Preference, Refusal, Rule, Spread, SpreadBy};
+pub use selector::{Attributes, Selector, SelectorError};
+pub use time::{MonoTime, Now, WallTime};
+pub use unit::{Bytes, MilliCpu, QuantityError, Resources};
+pub use workload::{
+    Capabilities, ContainerSpec, EnvVar, HostPort, InstanceSpec, Limits, PortSpec, Protocol, RestartPolicy,
+    RestartWhen, WorkloadKey, WorkloadKind, WorkloadSpec,
+};

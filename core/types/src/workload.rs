@@ -1,0 +1,212 @@
+//! What an operator asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bytes, ContainerName, Labels, MilliCpu, Placement, PortName, Resources, TenantName, WorkloadName,
+};
+
+/// Which workload: its tenant and its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkloadKey {
+    /// The tenant that owns it.
+    pub tenant: TenantName,
+    /// Its name, unique in the tenant.
+    pub name: WorkloadName,
+}
+
+impl fmt::Display for WorkloadKey {
+    /// The bare name for the default tenant, `TENANT/NAME` for others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tenant == TenantName::default() {
+            return f.pad(self.name.as_str());
+        }
+        f.pad(&format!("{}/{}", self.tenant, self.name))
+    }
+}
+
+/// What kind of life a workload leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// Keep `instances` running.
+    Service,
+}
+
+/// A validated workload: everything that placement and the nodes need to know. Image references carry digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadSpec {
+    /// Which workload.
+    pub key: WorkloadKey,
+    /// Labels that people select by.
+    pub labels: Labels,
+    /// What kind.
+    pub kind: WorkloadKind,
+    /// How many instances to keep.
+    pub instances: u32,
+    /// What each instance runs.
+    pub instance: Arc<InstanceSpec>,
+    /// Where instances may and should go.
+    pub placement: Placement,
+}
+
+/// What one instance runs: the part of a workload that a node needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// One or more containers, which share a network namespace and a fate.
+    pub containers: Vec<ContainerSpec>,
+    /// What happens when a container ends.
+    pub restart: RestartPolicy,
+    /// From the stop signal to the kill.
+    pub stop_grace: Duration,
+}
+
+impl InstanceSpec {
+    /// What an instance reserves: the sum over its containers.
+    pub fn resources(&self) -> Resources {
+        self.containers
+            .iter()
+            .fold(Resources::default(), |sum, container| sum + container.resources)
+    }
+
+    /// All ports of all containers, in order.
+    pub fn ports(&self) -> impl Iterator<Item = &PortSpec> {
+        self.containers.iter().flat_map(|container| &container.ports)
+    }
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Its name, unique in the workload.
+    pub name: ContainerName,
+    /// The image as the operator wrote it, such as `registry.example/nginx:1.22`.
+    pub image: String,
+    /// What the tag meant at admission; the image runs by this for ever after. `None` only before admission.
+    pub digest: Option<crate::ImageDigest>,
+    /// Replaces the image's entrypoint when not empty.
+    pub command: Vec<String>,
+    /// Replaces the image's arguments when not empty.
+    pub args: Vec<String>,
+    /// Added to the image's environment, in order; a name that the image has is replaced.
+    pub env: Vec<EnvVar>,
+    /// Reserved for it.
+    pub resources: Resources,
+    /// What it may not pass.
+    pub limits: Limits,
+    /// Ports that it listens on.
+    pub ports: Vec<PortSpec>,
+    /// `uid[:gid]` or `name[:group]` of the image; the image's own when `None`.
+    pub user: Option<String>,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// Changes to the default capability set.
+    pub capabilities: Capabilities,
+}
+
+/// One environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl EnvVar {
+    /// Turns a map as a manifest has it into the ordered form.
+    pub fn from_map(map: BTreeMap<String, String>) -> Vec<Self> {
+        map.into_iter()
+            .map(|(name, value)| Self { name, value })
+            .collect()
+    }
+}
+
+/// Bounds that the kernel enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processor time; `None` lets it burst into what is idle.
+    pub cpu: Option<MilliCpu>,
+    /// Memory, swap included.
+    pub memory: Bytes,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// Its name, unique in the workload.
+    pub name: PortName,
+    /// Where the container listens: 1 to 65535.
+    pub container: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Where the node listens for it.
+    pub host: HostPort,
+}
+
+/// Transport of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Where the node listens for a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostPort {
+    /// Nowhere: only the allocation's own address has it.
+    None,
+    /// On a free port of the node's range, chosen at placement.
+    Auto,
+    /// On this port.
+    Fixed(u16),
+}
+
+/// What happens when a container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// After which ends it starts again.
+    pub when: RestartWhen,
+    /// Wait before the first restart; doubles with each.
+    pub backoff: Duration,
+    /// Longest wait.
+    pub max_backoff: Duration,
+}
+
+/// After which ends a container starts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartWhen {
+    /// After every end.
+    Always,
+    /// After an end with a code other than 0, a signal, or an unknown end.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// Changes to the default capability set; names without `CAP_`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Added.
+    pub add: Vec<String>,
+    /// Taken away; `ALL` takes all.
+    pub drop: Vec<String>,
+}
