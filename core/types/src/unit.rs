@@ -56,34 +56,38 @@ impl FromStr for MilliCpu {
             text: text.to_owned(),
             what: Self::WHAT,
         };
+        let number = |part: &str| match digits(part) {
+            Digits::Number(number) => Ok(number),
+            Digits::TooLarge => Err(too_large()),
+            Digits::NotDigits => Err(malformed()),
+        };
         if let Some(milli) = text.strip_suffix('m') {
-            return digits(milli)
-                .ok_or_else(malformed)?
-                .map(Self)
-                .ok_or_else(too_large);
+            return number(milli).map(Self);
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        if fraction.len() > 3 {
+        if fraction.is_empty() || fraction.len() > 3 {
             return Err(malformed());
         }
-        let whole = digits(whole).ok_or_else(malformed)?.ok_or_else(too_large)?;
-        let padded = format!("{fraction:0<3}");
-        let fraction = digits(fraction)
-            .and(digits(&padded))
-            .flatten()
-            .ok_or_else(malformed)?;
-        whole
+        let milli = number(&format!("{fraction:0<3}"))?;
+        number(whole)?
             .checked_mul(1000)
-            .and_then(|m| m.checked_add(fraction))
+            .and_then(|m| m.checked_add(milli))
             .map(Self)
             .ok_or_else(too_large)
     }
 }
 
-/// The number, `Some(None)` when it does not fit, `None` when these are not only digits.
-fn digits(text: &str) -> Option<Option<u64>> {
-    let all_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    all_digits.then(|| text.parse().ok())
+enum Digits {
+    Number(u64),
+    TooLarge,
+    NotDigits,
+}
+
+fn digits(text: &str) -> Digits {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Digits::NotDigits;
+    }
+    text.parse().map_or(Digits::TooLarge, Digits::Number)
 }
 
 impl fmt::Display for MilliCpu {
@@ -127,18 +131,19 @@ impl FromStr for Bytes {
             .iter()
             .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)))
             .unwrap_or((text, 1));
-        let count = digits(number).ok_or_else(|| QuantityError::Malformed {
+        let too_large = || QuantityError::TooLarge {
             text: text.to_owned(),
             what: Self::WHAT,
-            examples: Self::EXAMPLES,
-        })?;
-        count
-            .and_then(|count| count.checked_mul(factor))
-            .map(Self)
-            .ok_or_else(|| QuantityError::TooLarge {
+        };
+        match digits(number) {
+            Digits::Number(count) => count.checked_mul(factor).map(Self).ok_or_else(too_large),
+            Digits::TooLarge => Err(too_large()),
+            Digits::NotDigits => Err(QuantityError::Malformed {
                 text: text.to_owned(),
                 what: Self::WHAT,
-            })
+                examples: Self::EXAMPLES,
+            }),
+        }
     }
 }
 
