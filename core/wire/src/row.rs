@@ -1,0 +1,164 @@
+//! Rows, and what their values mean.
+
+use serde::{Deserialize, Serialize};
+use skerry_types::{AllocationIntent, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
+
+use crate::{DecodeError, decode, encode};
+
+/// Which life of a writer's tables: revisions of two epochs cannot be compared. Zero is no epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u64);
+
+/// The running number of a change to a writer's tables; it only grows within an epoch. Zero is before the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The one after this.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Up to where a reader has a writer's rows. The default has nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Of which life of the writer.
+    pub epoch: Epoch,
+    /// The last revision held.
+    pub revision: Revision,
+}
+
+/// A table of rows that crosses a link. A reader skips rows of tables that it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TableId(pub u16);
+
+impl TableId {
+    /// Down: what a node should hold; key: allocation id; value: [`IntentRow`].
+    pub const INTENT: Self = Self(1);
+    /// Up: what a node says of its allocations; key: allocation id; value: [`ObservedRow::Status`].
+    pub const STATUS: Self = Self(2);
+    /// Up: facts of the node; key: empty; value: [`ObservedRow::Facts`].
+    pub const FACTS: Self = Self(3);
+    /// Up: usage of the node; key: empty; value: [`ObservedRow::Usage`].
+    pub const USAGE: Self = Self(4);
+    /// Up: events; key: the node's running number in decimal; value: [`ObservedRow::Event`].
+    pub const EVENT: Self = Self(5);
+}
+
+/// Names a row on a link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RowKey {
+    /// Its table.
+    pub table: TableId,
+    /// Its key in the table, at most [`RowKey::KEY_MAX`] bytes.
+    pub key: String,
+}
+
+impl RowKey {
+    /// Longest key in bytes; the longest name in use is an allocation id of 88.
+    pub const KEY_MAX: usize = 256;
+
+    /// Names a row.
+    pub fn new(table: TableId, key: impl Into<String>) -> Self {
+        Self {
+            table,
+            key: key.into(),
+        }
+    }
+}
+
+/// A row as it crosses a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Which row.
+    pub key: RowKey,
+    /// When it changed last.
+    pub revision: Revision,
+    /// Its value, encoded so that a reader may pass on or skip what it does not know; `None`: the row is gone.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Row {
+    /// Longest value in bytes: what a store takes.
+    pub const VALUE_MAX: usize = Batch::VALUE_MAX;
+
+    /// About how many bytes it takes in a frame: value, key and at most 16 of numbers.
+    pub(crate) fn weight(key: &RowKey, value: Option<&[u8]>) -> usize {
+        value.map_or(0, <[u8]>::len) + key.key.len() + 16
+    }
+}
+
+/// Some rows, in one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowsFrame {
+    /// Rows changed since the reader's cursor, by growing revision.
+    Delta {
+        /// Of which life of the writer.
+        epoch: Epoch,
+        /// The rows; the last one's revision is the reader's next cursor.
+        rows: Vec<Row>,
+    },
+    /// A part of everything there is, by growing key.
+    Snapshot {
+        /// Of which life of the writer.
+        epoch: Epoch,
+        /// Whether this is the first part: what came before of an earlier snapshot does not count.
+        first: bool,
+        /// The rows.
+        rows: Vec<Row>,
+        /// In the last part: the reader's next cursor. Every row it holds that no part named is gone.
+        end: Option<Revision>,
+    },
+}
+
+impl RowsFrame {
+    /// Bytes of rows after which a frame is full. One row of the longest value always fits, and two frames fit a link's
+    /// largest message of 1 MiB.
+    pub const FULL_AT: usize = 128 * 1024;
+}
+
+/// The value of a row in [`TableId::INTENT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IntentRow {
+    /// What the node should hold.
+    Allocation(AllocationIntent),
+}
+
+/// The value of a row that a node sends up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObservedRow {
+    /// State of an allocation.
+    Status(AllocationStatus),
+    /// Facts of the node.
+    Facts(NodeFacts),
+    /// Usage of the node.
+    Usage(NodeUsage),
+    /// Something that happened.
+    Event(Event),
+}
+
+impl IntentRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a row's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(bytes, Row::VALUE_MAX)
+    }
+}
+
+impl ObservedRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a row's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(bytes, Row::VALUE_MAX)
+    }
+}
