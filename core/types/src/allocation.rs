@@ -263,10 +263,6 @@ impl fmt::Display for Exit {
             ExitKind::Signal(signal) => write!(f, "signal {signal}")?,
             ExitKind::Unknown => write!(f, "unknown end")?,
         }
-        if self.out_of_memory {
-            f.write_str(", out of memory")
-        } else {
-            Ok(())
-        }
+        if self.out_of_memory { f.write_str(", out of memory") } else { Ok(()) }
     }
 }

@@ -33,20 +33,12 @@ impl Batch {
 
     /// Adds or replaces a row.
     pub fn put(&mut self, table: TableName, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.writes.push(Write {
-            table,
-            key: key.into(),
-            value: Some(value.into()),
-        });
+        self.writes.push(Write { table, key: key.into(), value: Some(value.into()) });
     }
 
     /// Removes a row; no error when it is not there.
     pub fn delete(&mut self, table: TableName, key: impl Into<Vec<u8>>) {
-        self.writes.push(Write {
-            table,
-            key: key.into(),
-            value: None,
-        });
+        self.writes.push(Write { table, key: key.into(), value: None });
     }
 
     /// Whether there is nothing to write.
@@ -92,11 +84,8 @@ impl<Effect> Outbox<Effect> {
 
     /// Adds an effect that may depend on everything written so far, the open batch included.
     pub fn push(&mut self, effect: Effect) {
-        let waits_for = if self.open.is_empty() {
-            self.last_sealed
-        } else {
-            PersistId(self.last_sealed.0 + 1)
-        };
+        let waits_for =
+            if self.open.is_empty() { self.last_sealed } else { PersistId(self.last_sealed.0 + 1) };
         self.effects.push_back((waits_for, effect));
     }
 
@@ -106,8 +95,7 @@ impl<Effect> Outbox<Effect> {
             return;
         }
         self.last_sealed = PersistId(self.last_sealed.0 + 1);
-        self.ready_batches
-            .push_back((self.last_sealed, std::mem::take(&mut self.open)));
+        self.ready_batches.push_back((self.last_sealed, std::mem::take(&mut self.open)));
     }
 
     /// The next batch to write, in order.

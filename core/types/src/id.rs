@@ -55,19 +55,11 @@ fn check_label(what: &'static str, text: &str, max: usize) -> Result<(), IdError
     }
     if text.len() > max {
         let shown = text.chars().take(max).collect();
-        return Err(IdError::TooLong {
-            what,
-            text: shown,
-            len: text.chars().count(),
-            max,
-        });
+        return Err(IdError::TooLong { what, text: shown, len: text.chars().count(), max });
     }
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if !text.bytes().all(inner) || text.starts_with('-') || text.ends_with('-') {
-        return Err(IdError::Alphabet {
-            what,
-            text: text.to_owned(),
-        });
+        return Err(IdError::Alphabet { what, text: text.to_owned() });
     }
     Ok(())
 }
@@ -278,14 +270,8 @@ mod tests {
     #[test]
     fn an_allocation_id_reads_as_its_instance() {
         let web = WorkloadName::new("web").unwrap();
-        assert_eq!(
-            AllocationId::compose(&web, InstanceIndex(2), 0).as_str(),
-            "web-2-0"
-        );
-        assert_eq!(
-            AllocationId::compose(&web, InstanceIndex(2), 36).as_str(),
-            "web-2-10"
-        );
+        assert_eq!(AllocationId::compose(&web, InstanceIndex(2), 0).as_str(), "web-2-0");
+        assert_eq!(AllocationId::compose(&web, InstanceIndex(2), 36).as_str(), "web-2-10");
         let longest = WorkloadName::new("a".repeat(63)).unwrap();
         let id = AllocationId::compose(&longest, InstanceIndex(u32::MAX), u64::MAX);
         assert_eq!(AllocationId::new(id.as_str()), Ok(id));

@@ -27,24 +27,14 @@ fn check_label_text(text: &str) -> Result<(), LabelError> {
         && bytes.iter().copied().all(inner)
         && end(bytes.first())
         && end(bytes.last());
-    if good {
-        Ok(())
-    } else {
-        Err(LabelError {
-            text: text.chars().take(LABEL_TEXT_MAX).collect(),
-        })
-    }
+    if good { Ok(()) } else { Err(LabelError { text: text.chars().take(LABEL_TEXT_MAX).collect() }) }
 }
 
 /// Checks a set of labels: keys and values of the label alphabet; a value may be empty.
 pub fn check_labels(labels: &Labels) -> Result<(), LabelError> {
     labels.iter().try_for_each(|(key, value)| {
         check_label_text(key)?;
-        if value.is_empty() {
-            Ok(())
-        } else {
-            check_label_text(value)
-        }
+        if value.is_empty() { Ok(()) } else { check_label_text(value) }
     })
 }
 

@@ -132,10 +132,7 @@ impl FromStr for Selector {
             if parser.rest().is_empty() {
                 break;
             }
-            parser.expect(
-                ',',
-                "',' between two terms, or one of = != in notin < <= > >= after a name",
-            )?;
+            parser.expect(',', "',' between two terms, or one of = != in notin < <= > >= after a name")?;
             parser.skip_space();
             if parser.rest().is_empty() {
                 return Err(parser.error("a term after ','".to_owned()));
@@ -157,11 +154,7 @@ impl<'a> Parser<'a> {
 
     fn error(&self, problem: String) -> SelectorError {
         let position = self.text[..self.at].chars().count() + 1;
-        SelectorError {
-            text: self.text.chars().take(SELECTOR_MAX).collect(),
-            position,
-            problem,
-        }
+        SelectorError { text: self.text.chars().take(SELECTOR_MAX).collect(), position, problem }
     }
 
     fn skip_space(&mut self) {
@@ -196,20 +189,15 @@ impl<'a> Parser<'a> {
     }
 
     fn keyword(&mut self, keyword: &str) -> bool {
-        let followed = self
-            .rest()
-            .strip_prefix(keyword)
-            .is_some_and(|rest| rest.trim_start().starts_with('('));
+        let followed =
+            self.rest().strip_prefix(keyword).is_some_and(|rest| rest.trim_start().starts_with('('));
         followed && self.take(keyword)
     }
 
     fn term(&mut self) -> Result<Term, SelectorError> {
         if self.take("!") {
             self.skip_space();
-            return Ok(Term {
-                key: self.word("a name after '!'")?,
-                test: Test::Missing,
-            });
+            return Ok(Term { key: self.word("a name after '!'")?, test: Test::Missing });
         }
         let key = self.word("a name, as in 'site.tier'")?;
         self.skip_space();
@@ -230,16 +218,8 @@ impl<'a> Parser<'a> {
         if self.take("==") || self.take("=") {
             return self.value().map(|value| Test::In(vec![value]));
         }
-        let comparisons = [
-            Comparison::AtLeast,
-            Comparison::AtMost,
-            Comparison::More,
-            Comparison::Less,
-        ];
-        match comparisons
-            .into_iter()
-            .find(|comparison| self.take(comparison.symbol()))
-        {
+        let comparisons = [Comparison::AtLeast, Comparison::AtMost, Comparison::More, Comparison::Less];
+        match comparisons.into_iter().find(|comparison| self.take(comparison.symbol())) {
             Some(comparison) => self.number().map(|bound| Test::Compare(comparison, bound)),
             None => Ok(Test::Exists),
         }
@@ -315,16 +295,9 @@ mod tests {
     use super::*;
 
     fn attributes() -> Attributes {
-        let pairs = [
-            ("site.tier", "edge"),
-            ("node.arch", "amd64"),
-            ("node.memory_mb", "4096"),
-            ("index", "x"),
-        ];
-        pairs
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect()
+        let pairs =
+            [("site.tier", "edge"), ("node.arch", "amd64"), ("node.memory_mb", "4096"), ("index", "x")];
+        pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
     #[test]
@@ -335,10 +308,7 @@ mod tests {
             assert_eq!(selector.to_string().parse(), Ok(selector), "{text} reads back");
         };
         check("", true);
-        check(
-            "site.tier in (edge,metro), node.arch=amd64, node.memory_mb>=2048",
-            true,
-        );
+        check("site.tier in (edge,metro), node.arch=amd64, node.memory_mb>=2048", true);
         check("site.tier notin ( core , metro )", true);
         check("site.tier in (core)", false);
         check("node.arch == arm64", false);
@@ -358,24 +328,15 @@ mod tests {
 
     #[test]
     fn the_first_miss_is_named() {
-        let selector: Selector = "node.arch=amd64, node.memory_mb>=9000, site.tier=core"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            selector.first_miss(&attributes()).as_deref(),
-            Some("node.memory_mb>=9000")
-        );
+        let selector: Selector = "node.arch=amd64, node.memory_mb>=9000, site.tier=core".parse().unwrap();
+        assert_eq!(selector.first_miss(&attributes()).as_deref(), Some("node.memory_mb>=9000"));
     }
 
     #[test]
     fn errors_say_where() {
         let check = |text: &str, position: usize, problem: &str| {
             let error = text.parse::<Selector>().unwrap_err();
-            assert_eq!(
-                (error.position, error.problem.contains(problem)),
-                (position, true),
-                "{error}"
-            );
+            assert_eq!((error.position, error.problem.contains(problem)), (position, true), "{error}");
         };
         check("a=", 3, "a value");
         check("a b", 3, "','");

@@ -39,10 +39,7 @@ impl WallTime {
 impl Sub<Duration> for WallTime {
     type Output = Self;
     fn sub(self, rest: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -47,19 +47,13 @@ impl FromStr for MilliCpu {
 
     /// Reads `2`, `0.5` (to three decimals) or `250m`.
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let malformed = || QuantityError::Malformed {
-            text: text.to_owned(),
-            what: Self::WHAT,
-            examples: Self::EXAMPLES,
-        };
-        let too_large = || QuantityError::TooLarge {
-            text: text.to_owned(),
-            what: Self::WHAT,
-        };
+        let malformed =
+            || QuantityError::Malformed { text: text.to_owned(), what: Self::WHAT, examples: Self::EXAMPLES };
+        let too_large = || QuantityError::TooLarge { text: text.to_owned(), what: Self::WHAT };
         let number = |part: &str| match digits(part) {
             Digits::Number(number) => Ok(number),
             Digits::TooLarge => Err(too_large()),
-            Digits::NotDigits => Err(malformed()),
+            Digits::Other => Err(malformed()),
         };
         if let Some(milli) = text.strip_suffix('m') {
             return number(milli).map(Self);
@@ -69,23 +63,19 @@ impl FromStr for MilliCpu {
             return Err(malformed());
         }
         let milli = number(&format!("{fraction:0<3}"))?;
-        number(whole)?
-            .checked_mul(1000)
-            .and_then(|m| m.checked_add(milli))
-            .map(Self)
-            .ok_or_else(too_large)
+        number(whole)?.checked_mul(1000).and_then(|m| m.checked_add(milli)).map(Self).ok_or_else(too_large)
     }
 }
 
 enum Digits {
     Number(u64),
     TooLarge,
-    NotDigits,
+    Other,
 }
 
 fn digits(text: &str) -> Digits {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Digits::NotDigits;
+        return Digits::Other;
     }
     text.parse().map_or(Digits::TooLarge, Digits::Number)
 }
@@ -131,14 +121,11 @@ impl FromStr for Bytes {
             .iter()
             .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)))
             .unwrap_or((text, 1));
-        let too_large = || QuantityError::TooLarge {
-            text: text.to_owned(),
-            what: Self::WHAT,
-        };
+        let too_large = || QuantityError::TooLarge { text: text.to_owned(), what: Self::WHAT };
         match digits(number) {
             Digits::Number(count) => count.checked_mul(factor).map(Self).ok_or_else(too_large),
             Digits::TooLarge => Err(too_large()),
-            Digits::NotDigits => Err(QuantityError::Malformed {
+            Digits::Other => Err(QuantityError::Malformed {
                 text: text.to_owned(),
                 what: Self::WHAT,
                 examples: Self::EXAMPLES,

@@ -68,9 +68,7 @@ pub struct InstanceSpec {
 impl InstanceSpec {
     /// What an instance reserves: the sum over its containers.
     pub fn resources(&self) -> Resources {
-        self.containers
-            .iter()
-            .fold(Resources::default(), |sum, container| sum + container.resources)
+        self.containers.iter().fold(Resources::default(), |sum, container| sum + container.resources)
     }
 
     /// All ports of all containers, in order.
@@ -120,9 +118,7 @@ pub struct EnvVar {
 impl EnvVar {
     /// Turns a map as a manifest has it into the ordered form.
     pub fn from_map(map: BTreeMap<String, String>) -> Vec<Self> {
-        map.into_iter()
-            .map(|(name, value)| Self { name, value })
-            .collect()
+        map.into_iter().map(|(name, value)| Self { name, value }).collect()
     }
 }
 

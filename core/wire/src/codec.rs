@@ -45,19 +45,9 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, DecodeError> {
     let wanted = std::any::type_name::<T>().rsplit("::").next().unwrap_or("value");
     if bytes.len() > max {
-        return Err(DecodeError::TooLong {
-            len: bytes.len(),
-            max,
-        });
+        return Err(DecodeError::TooLong { len: bytes.len(), max });
     }
     let (value, rest) =
         postcard::take_from_bytes(bytes).map_err(|source| DecodeError::Malformed { wanted, source })?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(DecodeError::Trailing {
-            wanted,
-            extra: rest.len(),
-        })
-    }
+    if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing { wanted, extra: rest.len() }) }
 }

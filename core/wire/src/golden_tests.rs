@@ -16,22 +16,12 @@ const FIXTURES: &str = include_str!("../fixtures/v1.txt");
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, value: &T) {
     let bytes = encode(value);
     let line = format!("{name} {}", hex::encode(&bytes));
-    assert!(
-        FIXTURES.lines().any(|fixture| fixture == line),
-        "no such fixture:\n{line}"
-    );
-    assert_eq!(
-        &decode::<T>(&bytes, bytes.len()).unwrap(),
-        value,
-        "{name} reads back"
-    );
+    assert!(FIXTURES.lines().any(|fixture| fixture == line), "no such fixture:\n{line}");
+    assert_eq!(&decode::<T>(&bytes, bytes.len()).unwrap(), value, "{name} reads back");
 }
 
 fn key() -> WorkloadKey {
-    WorkloadKey {
-        tenant: TenantName::default(),
-        name: WorkloadName::new("web").unwrap(),
-    }
+    WorkloadKey { tenant: TenantName::default(), name: WorkloadName::new("web").unwrap() }
 }
 
 fn spec() -> InstanceSpec {
@@ -41,20 +31,9 @@ fn spec() -> InstanceSpec {
         digest: Some(ImageDigest::new(format!("sha256:{}", "0a".repeat(32))).unwrap()),
         command: vec!["nginx".into()],
         args: vec!["-g".into()],
-        env: vec![EnvVar {
-            name: "LEVEL".into(),
-            value: "info".into(),
-        }],
-        resources: Resources {
-            cpu: MilliCpu(250),
-            memory: Bytes(64 << 20),
-            disk: Bytes(200 << 20),
-        },
-        limits: Limits {
-            cpu: Some(MilliCpu(1000)),
-            memory: Bytes(128 << 20),
-            pids: 200,
-        },
+        env: vec![EnvVar { name: "LEVEL".into(), value: "info".into() }],
+        resources: Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(200 << 20) },
+        limits: Limits { cpu: Some(MilliCpu(1000)), memory: Bytes(128 << 20), pids: 200 },
         ports: vec![
             port("http", Protocol::Tcp, HostPort::Auto),
             port("dns", Protocol::Udp, HostPort::Fixed(53)),
@@ -62,30 +41,18 @@ fn spec() -> InstanceSpec {
         ],
         user: Some("101:101".into()),
         read_only: true,
-        capabilities: Capabilities {
-            add: vec!["NET_BIND_SERVICE".into()],
-            drop: vec!["CHOWN".into()],
-        },
+        capabilities: Capabilities { add: vec!["NET_BIND_SERVICE".into()], drop: vec!["CHOWN".into()] },
     };
     let restart = RestartPolicy {
         when: RestartWhen::OnFailure,
         backoff: Duration::from_secs(1),
         max_backoff: Duration::from_mins(5),
     };
-    InstanceSpec {
-        containers: vec![container],
-        restart,
-        stop_grace: Duration::from_secs(10),
-    }
+    InstanceSpec { containers: vec![container], restart, stop_grace: Duration::from_secs(10) }
 }
 
 fn port(name: &str, protocol: Protocol, host: HostPort) -> PortSpec {
-    PortSpec {
-        name: PortName::new(name).unwrap(),
-        container: 80,
-        protocol,
-        host,
-    }
+    PortSpec { name: PortName::new(name).unwrap(), container: 80, protocol, host }
 }
 
 fn id() -> AllocationId {
@@ -93,18 +60,11 @@ fn id() -> AllocationId {
 }
 
 fn cursor() -> Cursor {
-    Cursor {
-        epoch: Epoch(7),
-        revision: Revision(300),
-    }
+    Cursor { epoch: Epoch(7), revision: Revision(300) }
 }
 
 fn row() -> Row {
-    Row {
-        key: RowKey::new(TableId::INTENT, "web-0-1z"),
-        revision: Revision(300),
-        value: Some(vec![1, 2, 3]),
-    }
+    Row { key: RowKey::new(TableId::INTENT, "web-0-1z"), revision: Revision(300), value: Some(vec![1, 2, 3]) }
 }
 
 fn status(phase: Phase, state: ContainerState, kind: ExitKind) -> ObservedRow {
@@ -134,27 +94,11 @@ fn status(phase: Phase, state: ContainerState, kind: ExitKind) -> ObservedRow {
 
 #[test]
 fn messages_up() {
-    let hello = Hello {
-        oldest: 1,
-        newest: 2,
-        software: "0.1.0".into(),
-        cursor: cursor(),
-        epoch: Epoch(9),
-    };
+    let hello = Hello { oldest: 1, newest: 2, software: "0.1.0".into(), cursor: cursor(), epoch: Epoch(9) };
     check("up.hello", &ToParent::Hello(hello));
-    check(
-        "up.rows.delta",
-        &ToParent::Rows(RowsFrame::Delta {
-            epoch: Epoch(7),
-            rows: vec![row()],
-        }),
-    );
-    let snapshot = RowsFrame::Snapshot {
-        epoch: Epoch(7),
-        first: true,
-        rows: vec![row()],
-        end: Some(Revision(301)),
-    };
+    check("up.rows.delta", &ToParent::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![row()] }));
+    let snapshot =
+        RowsFrame::Snapshot { epoch: Epoch(7), first: true, rows: vec![row()], end: Some(Revision(301)) };
     check("up.rows.snapshot", &ToParent::Rows(snapshot));
     check("up.ack", &ToParent::Ack(cursor()));
 }
@@ -169,29 +113,12 @@ fn messages_down() {
         epoch: Epoch(9),
     };
     check("down.welcome", &ToChild::Welcome(welcome));
-    let codes = [
-        RefusalCode::Version,
-        RefusalCode::Identity,
-        RefusalCode::Removed,
-        RefusalCode::Busy,
-    ];
+    let codes = [RefusalCode::Version, RefusalCode::Identity, RefusalCode::Removed, RefusalCode::Busy];
     for code in codes {
-        check(
-            &format!("down.refused.{code:?}"),
-            &ToChild::Refused(Refused {
-                code,
-                message: "no".into(),
-            }),
-        );
+        check(&format!("down.refused.{code:?}"), &ToChild::Refused(Refused { code, message: "no".into() }));
     }
     let gone = Row { value: None, ..row() };
-    check(
-        "down.rows.delta",
-        &ToChild::Rows(RowsFrame::Delta {
-            epoch: Epoch(7),
-            rows: vec![gone],
-        }),
-    );
+    check("down.rows.delta", &ToChild::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![gone] }));
     check("down.ack", &ToChild::Ack(cursor()));
 }
 
@@ -230,44 +157,21 @@ fn rows_up() {
         Phase::Failed,
     ];
     for phase in phases {
-        check(
-            &format!("status.{phase:?}"),
-            &status(phase, ContainerState::Waiting, ExitKind::Code(137)),
-        );
+        check(&format!("status.{phase:?}"), &status(phase, ContainerState::Waiting, ExitKind::Code(137)));
     }
     let at = WallTime(1_700_000_000_000);
     let states = [
-        (
-            "running",
-            ContainerState::Running {
-                pid: 4242,
-                started_at: at,
-            },
-        ),
+        ("running", ContainerState::Running { pid: 4242, started_at: at }),
         ("backoff", ContainerState::Backoff { until: at }),
         ("ended", ContainerState::Ended),
     ];
     for (name, state) in states {
-        check(
-            &format!("status.container.{name}"),
-            &status(Phase::Backoff, state, ExitKind::Signal(9)),
-        );
+        check(&format!("status.container.{name}"), &status(Phase::Backoff, state, ExitKind::Signal(9)));
     }
-    check(
-        "status.exit.unknown",
-        &status(Phase::Backoff, ContainerState::Ended, ExitKind::Unknown),
-    );
+    check("status.exit.unknown", &status(Phase::Backoff, ContainerState::Ended, ExitKind::Unknown));
     let facts = NodeFacts {
-        capacity: Resources {
-            cpu: MilliCpu(1500),
-            memory: Bytes(3 << 30),
-            disk: Bytes(10 << 30),
-        },
-        machine: Resources {
-            cpu: MilliCpu(2000),
-            memory: Bytes(4 << 30),
-            disk: Bytes(20 << 30),
-        },
+        capacity: Resources { cpu: MilliCpu(1500), memory: Bytes(3 << 30), disk: Bytes(10 << 30) },
+        machine: Resources { cpu: MilliCpu(2000), memory: Bytes(4 << 30), disk: Bytes(20 << 30) },
         labels: BTreeMap::from([("tier".into(), "edge".into())]),
         taints: vec![Taint::new("maintenance").unwrap()],
         port_range: (20_000, 29_999),
@@ -280,11 +184,7 @@ fn rows_up() {
         address: Some([192, 0, 2, 1].into()),
     };
     check("facts", &ObservedRow::Facts(facts));
-    let used = Resources {
-        cpu: MilliCpu(15),
-        memory: Bytes(3 << 20),
-        disk: Bytes(10),
-    };
+    let used = Resources { cpu: MilliCpu(15), memory: Bytes(3 << 20), disk: Bytes(10) };
     check("usage", &ObservedRow::Usage(NodeUsage { used }));
     let subjects = [
         ("workload", EventSubject::Workload(key())),
@@ -294,13 +194,7 @@ fn rows_up() {
     ];
     for (name, subject) in subjects {
         let (reason, message) = ("Started".into(), "it runs".into());
-        let event = Event {
-            at,
-            level: EventLevel::Warning,
-            subject,
-            reason,
-            message,
-        };
+        let event = Event { at, level: EventLevel::Warning, subject, reason, message };
         check(&format!("event.{name}"), &ObservedRow::Event(event));
     }
 }

@@ -40,10 +40,7 @@ pub struct Changes {
 impl Reader {
     /// Begins where the last life ended.
     pub fn new(cursor: Cursor) -> Self {
-        Self {
-            cursor,
-            snapshot: None,
-        }
+        Self { cursor, snapshot: None }
     }
 
     /// Up to where the rows are held.
@@ -70,18 +67,9 @@ impl Reader {
                 check(&rows)?;
                 let newest = rows.iter().map(|row| row.revision).max().unwrap_or_default();
                 self.cursor.revision = self.cursor.revision.max(newest);
-                Ok(Changes {
-                    rows,
-                    removed: Vec::new(),
-                    cursor: self.cursor,
-                })
+                Ok(Changes { rows, removed: Vec::new(), cursor: self.cursor })
             }
-            RowsFrame::Snapshot {
-                epoch,
-                first,
-                rows,
-                end,
-            } => {
+            RowsFrame::Snapshot { epoch, first, rows, end } => {
                 check(&rows)?;
                 if first {
                     self.snapshot = Some(BTreeSet::new());
@@ -89,20 +77,12 @@ impl Reader {
                 let named = self.snapshot.as_mut().ok_or(SyncError::OutOfOrder)?;
                 named.extend(rows.iter().map(|row| row.key.clone()));
                 let Some(revision) = end else {
-                    return Ok(Changes {
-                        rows,
-                        removed: Vec::new(),
-                        cursor: self.cursor,
-                    });
+                    return Ok(Changes { rows, removed: Vec::new(), cursor: self.cursor });
                 };
                 let named = self.snapshot.take().unwrap_or_default();
                 let removed = held().into_iter().filter(|key| !named.contains(key)).collect();
                 self.cursor = Cursor { epoch, revision };
-                Ok(Changes {
-                    rows,
-                    removed,
-                    cursor: self.cursor,
-                })
+                Ok(Changes { rows, removed, cursor: self.cursor })
             }
         }
     }
@@ -111,15 +91,10 @@ impl Reader {
 fn check(rows: &[Row]) -> Result<(), SyncError> {
     let too_long = |row: &&Row| {
         row.key.key.len() > RowKey::KEY_MAX
-            || row
-                .value
-                .as_ref()
-                .is_some_and(|value| value.len() > Row::VALUE_MAX)
+            || row.value.as_ref().is_some_and(|value| value.len() > Row::VALUE_MAX)
     };
     match rows.iter().find(too_long) {
-        Some(row) => Err(SyncError::RowTooLong {
-            key: row.key.key.chars().take(64).collect(),
-        }),
+        Some(row) => Err(SyncError::RowTooLong { key: row.key.key.chars().take(64).collect() }),
         None => Ok(()),
     }
 }

@@ -62,10 +62,7 @@ impl RowKey {
 
     /// Names a row.
     pub fn new(table: TableId, key: impl Into<String>) -> Self {
-        Self {
-            table,
-            key: key.into(),
-        }
+        Self { table, key: key.into() }
     }
 }
 

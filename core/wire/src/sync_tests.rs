@@ -72,8 +72,7 @@ impl World {
         self.cut();
         self.writer = Writer::new(self.epoch, self.floor);
         for (key, (revision, value)) in &self.disk {
-            self.writer
-                .set(*revision, key.clone(), value.clone().map(Arc::from));
+            self.writer.set(*revision, key.clone(), value.clone().map(Arc::from));
         }
     }
 
@@ -214,58 +213,25 @@ proptest! {
 
 #[test]
 fn a_reader_refuses_what_does_not_follow() {
-    let row = Row {
-        key: RowKey::new(TableId::INTENT, "a"),
-        revision: Revision(5),
-        value: None,
-    };
-    let mut reader = Reader::new(Cursor {
-        epoch: Epoch(1),
-        revision: Revision(4),
-    });
-    let stray = RowsFrame::Delta {
-        epoch: Epoch(2),
-        rows: vec![row.clone()],
-    };
+    let row = Row { key: RowKey::new(TableId::INTENT, "a"), revision: Revision(5), value: None };
+    let mut reader = Reader::new(Cursor { epoch: Epoch(1), revision: Revision(4) });
+    let stray = RowsFrame::Delta { epoch: Epoch(2), rows: vec![row.clone()] };
     assert_eq!(reader.handle(stray, Vec::new), Err(SyncError::OutOfOrder));
-    let middle = RowsFrame::Snapshot {
-        epoch: Epoch(1),
-        first: false,
-        rows: vec![],
-        end: None,
-    };
+    let middle = RowsFrame::Snapshot { epoch: Epoch(1), first: false, rows: vec![], end: None };
     assert_eq!(reader.handle(middle, Vec::new), Err(SyncError::OutOfOrder));
-    let long = Row {
-        key: RowKey::new(TableId::INTENT, "k".repeat(RowKey::KEY_MAX + 1)),
-        ..row
-    };
-    let long = RowsFrame::Delta {
-        epoch: Epoch(1),
-        rows: vec![long],
-    };
-    assert!(matches!(
-        reader.handle(long, Vec::new),
-        Err(SyncError::RowTooLong { .. })
-    ));
+    let long = Row { key: RowKey::new(TableId::INTENT, "k".repeat(RowKey::KEY_MAX + 1)), ..row };
+    let long = RowsFrame::Delta { epoch: Epoch(1), rows: vec![long] };
+    assert!(matches!(reader.handle(long, Vec::new), Err(SyncError::RowTooLong { .. })));
 }
 
 #[test]
 fn decoding_is_exact() {
     let bytes = encode(&ToParent::Ack(Cursor::default()));
     assert!(decode::<ToParent>(&bytes, bytes.len()).is_ok());
-    assert!(matches!(
-        decode::<ToParent>(&bytes, 1),
-        Err(DecodeError::TooLong { .. })
-    ));
-    assert!(matches!(
-        decode::<ToParent>(&bytes[..1], 9),
-        Err(DecodeError::Malformed { .. })
-    ));
+    assert!(matches!(decode::<ToParent>(&bytes, 1), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(decode::<ToParent>(&bytes[..1], 9), Err(DecodeError::Malformed { .. })));
     let longer = [bytes.as_slice(), &[0]].concat();
-    assert!(matches!(
-        decode::<ToParent>(&longer, 9),
-        Err(DecodeError::Trailing { extra: 1, .. })
-    ));
+    assert!(matches!(decode::<ToParent>(&longer, 9), Err(DecodeError::Trailing { extra: 1, .. })));
 }
 
 #[test]

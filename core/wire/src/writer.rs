@@ -58,14 +58,7 @@ pub struct Acknowledged {
 impl Writer {
     /// An empty table set. `floor` is the newest tombstone ever forgotten in this epoch, zero in a fresh one.
     pub fn new(epoch: Epoch, floor: Revision) -> Self {
-        Self {
-            epoch,
-            newest: floor,
-            floor,
-            rows: BTreeMap::new(),
-            by_revision: BTreeMap::new(),
-            link: None,
-        }
+        Self { epoch, newest: floor, floor, rows: BTreeMap::new(), by_revision: BTreeMap::new(), link: None }
     }
 
     /// The epoch of the tables.
@@ -108,16 +101,10 @@ impl Writer {
     pub fn connected(&mut self, cursor: Cursor) -> Acknowledged {
         let known =
             cursor.epoch == self.epoch && cursor.revision >= self.floor && cursor.revision <= self.newest;
-        let snapshot = (!known).then_some(Snapshot {
-            end: self.newest,
-            after: None,
-        });
+        let snapshot = (!known).then_some(Snapshot { end: self.newest, after: None });
         let sent = if known { cursor.revision } else { self.newest };
-        self.link = Some(Link {
-            sent,
-            in_flight: VecDeque::new(),
-            snapshot,
-        });
+        self.link = Some(Link { sent, in_flight: VecDeque::new(), snapshot });
+        if known { self.settle(cursor.revision) } else { Acknowledged::default() }
     }
 
     /// The link is gone.
@@ -171,10 +158,7 @@ impl Writer {
                 self.floor = self.floor.max(entry.revision);
             }
         }
-        Acknowledged {
-            revision: cursor.revision,
-            forgotten,
-        }
+        Acknowledged { revision, forgotten }
     }
 
     /// Whether the reader has been sent everything and has answered everything.
@@ -186,11 +170,7 @@ impl Writer {
 }
 
 fn row(key: &RowKey, entry: &Entry) -> Row {
-    Row {
-        key: key.clone(),
-        revision: entry.revision,
-        value: entry.value.as_deref().map(<[u8]>::to_vec),
-    }
+    Row { key: key.clone(), revision: entry.revision, value: entry.value.as_deref().map(<[u8]>::to_vec) }
 }
 
 fn delta(
@@ -220,9 +200,8 @@ fn snapshot_part(epoch: Epoch, rows: &BTreeMap<RowKey, Entry>, snapshot: &mut Sn
     let mut weight = 0;
     let mut after = None;
     let mut end = Some(snapshot.end);
-    for (key, entry) in rows
-        .range::<RowKey, _>((start, Bound::Unbounded))
-        .filter(|(_, entry)| entry.value.is_some())
+    for (key, entry) in
+        rows.range::<RowKey, _>((start, Bound::Unbounded)).filter(|(_, entry)| entry.value.is_some())
     {
         weight += Row::weight(key, entry.value.as_deref());
         if !frame.is_empty() && weight > RowsFrame::FULL_AT {
@@ -233,10 +212,5 @@ fn snapshot_part(epoch: Epoch, rows: &BTreeMap<RowKey, Entry>, snapshot: &mut Sn
         after = Some(key.clone());
     }
     snapshot.after = after;
-    RowsFrame::Snapshot {
-        epoch,
-        first,
-        rows: frame,
-        end,
-    }
+    RowsFrame::Snapshot { epoch, first, rows: frame, end }
 }
