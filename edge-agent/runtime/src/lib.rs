@@ -1,1 +1,6 @@
-//! skerry-runtime.
+//! What a node needs to run containers: network, file systems, bundles, logs, and the client of the keeper that owns them.
+//!
+//! Deliberately lacks any decision about what should run: the agent's brain decides, this carries out. Nothing here is asked
+//! of a network peer, so containers start when the node is cut off.
+
+pub mod network;
