@@ -3,4 +3,5 @@
 //! Deliberately lacks any decision about what should run: the agent's brain decides, this carries out. Nothing here is asked
 //! of a network peer, so containers start when the node is cut off.
 
+pub mod bundle;
 pub mod network;

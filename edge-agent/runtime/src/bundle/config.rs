@@ -1,0 +1,141 @@
+//! What a container runs, settled from its spec and its image's defaults.
+
+use std::path::PathBuf;
+
+use skerry_types::{Capabilities, ContainerSpec, Limits, MilliCpu};
+
+use super::BundleError;
+
+/// What an image says about running it. Everything may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageDefaults {
+    /// The program.
+    pub entrypoint: Vec<String>,
+    /// Its arguments.
+    pub cmd: Vec<String>,
+    /// `NAME=VALUE` each.
+    pub env: Vec<String>,
+    /// Where it starts; `/` when empty.
+    pub working_dir: String,
+    /// `uid[:gid]` or `name[:group]`; root when empty.
+    pub user: String,
+}
+
+/// What one container runs and what it may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerConfig {
+    /// Program and arguments; never empty.
+    pub args: Vec<String>,
+    /// `NAME=VALUE` each, every name once.
+    pub env: Vec<String>,
+    /// Where it starts; absolute.
+    pub cwd: PathBuf,
+    /// `uid[:gid]` or `name[:group]` of the image; root when empty.
+    pub user: String,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// Changes to the default capability set.
+    pub capabilities: Capabilities,
+    /// Reserved processor time: its weight when the node is busy.
+    pub cpu: MilliCpu,
+    /// What it may not pass.
+    pub limits: Limits,
+}
+
+impl ContainerConfig {
+    /// Lays a spec over the image's defaults. A command of the spec also drops the image's arguments, which were for the
+    /// image's program.
+    pub fn settle(spec: &ContainerSpec, image: &ImageDefaults) -> Result<Self, BundleError> {
+        let own_command = !spec.command.is_empty();
+        let program = if own_command { &spec.command } else { &image.entrypoint };
+        let arguments = if own_command || !spec.args.is_empty() { &spec.args } else { &image.cmd };
+        let args: Vec<String> = program.iter().chain(arguments).cloned().collect();
+        if args.is_empty() {
+            return Err(BundleError::NoCommand { container: spec.name.clone() });
+        }
+        let cwd = PathBuf::from("/").join(&image.working_dir);
+        let user = spec.user.clone().unwrap_or_else(|| image.user.clone());
+        Ok(Self {
+            args,
+            env: merged_env(spec, image),
+            cwd,
+            user,
+            read_only: spec.read_only,
+            capabilities: spec.capabilities.clone(),
+            cpu: spec.resources.cpu,
+            limits: spec.limits,
+        })
+    }
+}
+
+fn merged_env(spec: &ContainerSpec, image: &ImageDefaults) -> Vec<String> {
+    let name_of = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let overridden = |entry: &&String| spec.env.iter().any(|own| own.name == name_of(entry));
+    let kept = image.env.iter().filter(|entry| !overridden(entry)).cloned();
+    kept.chain(spec.env.iter().map(|own| format!("{}={}", own.name, own.value))).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use skerry_types::{Bytes, ContainerName, EnvVar, Resources};
+
+    use super::*;
+
+    pub(in crate::bundle) fn spec() -> ContainerSpec {
+        ContainerSpec {
+            name: ContainerName::new("web").unwrap(),
+            image: "registry.example/web:1".to_owned(),
+            digest: None,
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            resources: Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(0) },
+            limits: Limits { cpu: Some(MilliCpu(500)), memory: Bytes(64 << 20), pids: 100 },
+            ports: Vec::new(),
+            user: None,
+            read_only: false,
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn commands_replace_what_the_image_says() {
+        let image =
+            ImageDefaults { entrypoint: words("/entry -x"), cmd: words("serve"), ..ImageDefaults::default() };
+        let check = |command: &str, args: &str, expect: &str| {
+            let spec = ContainerSpec { command: words(command), args: words(args), ..spec() };
+            assert_eq!(ContainerConfig::settle(&spec, &image).unwrap().args, words(expect));
+        };
+        check("", "", "/entry -x serve");
+        check("", "stop now", "/entry -x stop now");
+        check("/own", "", "/own");
+        check("/own", "a b", "/own a b");
+        let error = ContainerConfig::settle(&spec(), &ImageDefaults::default()).unwrap_err();
+        assert!(matches!(error, BundleError::NoCommand { .. }));
+    }
+
+    #[test]
+    fn environment_of_the_spec_wins() {
+        let image =
+            ImageDefaults { cmd: words("a"), env: words("PATH=/bin LEVEL=warn"), ..ImageDefaults::default() };
+        let env = vec![EnvVar { name: "LEVEL".to_owned(), value: "a=b".to_owned() }];
+        let config = ContainerConfig::settle(&ContainerSpec { env, ..spec() }, &image).unwrap();
+        assert_eq!(config.env, ["PATH=/bin", "LEVEL=a=b"]);
+    }
+
+    #[test]
+    fn a_working_directory_is_absolute() {
+        let check = |dir: &str, expect: &str| {
+            let image =
+                ImageDefaults { cmd: words("a"), working_dir: dir.to_owned(), ..ImageDefaults::default() };
+            assert_eq!(ContainerConfig::settle(&spec(), &image).unwrap().cwd, PathBuf::from(expect));
+        };
+        check("", "/");
+        check("/srv", "/srv");
+        check("srv", "/srv");
+    }
+}
