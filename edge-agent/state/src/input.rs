@@ -1,0 +1,195 @@
+//! What goes into the brain and what comes out.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skerry_types::{
+    AllocationId, AllocationIntent, Batch, ContainerName, Exit, NodeFacts, NodeUsage, PersistId, Reason,
+    WallTime,
+};
+use skerry_wire::{ToChild, ToParent};
+
+/// Names one run of an [`Operation`]. Unique in the life of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OpId(pub u64);
+
+/// Which container of which allocation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContainerRef {
+    /// The allocation.
+    pub allocation: AllocationId,
+    /// The container in it.
+    pub container: ContainerName,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Input {
+    /// All containers that the keeper knows of. Comes first after a start, and again whenever the keeper was away. Between
+    /// the listing and this input the shell delivers no later result or exit.
+    Inventory(Vec<FoundContainer>),
+    /// The node's facts, at start and when they change.
+    Facts(NodeFacts),
+    /// The node's usage, as often as the shell likes to look.
+    Usage(NodeUsage),
+    /// The link is up and authenticated; the parent awaits a hello.
+    LinkUp,
+    /// The link is gone.
+    LinkDown,
+    /// A message of the parent.
+    Received(ToChild),
+    /// This batch and all before it are on disk.
+    Persisted(PersistId),
+    /// An operation ended.
+    Done(OpId, Result<Outcome, Failure>),
+    /// A container ended by itself or by a signal.
+    Exited {
+        /// Which.
+        container: ContainerRef,
+        /// Which start of it, from 0.
+        attempt: u32,
+        /// How.
+        exit: Exit,
+        /// The end of its log.
+        log_tail: String,
+    },
+    /// The time that [`poll_timeout`](crate::AgentState::poll_timeout) named has come.
+    Timeout,
+}
+
+/// A container that the keeper knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundContainer {
+    /// Which.
+    pub container: ContainerRef,
+    /// Which start of it.
+    pub attempt: u32,
+    /// What it is doing.
+    pub state: FoundState,
+}
+
+/// What a found container is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FoundState {
+    /// It runs.
+    Running {
+        /// Its process id.
+        pid: u32,
+        /// Since when.
+        started_at: WallTime,
+    },
+    /// It has ended, perhaps while nobody was looking.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// The end of its log.
+        log_tail: String,
+    },
+}
+
+/// Something to do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Write this; answer with [`Input::Persisted`]. Batches come in order and may be written together.
+    Persist(PersistId, Batch),
+    /// Send this to the parent. Without a link it is dropped.
+    Send(ToParent),
+    /// Close the link; the dialer may try again.
+    CloseLink {
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Begin this; answer with [`Input::Done`].
+    Begin(OpId, Operation),
+    /// Nobody waits for this operation any more. It is answered all the same.
+    Cancel(OpId),
+}
+
+/// Something that the runtime does. Each can be repeated, and repairs what a killed run of it left.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// Have all images of this allocation on disk. Answer: [`Outcome::Done`].
+    Pull {
+        /// The allocation.
+        intent: Arc<AllocationIntent>,
+    },
+    /// Make its network namespace, address and host ports, or find them. Answer: [`Outcome::Prepared`].
+    Prepare {
+        /// The allocation.
+        intent: Arc<AllocationIntent>,
+        /// The address it had, if it had one.
+        address: Option<Ipv4Addr>,
+    },
+    /// Make and start a container. Answer: [`Outcome::Started`].
+    Start {
+        /// The allocation.
+        intent: Arc<AllocationIntent>,
+        /// Which of its containers.
+        container: ContainerName,
+        /// Which start of it, from 0.
+        attempt: u32,
+    },
+    /// Ask a container to end, or end it. Answer: [`Outcome::Done`]; its end comes as [`Input::Exited`].
+    Signal {
+        /// Which.
+        container: ContainerRef,
+        /// How.
+        signal: StopSignal,
+    },
+    /// Remove what a container leaves, but for its log; it is killed if it runs. Answer: [`Outcome::Done`].
+    RemoveContainer {
+        /// Which.
+        container: ContainerRef,
+    },
+    /// Remove everything of an allocation whose containers have ended. Answer: [`Outcome::Done`].
+    RemoveAllocation {
+        /// Which.
+        allocation: AllocationId,
+    },
+    /// End and remove everything of an allocation that should not be here. Answer: [`Outcome::Done`].
+    Discard {
+        /// Which.
+        allocation: AllocationId,
+        /// From the stop signal to the kill.
+        grace: Duration,
+    },
+}
+
+/// How a container is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopSignal {
+    /// By the image's stop signal, or `SIGTERM`, to its first process.
+    Ask,
+    /// By `SIGKILL`, to all of it.
+    Kill,
+}
+
+/// How an operation ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing more to say.
+    Done,
+    /// The network is there.
+    Prepared {
+        /// The allocation's address.
+        address: Ipv4Addr,
+    },
+    /// The container runs.
+    Started {
+        /// Its process id.
+        pid: u32,
+        /// Since when.
+        started_at: WallTime,
+    },
+}
+
+/// How an operation ended badly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What to tell people.
+    pub reason: Reason,
+    /// Whether trying again soon may help. If not, it is tried again all the same, but rarely.
+    pub transient: bool,
+}

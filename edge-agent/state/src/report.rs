@@ -1,0 +1,137 @@
+//! What the master is told: rows of the node's own tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_types::{AllocationId, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
+use skerry_wire::{Acknowledged, Cursor, Epoch, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer};
+
+use crate::ledger::{EVENT, event_value};
+
+/// Events kept while nobody fetches them; older ones make room. At 200 bytes each that is 50 KiB of memory and disk.
+const EVENTS_MAX: usize = 256;
+
+/// Keeps the rows that go up.
+#[derive(Debug)]
+pub(crate) struct Report {
+    writer: Writer,
+    shown: BTreeMap<RowKey, Arc<[u8]>>,
+    /// Revision under which each waiting event went up, by its number.
+    events: BTreeMap<u64, Revision>,
+    next_event: u64,
+}
+
+impl Report {
+    /// Begins an epoch, with the events that wait on disk.
+    pub(crate) fn new(epoch: Epoch, waiting: BTreeMap<u64, Event>) -> Self {
+        let next_event = waiting.last_key_value().map_or(1, |(number, _)| number + 1);
+        let writer = Writer::new(epoch, Revision(0));
+        let mut report = Self { writer, shown: BTreeMap::new(), events: BTreeMap::new(), next_event };
+        for (number, event) in waiting {
+            report.show_event(number, event);
+        }
+        report
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.writer.epoch()
+    }
+
+    pub(crate) fn connected(&mut self, cursor: Cursor, batch: &mut Batch) {
+        let settled = self.writer.connected(cursor);
+        self.settle(&settled, batch);
+    }
+
+    pub(crate) fn disconnected(&mut self) {
+        self.writer.disconnected();
+    }
+
+    pub(crate) fn acknowledged(&mut self, cursor: Cursor, batch: &mut Batch) {
+        let settled = self.writer.acknowledged(cursor);
+        self.settle(&settled, batch);
+    }
+
+    pub(crate) fn poll_frame(&mut self) -> Option<RowsFrame> {
+        self.writer.poll_frame()
+    }
+
+    /// Events that the master has on disk are forgotten here.
+    fn settle(&mut self, settled: &Acknowledged, batch: &mut Batch) {
+        let done: Vec<u64> = self
+            .events
+            .iter()
+            .filter(|(_, at)| **at <= settled.revision)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in done {
+            self.forget_event(number, batch);
+        }
+    }
+
+    pub(crate) fn status(&mut self, status: AllocationStatus) {
+        let key = RowKey::new(TableId::STATUS, status.id.as_str());
+        self.show(key, &ObservedRow::Status(status));
+    }
+
+    pub(crate) fn forget_status(&mut self, id: &AllocationId) {
+        let key = RowKey::new(TableId::STATUS, id.as_str());
+        if self.shown.remove(&key).is_some() {
+            let revision = self.writer.newest().next();
+            self.writer.set(revision, key, None);
+        }
+    }
+
+    pub(crate) fn facts(&mut self, facts: NodeFacts) {
+        self.show(RowKey::new(TableId::FACTS, ""), &ObservedRow::Facts(facts));
+    }
+
+    pub(crate) fn usage(&mut self, usage: NodeUsage) {
+        self.show(RowKey::new(TableId::USAGE, ""), &ObservedRow::Usage(usage));
+    }
+
+    /// Keeps an event until the master has it.
+    pub(crate) fn event(&mut self, event: Event, batch: &mut Batch) {
+        let number = self.next_event;
+        self.next_event += 1;
+        batch.put(EVENT, number.to_be_bytes(), event_value(&event));
+        if !self.events.contains_key(&(number - 1)) {
+            batch.delete(EVENT, (number - 1).to_be_bytes());
+        }
+        self.show_event(number, event);
+        if self.events.len() > EVENTS_MAX
+            && let Some((oldest, _)) = self.events.first_key_value()
+        {
+            self.forget_event(*oldest, batch);
+        }
+    }
+
+    fn show_event(&mut self, number: u64, event: Event) {
+        let revision = self.writer.newest().next();
+        let value = ObservedRow::Event(event).encode();
+        self.writer.set(revision, event_key(number), Some(value.into()));
+        self.events.insert(number, revision);
+    }
+
+    fn forget_event(&mut self, number: u64, batch: &mut Batch) {
+        self.events.remove(&number);
+        self.writer.forget(&event_key(number));
+        // The newest stays on disk, so that a number is not given twice.
+        if number + 1 < self.next_event {
+            batch.delete(EVENT, number.to_be_bytes());
+        }
+    }
+
+    fn show(&mut self, key: RowKey, row: &ObservedRow) {
+        let value: Arc<[u8]> = row.encode().into();
+        if self.shown.get(&key) == Some(&value) {
+            return;
+        }
+        let revision = self.writer.newest().next();
+        self.shown.insert(key.clone(), Arc::clone(&value));
+        self.writer.set(revision, key, Some(value));
+    }
+}
+
+fn event_key(number: u64) -> RowKey {
+    RowKey::new(TableId::EVENT, number.to_string())
+}
