@@ -1,0 +1,130 @@
+//! From what is written to what is meant: every value is read into its type and held against its bounds.
+
+mod container;
+mod placement;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use skerry_types::{
+    InstanceSpec, Labels, RestartPolicy, RestartWhen, TenantName, WorkloadKey, WorkloadKind, WorkloadName,
+    WorkloadSpec, check_labels,
+};
+
+use crate::error::Problem;
+use crate::faults::Faults;
+use crate::path::Path;
+use crate::{duration, limits, raw};
+
+/// The workload, or nothing when `faults` say why.
+pub(crate) fn workload(manifest: &raw::Manifest, faults: &mut Faults<'_>) -> Option<WorkloadSpec> {
+    let root = Path::ROOT;
+    let metadata = root.field("metadata");
+    let spec_path = root.field("spec");
+    let spec = &manifest.spec;
+    let key = key(&manifest.metadata, &metadata, faults);
+    let labels = labels(&manifest.metadata.labels, &metadata.field("labels"), faults);
+    let containers = container::all(&spec.containers, &spec_path.field("containers"), faults);
+    let placement = placement::placement(&spec.placement, &spec_path.field("placement"), faults);
+    let restart = restart(&spec.restart, &spec_path.field("restart"), faults);
+    let workload = WorkloadSpec {
+        key: key?,
+        labels,
+        kind: match spec.kind {
+            raw::Life::Service => WorkloadKind::Service,
+        },
+        instances: spec.instances,
+        instance: Arc::new(InstanceSpec {
+            containers,
+            restart: restart?,
+            stop_grace: limits::DEFAULT_STOP_GRACE,
+        }),
+        placement,
+    };
+    size(&workload, &root, faults);
+    Some(workload)
+}
+
+fn key(metadata: &raw::Metadata, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<WorkloadKey> {
+    let name = faults.take(&path.field("name"), WorkloadName::new(metadata.name.as_str()));
+    let tenant = faults.take(&path.field("tenant"), TenantName::new(metadata.tenant.as_str()));
+    Some(WorkloadKey { tenant: tenant?, name: name? })
+}
+
+fn labels(labels: &BTreeMap<String, raw::Scalar>, path: &Path<'_>, faults: &mut Faults<'_>) -> Labels {
+    let mut checked = Labels::new();
+    for (name, value) in labels {
+        let one = Labels::from([(name.clone(), value.0.clone())]);
+        if faults.take(&path.field(name), check_labels(&one)).is_some() {
+            checked.extend(one);
+        }
+    }
+    checked
+}
+
+fn restart(restart: &raw::Restart, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<RestartPolicy> {
+    let backoff = wait(&restart.backoff, &path.field("backoff"), faults);
+    let max_backoff = wait(&restart.max_backoff, &path.field("max_backoff"), faults);
+    let (backoff, max_backoff) = (backoff?, max_backoff?);
+    if backoff > max_backoff && !faults.touch(path) {
+        faults.add(
+            &path.field("backoff"),
+            Problem::BackoffOverMax {
+                backoff: duration::write(backoff),
+                max_backoff: duration::write(max_backoff),
+            },
+        );
+    }
+    Some(RestartPolicy {
+        when: match restart.policy {
+            raw::RestartWhen::Always => RestartWhen::Always,
+            raw::RestartWhen::OnFailure => RestartWhen::OnFailure,
+            raw::RestartWhen::Never => RestartWhen::Never,
+        },
+        backoff,
+        max_backoff,
+    })
+}
+
+fn wait(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<std::time::Duration> {
+    let wait = faults.take(path, duration::read(text))?;
+    if (limits::BACKOFF_MIN..=limits::BACKOFF_MAX).contains(&wait) {
+        return Some(wait);
+    }
+    faults.add(
+        path,
+        Problem::OutOfBounds {
+            found: text.to_owned(),
+            min: duration::write(limits::BACKOFF_MIN),
+            max: duration::write(limits::BACKOFF_MAX),
+        },
+    );
+    None
+}
+
+fn size(workload: &WorkloadSpec, path: &Path<'_>, faults: &mut Faults<'_>) {
+    let bytes = serde_json::to_vec(workload).map_or(usize::MAX, |json| json.len());
+    if bytes > limits::SPEC_BYTES_MAX {
+        let max = limits::SPEC_BYTES_MAX;
+        faults.add(path, Problem::SpecTooLarge { bytes, max });
+    }
+}
+
+/// Adds a fault when `value` is not between two bounds; both are allowed.
+fn within<T: Ord + fmt::Display>(
+    value: T,
+    min: T,
+    max: T,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<T> {
+    if (&min..=&max).contains(&&value) {
+        return Some(value);
+    }
+    faults.add(
+        path,
+        Problem::OutOfBounds { found: value.to_string(), min: min.to_string(), max: max.to_string() },
+    );
+    None
+}

@@ -1,0 +1,81 @@
+//! Collects everything that is wrong with one document.
+
+use crate::error::{ManifestError, Problem};
+use crate::limits;
+use crate::node::{Node, Place};
+use crate::path::Path;
+
+/// One document and what was found wrong in it so far.
+pub(crate) struct Faults<'d> {
+    /// The text that the document is part of.
+    pub(crate) text: &'d str,
+    root: &'d Node,
+    found: Vec<ManifestError>,
+}
+
+impl<'d> Faults<'d> {
+    pub(crate) fn new(text: &'d str, root: &'d Node) -> Self {
+        Self { text, root, found: Vec::new() }
+    }
+
+    /// Adds a fault of the field at `path`, unless something around it is wrong: what stands there then is a placeholder.
+    pub(crate) fn add(&mut self, path: &Path<'_>, problem: impl Into<Problem>) {
+        if !self.hide(path) {
+            self.add_at(path.place_in(self.root), path, problem);
+        }
+    }
+
+    /// Adds a fault whose place is not that of its value, such as a field's name.
+    pub(crate) fn add_at(&mut self, at: Place, path: &Path<'_>, problem: impl Into<Problem>) {
+        if self.found.len() >= limits::ERRORS_MAX {
+            return;
+        }
+        self.found.push(ManifestError {
+            line: at.line,
+            column: at.column,
+            workload: self.workload().map(str::to_owned),
+            container: path.container_index().and_then(|index| self.container(index)).map(str::to_owned),
+            path: path.to_string(),
+            problem: problem.into(),
+        });
+    }
+
+    /// The value, or its error added and nothing.
+    pub(crate) fn take<T, E: Into<Problem>>(&mut self, path: &Path<'_>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(path, error)).ok()
+    }
+
+    /// Whether anything at or below `path` is wrong, so that no conclusion may be drawn from it.
+    pub(crate) fn touch(&self, path: &Path<'_>) -> bool {
+        let path = path.to_string();
+        self.found.iter().any(|error| is_at_or_below(&error.path, &path))
+    }
+
+    fn hide(&self, path: &Path<'_>) -> bool {
+        let path = path.to_string();
+        self.found.iter().any(|error| is_at_or_below(&path, &error.path))
+    }
+
+    /// Line of the field at `path`.
+    pub(crate) fn line_of(&self, path: &Path<'_>) -> u64 {
+        path.place_in(self.root).line
+    }
+
+    pub(crate) fn into_found(self) -> Vec<ManifestError> {
+        self.found
+    }
+
+    fn workload(&self) -> Option<&'d str> {
+        self.root.field("metadata")?.field("name")?.as_text()
+    }
+
+    fn container(&self, index: usize) -> Option<&'d str> {
+        let containers = self.root.field("spec")?.field("containers")?;
+        containers.element(index)?.field("name")?.as_text()
+    }
+}
+
+fn is_at_or_below(path: &str, around: &str) -> bool {
+    path.strip_prefix(around)
+        .is_some_and(|rest| rest.is_empty() || around.is_empty() || rest.starts_with(['.', '[']))
+}

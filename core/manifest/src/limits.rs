@@ -1,0 +1,83 @@
+//! Bounds and defaults of a manifest, each with its reason.
+
+use std::time::Duration;
+
+use skerry_types::{Bytes, MilliCpu};
+
+/// Longest manifest text in bytes: several hundred workloads, and little enough to hold many at once at a master.
+pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+/// Deepest nesting of lists and maps; the deepest field stands at 6.
+pub const DEPTH_MAX: usize = 32;
+/// Most values in one text, copies that aliases make included: an alias bomb ends here, at some tens of megabytes.
+pub const NODES_MAX: usize = 100_000;
+/// Most errors that are told of one text; more would hide the first ones.
+pub const ERRORS_MAX: usize = 50;
+
+/// Most instances of one workload: five digits keep an allocation's row and a share's count small.
+pub const INSTANCES_MAX: u32 = 10_000;
+/// Most containers of an instance: they share one network namespace and one fate, which more do not bear.
+pub const CONTAINERS_MAX: usize = 16;
+/// Most ports of an instance: each with a host port costs a row in the node's packet filter.
+pub const PORTS_MAX: usize = 64;
+/// Most labels of a workload.
+pub const LABELS_MAX: usize = 64;
+/// Most environment variables of a container.
+pub const ENV_MAX: usize = 256;
+/// Longest name of an environment variable in bytes.
+pub const ENV_NAME_BYTES_MAX: usize = 256;
+/// Most words of `command` and of `args`.
+pub const WORDS_MAX: usize = 256;
+/// Longest word of `command` or `args` and longest value of a variable in bytes: a quarter of what the kernel takes in one
+/// string (128 KiB), so that the whole can still fit into [`SPEC_BYTES_MAX`].
+pub const WORD_BYTES_MAX: usize = 32 * 1024;
+/// Largest workload in bytes when written as JSON, which is never smaller than the form that is stored. Half of the largest
+/// row of a store, so that an intent row with its port bindings fits.
+pub const SPEC_BYTES_MAX: usize = 128 * 1024;
+/// Longest image reference in bytes: a repository of 255, a tag of 128, a digest of 71 and a host.
+pub const IMAGE_BYTES_MAX: usize = 512;
+/// Longest user or group name: what `useradd` takes.
+pub const USER_BYTES_MAX: usize = 32;
+/// Most entries of `add` and of `drop`: more than the kernel has capabilities.
+pub const CAPABILITIES_MAX: usize = 64;
+/// Most entries of `prefer`: each is held against every node at every placement.
+pub const PREFER_MAX: usize = 16;
+/// Most entries of `spread`.
+pub const SPREAD_MAX: usize = 8;
+/// Most entries of `tolerate`.
+pub const TOLERATE_MAX: usize = 32;
+/// Largest weight of a preference, either way.
+pub const WEIGHT_MAX: i32 = 100;
+
+/// Most processor time of a container: more than any machine has, and sums of it stay far from overflow.
+pub const CPU_MAX: MilliCpu = MilliCpu(1_024_000);
+/// Smallest memory limit: below it the kernel ends a container before its program starts.
+pub const MEMORY_LIMIT_MIN: Bytes = Bytes(4 << 20);
+/// Most memory of a container.
+pub const MEMORY_MAX: Bytes = Bytes(16 << 40);
+/// Most disk of a container.
+pub const DISK_MAX: Bytes = Bytes(1 << 50);
+/// Largest limit of processes and threads: the kernel's own for a 64-bit machine.
+pub const PIDS_MAX: u32 = 4_194_304;
+/// Shortest wait before a restart: a crash loop faster than this would take a core.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait before a restart.
+pub const BACKOFF_MAX: Duration = Duration::from_hours(24);
+
+/// One instance: more is a decision.
+pub const DEFAULT_INSTANCES: u32 = 1;
+/// A tenth of a core: enough for a small daemon, and ten of them still share the smallest gateway's core.
+pub const DEFAULT_CPU: MilliCpu = MilliCpu(100);
+/// As the memory limit follows it, low enough to be noticed before it hurts neighbours.
+pub const DEFAULT_MEMORY: Bytes = Bytes(64 << 20);
+/// Room for a small image, its writable layer and its logs.
+pub const DEFAULT_DISK: Bytes = Bytes(128 << 20);
+/// More than a threaded server takes, and a fork bomb ends early.
+pub const DEFAULT_PIDS: u32 = 512;
+/// A wait that a person hardly sees, for the first restart.
+pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
+/// A crash loop costs a node at most twelve starts an hour.
+pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
+/// From the stop signal to the kill: what a server needs to finish its requests.
+pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
+/// A preference without a weight counts half of the most.
+pub const DEFAULT_WEIGHT: i32 = 50;
