@@ -44,11 +44,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 /// The message in the payload of a frame; bytes left over are an error.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
     let (message, rest) = postcard::take_from_bytes(payload).map_err(FrameError::Malformed)?;
-    if rest.is_empty() {
-        Ok(message)
-    } else {
-        Err(FrameError::Trailing { bytes: rest.len() })
-    }
+    if rest.is_empty() { Ok(message) } else { Err(FrameError::Trailing { bytes: rest.len() }) }
 }
 
 /// Collects the bytes of a stream and cuts them into payloads.
@@ -108,12 +104,7 @@ mod tests {
     fn length_is_checked_before_the_payload_is_there() {
         let mut buffer = FrameBuffer::default();
         buffer.push(&(u32::try_from(MAX_FRAME_BYTES).unwrap() + 1).to_le_bytes());
-        assert_eq!(
-            buffer.next_payload(),
-            Err(FrameError::TooLong {
-                bytes: MAX_FRAME_BYTES + 1
-            })
-        );
+        assert_eq!(buffer.next_payload(), Err(FrameError::TooLong { bytes: MAX_FRAME_BYTES + 1 }));
     }
 
     #[test]
@@ -122,12 +113,7 @@ mod tests {
         let fits = vec![7_u8; MAX_FRAME_BYTES - 3];
         assert_eq!(encode(&fits).unwrap().len(), MAX_FRAME_BYTES + 4);
         let over = vec![7_u8; MAX_FRAME_BYTES - 2];
-        assert_eq!(
-            encode(&over),
-            Err(FrameError::TooLong {
-                bytes: MAX_FRAME_BYTES + 1
-            })
-        );
+        assert_eq!(encode(&over), Err(FrameError::TooLong { bytes: MAX_FRAME_BYTES + 1 }));
     }
 
     #[test]

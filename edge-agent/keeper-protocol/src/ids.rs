@@ -108,14 +108,8 @@ impl TryFrom<String> for CgroupPath {
     fn try_from(path: String) -> Result<Self, Self::Error> {
         let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
         let ok = path.len() <= MAX_CGROUP_BYTES
-            && path
-                .strip_prefix('/')
-                .is_some_and(|rest| rest.split('/').all(plain));
-        if ok {
-            Ok(Self(path))
-        } else {
-            Err(CgroupPathError { path })
-        }
+            && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain));
+        if ok { Ok(Self(path)) } else { Err(CgroupPathError { path }) }
     }
 }
 
@@ -210,10 +204,7 @@ mod tests {
     #[test]
     fn identities_are_bounded() {
         assert!(Identity::try_from(vec![0; 2048]).is_ok());
-        assert_eq!(
-            Identity::try_from(vec![0; 2049]),
-            Err(IdentityError { bytes: 2049 })
-        );
+        assert_eq!(Identity::try_from(vec![0; 2049]), Err(IdentityError { bytes: 2049 }));
     }
 
     #[test]

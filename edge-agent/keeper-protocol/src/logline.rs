@@ -47,9 +47,7 @@ pub struct LogLine<'a> {
 /// Reads one entry, given without its line end; `None` for anything else, such as a line torn by a full disk.
 pub fn parse_log_line(line: &[u8]) -> Option<LogLine<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let time = std::str::from_utf8(parts.next()?)
-        .ok()
-        .filter(|time| time.len() == 30)?;
+    let time = std::str::from_utf8(parts.next()?).ok().filter(|time| time.len() == 30)?;
     let stream = match parts.next()? {
         b"stdout" => LogStream::Stdout,
         b"stderr" => LogStream::Stderr,
@@ -61,12 +59,7 @@ pub fn parse_log_line(line: &[u8]) -> Option<LogLine<'_>> {
         b"P" => true,
         _ => return None,
     };
-    Some(LogLine {
-        time,
-        stream,
-        partial,
-        text: parts.next()?,
-    })
+    Some(LogLine { time, stream, partial, text: parts.next()? })
 }
 
 /// The file that is written.
@@ -96,15 +89,9 @@ mod tests {
             });
             assert_eq!(got, expect, "{line:?}");
         };
-        check(
-            &format!("{time} stdout F hello world"),
-            Some((LogStream::Stdout, false, "hello world")),
-        );
+        check(&format!("{time} stdout F hello world"), Some((LogStream::Stdout, false, "hello world")));
         check(&format!("{time} stderr P "), Some((LogStream::Stderr, true, "")));
-        check(
-            &format!("{time} keeper F 3 lines lost"),
-            Some((LogStream::Keeper, false, "3 lines lost")),
-        );
+        check(&format!("{time} keeper F 3 lines lost"), Some((LogStream::Keeper, false, "3 lines lost")));
         check(&format!("{time} stdout F"), None);
         check(&format!("{time} stdin F x"), None);
         check(&format!("{time} stdout X x"), None);

@@ -33,7 +33,7 @@ pub enum Request {
     Signal {
         /// The container.
         key: ContainerKey,
-        /// Signal number, 1 to 64.
+        /// Signal number, 1 to 31.
         signal: i32,
         /// Every process instead of the first.
         all: bool,

@@ -1,0 +1,63 @@
+//! The last steps inside the container: find the program, and become it.
+
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use rustix::fs::{Access, AtFlags, CWD};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs the spec's process.
+///
+/// libcontainer's own takes a program for executable only if others may execute it; this one asks the kernel whether
+/// the container's user may.
+#[derive(Clone, Debug)]
+pub(super) struct Payload;
+
+impl Executor for Payload {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let (program, words) = resolve(spec).map_err(ExecutorError::Other)?;
+        // The environment and the descriptors are the process's own by this point; the call returns only to fail.
+        let error = Command::new(&program).arg0(&words[0]).args(&words[1..]).exec();
+        let message = format!("cannot execute {}: {error}", program.display());
+        // The create has succeeded by this point, so the container's log is where this can be found.
+        drop(writeln!(std::io::stderr(), "skerry-keeper: {message}"));
+        Err(ExecutorError::Other(message))
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        resolve(spec).map(drop).map_err(ExecutorValidationError::ArgValidationError)
+    }
+}
+
+/// The program's path inside the container, and its words.
+fn resolve(spec: &Spec) -> Result<(PathBuf, &[String]), String> {
+    let process = spec.process().as_ref().ok_or("the spec has no process")?;
+    let words = process.args().as_deref().filter(|words| !words.is_empty()).ok_or("no command is given")?;
+    let program = words[0].as_str();
+    if program.contains('/') {
+        return executable(Path::new(program)).map(|()| (program.into(), words));
+    }
+    let environment = process.env().as_deref().unwrap_or_default();
+    let path = environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let mut refusal = format!("command {program:?} is not in PATH {path:?}");
+    for directory in path.split(':') {
+        let candidate = Path::new(directory).join(program);
+        match executable(&candidate) {
+            Ok(()) => return Ok((candidate, words)),
+            Err(reason) if candidate.is_file() => refusal = reason,
+            Err(_) => {}
+        }
+    }
+    Err(refusal)
+}
+
+fn executable(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err(format!("command {} is a directory", path.display()));
+    }
+    // Effective ids: the container's user is set by this point, but real and effective ids may differ.
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| format!("command {} cannot be executed: {error}", path.display()))
+}
