@@ -112,7 +112,7 @@ pub struct Binary {
 
 /// The image's configuration, by the names of the OCI image specification.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// First words of the command line.
     #[serde(default)]

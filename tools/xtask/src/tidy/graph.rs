@@ -21,24 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skerry-store", &["skerry-types"]),
     ("skerry-registry", &["skerry-types"]),
     ("skerry-keeper-protocol", &[]),
-    (
-        "skerry-region-state",
-        &[
-            "skerry-types",
-            "skerry-manifest",
-            "skerry-wire",
-            "skerry-allocator",
-        ],
-    ),
-    (
-        "skerry-agent-state",
-        &[
-            "skerry-types",
-            "skerry-manifest",
-            "skerry-wire",
-            "skerry-allocator",
-        ],
-    ),
+    ("skerry-region-state", &["skerry-types", "skerry-manifest", "skerry-wire", "skerry-allocator"]),
+    ("skerry-agent-state", &["skerry-types", "skerry-manifest", "skerry-wire", "skerry-allocator"]),
     (
         "skerry-master",
         &[
@@ -52,10 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skerry-region-state",
         ],
     ),
-    (
-        "skerry-runtime",
-        &["skerry-types", "skerry-registry", "skerry-keeper-protocol"],
-    ),
+    ("skerry-runtime", &["skerry-types", "skerry-registry", "skerry-keeper-protocol"]),
     ("skerry-keeper", &["skerry-keeper-protocol"]),
     (
         "skerry-agent",
@@ -82,16 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("skerry-ground", &[]),
-    (
-        "skerry-e2e",
-        &[
-            "skerry-ground",
-            "skerry-types",
-            "skerry-wire",
-            "skerry-link",
-            "skerry-api",
-        ],
-    ),
+    ("skerry-e2e", &["skerry-ground", "skerry-types", "skerry-wire", "skerry-link", "skerry-api"]),
     ("skerry-benches", &["skerry-ground"]),
     ("xtask", &["skerry-ground", "skerry-benches"]),
 ];
@@ -194,16 +166,10 @@ impl Metadata {
 
 /// All findings about imports.
 pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
-    let members: Vec<&Package> = metadata
-        .packages
-        .iter()
-        .filter(|package| metadata.workspace_members.contains(&package.id))
-        .collect();
+    let members: Vec<&Package> =
+        metadata.packages.iter().filter(|package| metadata.workspace_members.contains(&package.id)).collect();
     let names: BTreeSet<&str> = members.iter().map(|package| package.name.as_str()).collect();
-    let mut found: Vec<Finding> = members
-        .iter()
-        .flat_map(|package| imports(package, &names))
-        .collect();
+    let mut found: Vec<Finding> = members.iter().flat_map(|package| imports(package, &names)).collect();
     found.extend(brains_reach_io(metadata));
     found
 }
@@ -230,27 +196,17 @@ fn imports(package: &Package, members: &BTreeSet<&str>) -> Vec<Finding> {
         .map(|dependency| {
             Finding::new(
                 &package.name,
-                format!(
-                    "may not import {}: see the imports in ARCHITECTURE.md",
-                    dependency.name
-                ),
+                format!("may not import {}: see the imports in ARCHITECTURE.md", dependency.name),
             )
         })
         .collect()
 }
 
 fn brains_reach_io(metadata: &Metadata) -> Vec<Finding> {
-    let names: BTreeMap<&str, &str> = metadata
-        .packages
-        .iter()
-        .map(|package| (package.id.as_str(), package.name.as_str()))
-        .collect();
-    let nodes: BTreeMap<&str, &Node> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (node.id.as_str(), node))
-        .collect();
+    let names: BTreeMap<&str, &str> =
+        metadata.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
+    let nodes: BTreeMap<&str, &Node> =
+        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
     let mut found = Vec::new();
     for package in &metadata.packages {
         if !metadata.workspace_members.contains(&package.id) || !BRAINS.contains(&package.name.as_str()) {

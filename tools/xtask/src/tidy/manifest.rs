@@ -11,10 +11,7 @@ pub(super) fn root(text: &str) -> Result<Vec<Finding>> {
     let mut found = reasons(text);
     let lint = at(&table, &["workspace", "lints", "rust", "missing_docs"]).and_then(Value::as_str);
     if !matches!(lint, Some("warn" | "deny" | "forbid")) {
-        found.push(Finding::new(
-            "Cargo.toml",
-            "workspace.lints.rust.missing_docs must be on",
-        ));
+        found.push(Finding::new("Cargo.toml", "workspace.lints.rust.missing_docs must be on"));
     }
     Ok(found)
 }
@@ -35,7 +32,9 @@ pub(super) fn member(name: &str, text: &str) -> Result<Vec<Finding>> {
             continue;
         };
         for (dependency, value) in dependencies {
-            if value.get("workspace").and_then(Value::as_bool) != Some(true) {
+            // A crate may name itself, for its own tests with other features.
+            let itself = value.get("path").and_then(Value::as_str) == Some(".");
+            if value.get("workspace").and_then(Value::as_bool) != Some(true) && !itself {
                 found.push(Finding::new(
                     name,
                     format!("{dependency}: name the version once, with its reason, in the root Cargo.toml and use `workspace = true`"),
@@ -48,8 +47,7 @@ pub(super) fn member(name: &str, text: &str) -> Result<Vec<Finding>> {
 
 fn at<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter()
-        .try_fold(table.get(*first)?, |value, key| value.get(key))
+    rest.iter().try_fold(table.get(*first)?, |value, key| value.get(key))
 }
 
 /// A dependency's reason stands behind it on its line, or above the group it belongs to.

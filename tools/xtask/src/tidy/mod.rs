@@ -25,10 +25,7 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-        }
+        Self { place: place.into(), what: what.into() }
     }
 }
 
@@ -48,11 +45,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn findings(root: &Path) -> Result<Vec<Finding>> {
     let mut found = graph::check(&graph::Metadata::of(root)?);
     for path in files(root)? {
-        let name = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let bytes = fs::read(&path).with_context(|| format!("reading {name}"))?;
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
@@ -62,7 +55,7 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<Finding>> {
             found.extend(manifest::root(&text)?);
         } else if name.ends_with("/Cargo.toml") {
             found.extend(manifest::member(&name, &text)?);
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             found.extend(source::rust_file(&name, &text));
         }
         found.extend(source::any_file(&name, &text));
