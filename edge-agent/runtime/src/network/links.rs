@@ -18,7 +18,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
-use sha2::{Digest, Sha256};
+use skerry_registry::Digest;
 use skerry_types::AllocationId;
 
 use super::Subnet;
@@ -40,8 +40,8 @@ pub(crate) struct FoundVeth {
 
 /// The name of an allocation's link on the node's side: at most 15 bytes are allowed, an allocation id has up to 88.
 pub(crate) fn host_link(alloc: &AllocationId) -> String {
-    let digest = Sha256::digest(alloc.as_str());
-    format!("sk{}", hex::encode(&digest[..6]))
+    let digest = Digest::of(alloc.as_str().as_bytes()).hex();
+    format!("sk{}", &digest[..12])
 }
 
 /// Makes the bridge, gives it the pool's gateway address and raises it; what already is so stays. Returns its index.
