@@ -161,6 +161,11 @@ impl Writer {
         Acknowledged { revision, forgotten }
     }
 
+    /// Removed rows that the reader is not known to have forgotten.
+    pub fn tombstones(&self) -> impl Iterator<Item = &RowKey> {
+        self.rows.iter().filter(|(_, entry)| entry.value.is_none()).map(|(key, _)| key)
+    }
+
     /// Whether the reader has been sent everything and has answered everything.
     pub fn is_settled(&self) -> bool {
         self.link.as_ref().is_some_and(|link| {

@@ -1,1 +1,34 @@
-//! skerry-region-state.
+//! One region's brain: what was asked for, where it goes, what the nodes say.
+//!
+//! [`RegionState`] is a synchronous state machine. A shell feeds it [`Input`]s and carries out its [`Action`]s; the simulator
+//! does the same with virtual time. Everything it answers or sends waits until what it depends on is on disk.
+//!
+//! Deliberately lacks: IO, clocks, randomness, certificates (it decides who may have one, the shell signs), and image tags
+//! (the shell resolves them before a workload comes here).
+
+mod capacity;
+mod children;
+mod events;
+mod input;
+mod ledger;
+mod listing;
+mod nodes;
+mod placing;
+mod query;
+mod state;
+mod tokens;
+mod workloads;
+
+#[cfg(test)]
+mod tests;
+
+pub use input::{
+    Action, ApiCall, ApiError, ApiReply, Applied, AppliedHow, CallId, EnrollRefusal, Enrolled, Input, LinkId,
+    NewToken, NodeIdentity,
+};
+pub use ledger::{LedgerRow, LoadError, SecretHash, TABLES, TokenId, TokenRecord};
+pub use listing::{
+    AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PendingView, RegionView, SiteView,
+    WorkloadView,
+};
+pub use state::{RegionConfig, RegionState};

@@ -1,0 +1,90 @@
+//! The allocator's picture of the nodes, kept in step with what the region knows.
+
+use skerry_allocator::{Demand, NodeView, attributes};
+use skerry_types::{
+    Attributes, Desired, Labels, NodeFacts, NodeName, PortBinding, Refusal, Resources, WorkloadSpec,
+};
+
+use crate::ledger::AllocationRecord;
+use crate::state::RegionState;
+
+/// Where an instance goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) node: NodeName,
+    pub(crate) ports: Vec<PortBinding>,
+}
+
+impl RegionState {
+    /// A node's facts came or changed.
+    pub(crate) fn facts_changed(&mut self, name: &NodeName) {
+        self.cluster_upsert(name);
+        self.room_appeared();
+    }
+
+    pub(crate) fn cluster_upsert(&mut self, name: &NodeName) {
+        let Some(node) = self.nodes.get(name) else { return };
+        // A node that never spoke has room for nothing.
+        let silent = NodeFacts::default();
+        let facts = node.facts.as_deref().unwrap_or(&silent);
+        self.cluster.set_node(NodeView {
+            name: name.clone(),
+            site: node.record.site.clone(),
+            attributes: attributes(name, &node.record.site, facts, &Labels::new()),
+            taints: facts.taints.clone(),
+            capacity: facts.capacity,
+            port_range: facts.port_range,
+            reachable: node.is_reachable(),
+        });
+    }
+
+    pub(crate) fn cluster_attributes(&self, name: &NodeName) -> Option<Attributes> {
+        let node = self.nodes.get(name)?;
+        let silent = NodeFacts::default();
+        let facts = node.facts.as_deref().unwrap_or(&silent);
+        Some(attributes(name, &node.record.site, facts, &Labels::new()))
+    }
+
+    pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
+        if self.cluster.set_reachable(name, reachable).is_ok() && reachable {
+            self.room_appeared();
+        }
+    }
+
+    pub(crate) fn cluster_remove(&mut self, name: &NodeName) {
+        self.cluster.remove_node(name);
+    }
+
+    pub(crate) fn cluster_occupy(&mut self, record: &AllocationRecord) {
+        let intent = &record.intent;
+        let known = self.cluster.reserve(&record.node, &intent.spec, &intent.ports);
+        debug_assert!(known.is_ok(), "an allocation's node is in the picture");
+    }
+
+    pub(crate) fn cluster_release(&mut self, record: &AllocationRecord) {
+        let intent = &record.intent;
+        if self.cluster.release(&record.node, &intent.spec, &intent.ports).is_ok() {
+            self.room_appeared();
+        }
+    }
+
+    pub(crate) fn cluster_used(&self, name: &NodeName) -> Resources {
+        self.cluster.used(name).unwrap_or_default()
+    }
+
+    /// Finds places for `count` more instances, and takes them.
+    pub(crate) fn cluster_place(
+        &mut self,
+        spec: &WorkloadSpec,
+        count: usize,
+    ) -> Vec<Result<Place, Vec<Refusal>>> {
+        let existing: Vec<NodeName> = self
+            .allocations_of(&spec.key)
+            .filter(|record| record.intent.desired == Desired::Run)
+            .map(|record| record.node.clone())
+            .collect();
+        let demand = Demand { spec: &spec.instance, placement: &spec.placement, existing: &existing };
+        let answers = self.cluster.place(&demand, u32::try_from(count).unwrap_or(u32::MAX));
+        answers.into_iter().map(|answer| answer.map(|p| Place { node: p.node, ports: p.ports })).collect()
+    }
+}

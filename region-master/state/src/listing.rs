@@ -1,0 +1,181 @@
+//! What lists show, a page at a time. Rows are shared, not copied.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use skerry_types::{
+    AllocationIntent, AllocationStatus, Event, Generation, InstanceIndex, NodeFacts, NodeName, NodeUsage,
+    Refusal, RegionName, Resources, Selector, SiteName, TenantName, WallTime, WorkloadSpec,
+};
+
+/// Most items in one page.
+pub(crate) const PAGE_MAX: usize = 500;
+
+/// What a list is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Only of this tenant.
+    pub tenant: Option<TenantName>,
+    /// Only this one; for events, what they are about.
+    pub name: Option<String>,
+    /// Allocations and events: only of this workload.
+    pub workload: Option<String>,
+    /// Over labels, or the attributes of nodes.
+    pub selector: Selector,
+    /// At most this many; zero for as many as a page may hold.
+    pub limit: usize,
+    /// Go on behind this, from an earlier page.
+    pub after: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+    /// The number of the last change that is in here.
+    pub change: u64,
+}
+
+/// A workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadView {
+    /// What was asked for.
+    pub spec: Arc<WorkloadSpec>,
+    /// The present generation.
+    pub generation: Generation,
+    /// When it was first applied.
+    pub created_at: WallTime,
+    /// When it last changed.
+    pub changed_at: WallTime,
+    /// Whether it is being removed.
+    pub deleting: bool,
+    /// Allocations of the present spec that should run.
+    pub placed: u32,
+    /// Those of them that run, as last heard.
+    pub running: u32,
+    /// Those of the running whose node is not heard from.
+    pub unreachable: u32,
+    /// Instances without a place.
+    pub pending: Vec<PendingView>,
+}
+
+/// Instances without a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingView {
+    /// Which.
+    pub instances: Vec<InstanceIndex>,
+    /// Why.
+    pub reasons: Vec<Refusal>,
+}
+
+/// An allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllocationView {
+    /// What its node should hold.
+    pub intent: Arc<AllocationIntent>,
+    /// What its node says, if it spoke of it.
+    pub status: Option<Arc<AllocationStatus>>,
+    /// Its node.
+    pub node: NodeName,
+    /// Its node's site.
+    pub site: Option<SiteName>,
+    /// Its node's facts.
+    pub facts: Option<Arc<NodeFacts>>,
+    /// When it was placed.
+    pub placed_at: WallTime,
+    /// Whether its node is heard from.
+    pub reachable: bool,
+    /// When its node was last heard from.
+    pub last_seen: WallTime,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its name.
+    pub name: NodeName,
+    /// Its site.
+    pub site: SiteName,
+    /// What it said of itself.
+    pub facts: Option<Arc<NodeFacts>>,
+    /// What is in use, as it last said.
+    pub usage: NodeUsage,
+    /// What allocations reserve.
+    pub reserved: Resources,
+    /// How many allocations it holds.
+    pub allocations: u32,
+    /// Whether it is heard from.
+    pub reachable: bool,
+    /// When it was last heard from; zero if never.
+    pub last_seen: WallTime,
+    /// When it joined.
+    pub joined_at: WallTime,
+    /// When its certificate runs out; zero while unknown.
+    pub certificate_expires: WallTime,
+}
+
+/// A site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteView {
+    /// Its name.
+    pub name: SiteName,
+    /// The sum over its nodes.
+    pub total: NodeTotal,
+    /// When any of its nodes was last heard from; zero if never.
+    pub last_seen: WallTime,
+}
+
+/// A region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionView {
+    /// Its name.
+    pub name: RegionName,
+    /// Its sites.
+    pub sites: u32,
+    /// Its workloads.
+    pub workloads: u32,
+    /// The sum over its sites.
+    pub total: NodeTotal,
+}
+
+/// A sum over nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeTotal {
+    /// Nodes.
+    pub nodes: u32,
+    /// Nodes that are heard from.
+    pub reachable: u32,
+    /// Allocations.
+    pub allocations: u32,
+    /// Allocations that run, as last heard.
+    pub running: u32,
+    /// What workloads may have.
+    pub capacity: Resources,
+    /// What allocations reserve.
+    pub reserved: Resources,
+}
+
+impl NodeTotal {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.nodes += other.nodes;
+        self.reachable += other.reachable;
+        self.allocations += other.allocations;
+        self.running += other.running;
+        self.capacity += other.capacity;
+        self.reserved += other.reserved;
+    }
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventView {
+    /// Its number.
+    pub number: u64,
+    /// What happened.
+    pub event: Event,
+    /// The node that saw it.
+    pub node: Option<NodeName>,
+}

@@ -1,0 +1,247 @@
+//! Answers lists.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use skerry_types::{
+    AllocationId, Attributes, Desired, EventSubject, NodeName, Phase, SiteName, WallTime, WorkloadKey,
+};
+
+use crate::input::ApiError;
+use crate::ledger::{AllocationRecord, EventRecord};
+use crate::listing::{
+    AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PendingView, RegionView,
+    SiteView, WorkloadView,
+};
+use crate::nodes::Node;
+use crate::state::RegionState;
+use crate::workloads::Workload;
+
+impl RegionState {
+    /// One page of what `items` gives behind `filter.after`, by growing key.
+    fn page<T>(&self, filter: &Filter, items: impl Iterator<Item = (String, T)>) -> Page<T> {
+        let limit = if filter.limit == 0 { PAGE_MAX } else { filter.limit.min(PAGE_MAX) };
+        let mut page = Page { items: Vec::new(), next: None, change: self.change() };
+        let mut last = None;
+        for (key, item) in items {
+            if page.items.len() == limit {
+                page.next = last;
+                break;
+            }
+            last = Some(key);
+            page.items.push(item);
+        }
+        page
+    }
+
+    pub(crate) fn list_workloads(&self, filter: &Filter) -> Result<Page<WorkloadView>, ApiError> {
+        let after = filter.after.as_deref().map(workload_token).transpose()?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = |key: &WorkloadKey, workload: &Workload| {
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
+                && filter.name.as_ref().is_none_or(|name| name == key.name.as_str())
+                && filter.selector.matches(&workload.record.spec.labels)
+        };
+        let found =
+            self.workloads.range((start, Bound::Unbounded)).filter(|(key, workload)| wanted(key, workload));
+        let rows = found.map(|(key, workload)| (token(key), self.workload_view(workload)));
+        Ok(self.page(filter, rows))
+    }
+
+    fn workload_view(&self, workload: &Workload) -> WorkloadView {
+        let record = &workload.record;
+        let current =
+            |a: &&AllocationRecord| a.intent.desired == Desired::Run && a.intent.spec == record.spec.instance;
+        let (mut placed, mut running, mut unreachable) = (0, 0, 0);
+        for allocation in self.allocations_of(&record.spec.key).filter(current) {
+            placed += 1;
+            if self.runs(allocation) {
+                running += 1;
+                unreachable += u32::from(!self.nodes.get(&allocation.node).is_some_and(Node::is_reachable));
+            }
+        }
+        let pending = workload.pending.iter().map(|pending| PendingView {
+            instances: pending.instances.clone(),
+            reasons: pending.reasons.clone(),
+        });
+        WorkloadView {
+            spec: Arc::clone(&record.spec),
+            generation: record.generation,
+            created_at: record.created_at,
+            changed_at: record.changed_at,
+            deleting: record.deleting,
+            placed,
+            running,
+            unreachable,
+            pending: pending.collect(),
+        }
+    }
+
+    fn runs(&self, allocation: &AllocationRecord) -> bool {
+        self.status_of(allocation).is_some_and(|status| status.phase == Phase::Running)
+    }
+
+    pub(crate) fn list_allocations(&self, filter: &Filter) -> Result<Page<AllocationView>, ApiError> {
+        let after = filter.after.as_deref().map(parse_token::<AllocationId>).transpose()?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = |record: &AllocationRecord| {
+            let key = &record.intent.workload;
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
+                && filter.name.as_ref().is_none_or(|name| name == record.intent.id.as_str())
+                && filter.workload.as_ref().is_none_or(|name| name == key.name.as_str())
+                && (filter.selector.is_empty() || filter.selector.matches(&self.labels_of(key)))
+        };
+        let found = self.allocations.range((start, Bound::Unbounded)).filter(|(_, record)| wanted(record));
+        let rows = found.map(|(id, record)| (id.to_string(), self.allocation_view(record)));
+        Ok(self.page(filter, rows))
+    }
+
+    fn labels_of(&self, key: &WorkloadKey) -> Attributes {
+        self.workloads.get(key).map(|workload| workload.record.spec.labels.clone()).unwrap_or_default()
+    }
+
+    fn allocation_view(&self, record: &AllocationRecord) -> AllocationView {
+        let node = self.nodes.get(&record.node);
+        AllocationView {
+            intent: Arc::clone(&record.intent),
+            status: self.status_of(record).cloned(),
+            node: record.node.clone(),
+            site: node.map(|node| node.record.site.clone()),
+            facts: node.and_then(|node| node.facts.clone()),
+            placed_at: record.placed_at,
+            reachable: node.is_some_and(Node::is_reachable),
+            last_seen: node.map_or(WallTime(0), |node| self.last_seen(node)),
+        }
+    }
+
+    fn last_seen(&self, node: &Node) -> WallTime {
+        if node.is_reachable() { self.now.wall } else { node.record.last_seen }
+    }
+
+    pub(crate) fn list_nodes(&self, filter: &Filter) -> Result<Page<NodeView>, ApiError> {
+        let after = filter.after.as_deref().map(parse_token::<NodeName>).transpose()?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = |name: &NodeName| {
+            filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
+                && (filter.selector.is_empty()
+                    || self
+                        .cluster_attributes(name)
+                        .is_some_and(|attributes| filter.selector.matches(&attributes)))
+        };
+        let found = self.nodes.range((start, Bound::Unbounded)).filter(|(name, _)| wanted(name));
+        let rows = found.map(|(name, node)| (name.to_string(), self.node_view(name, node)));
+        Ok(self.page(filter, rows))
+    }
+
+    fn node_view(&self, name: &NodeName, node: &Node) -> NodeView {
+        NodeView {
+            name: name.clone(),
+            site: node.record.site.clone(),
+            facts: node.facts.clone(),
+            usage: node.usage,
+            reserved: self.cluster_used(name),
+            allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
+            reachable: node.is_reachable(),
+            last_seen: self.last_seen(node),
+            joined_at: node.record.joined_at,
+            certificate_expires: node.record.certificate_expires,
+        }
+    }
+
+    fn sites(&self) -> BTreeMap<SiteName, SiteView> {
+        let mut sites = BTreeMap::new();
+        for (node_name, node) in &self.nodes {
+            let name = &node.record.site;
+            let site = sites.entry(name.clone()).or_insert_with(|| SiteView {
+                name: name.clone(),
+                total: NodeTotal::default(),
+                last_seen: WallTime(0),
+            });
+            site.last_seen = site.last_seen.max(self.last_seen(node));
+            site.total.add(&self.node_total(node_name, node));
+        }
+        sites
+    }
+
+    fn node_total(&self, name: &NodeName, node: &Node) -> NodeTotal {
+        let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
+        NodeTotal {
+            nodes: 1,
+            reachable: u32::from(node.is_reachable()),
+            allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
+            running: u32::try_from(records.filter(|record| self.runs(record)).count()).unwrap_or(u32::MAX),
+            capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
+            reserved: self.cluster_used(name),
+        }
+    }
+
+    pub(crate) fn list_sites(&self, filter: &Filter) -> Result<Page<SiteView>, ApiError> {
+        let after = filter.after.as_deref().map(parse_token::<SiteName>).transpose()?;
+        let wanted = |name: &SiteName| {
+            after.as_ref().is_none_or(|after| name > after)
+                && filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
+        };
+        let rows = self.sites().into_iter().filter(|(name, _)| wanted(name));
+        Ok(self.page(filter, rows.map(|(name, site)| (name.to_string(), site))))
+    }
+
+    pub(crate) fn list_regions(&self, filter: &Filter) -> Page<RegionView> {
+        let name = self.region().clone();
+        let wanted =
+            filter.after.is_none() && filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str());
+        let sites = self.sites();
+        let mut total = NodeTotal::default();
+        for site in sites.values() {
+            total.add(&site.total);
+        }
+        let region = RegionView {
+            name,
+            sites: u32::try_from(sites.len()).unwrap_or(u32::MAX),
+            workloads: u32::try_from(self.workloads.len()).unwrap_or(u32::MAX),
+            total,
+        };
+        self.page(filter, wanted.then(|| (region.name.to_string(), region)).into_iter())
+    }
+
+    pub(crate) fn list_events(&self, filter: &Filter) -> Result<Page<EventView>, ApiError> {
+        let after = filter.after.as_deref().map(parse_token::<u64>).transpose()?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found =
+            self.events.range((start, Bound::Unbounded)).filter(|(_, record)| is_about(record, filter));
+        let rows = found.map(|(number, record)| {
+            let view = EventView { number: *number, event: record.event.clone(), node: record.node.clone() };
+            (number.to_string(), view)
+        });
+        Ok(self.page(filter, rows))
+    }
+}
+
+fn is_about(record: &EventRecord, filter: &Filter) -> bool {
+    let (name, key, node) = match &record.event.subject {
+        EventSubject::Workload(key) => (Some(key.name.as_str()), Some(key), None),
+        EventSubject::Allocation(id, key) => (Some(id.as_str()), Some(key), None),
+        EventSubject::Node(node) => (Some(node.as_str()), None, Some(node)),
+        EventSubject::Region => (None, None, None),
+    };
+    let named = |wanted: &String| {
+        name == Some(wanted.as_str()) || key.is_some_and(|key| key.name.as_str() == wanted) && node.is_none()
+    };
+    filter.tenant.as_ref().is_none_or(|tenant| key.is_none_or(|key| key.tenant == *tenant))
+        && filter.name.as_ref().is_none_or(named)
+        && filter.workload.as_ref().is_none_or(|wanted| key.is_some_and(|key| key.name.as_str() == wanted))
+}
+
+fn token(key: &WorkloadKey) -> String {
+    format!("{}/{}", key.tenant, key.name)
+}
+
+fn workload_token(text: &str) -> Result<WorkloadKey, ApiError> {
+    let bad = || ApiError::PageToken { token: text.to_owned() };
+    let (tenant, name) = text.split_once('/').ok_or_else(bad)?;
+    Ok(WorkloadKey { tenant: parse_token(tenant)?, name: parse_token(name)? })
+}
+
+fn parse_token<T: std::str::FromStr>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::PageToken { token: text.to_owned() })
+}

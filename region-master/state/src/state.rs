@@ -1,0 +1,199 @@
+//! The region's brain: inputs in, actions out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skerry_allocator::Cluster;
+use skerry_types::{AllocationId, NodeName, Now, Outbox, RegionName, WorkloadKey};
+use skerry_wire::Epoch;
+
+use crate::input::{Action, ApiCall, ApiError, ApiReply, Input, LinkId};
+use crate::ledger::{
+    AllocationRecord, Counters, EventRecord, Ledger, LedgerRow, LoadError, TokenId, TokenRecord, Value, put,
+};
+use crate::nodes::{Node, restore_tombstone};
+use crate::workloads::Workload;
+
+/// What the brain is told once.
+#[derive(Debug, Clone)]
+pub struct RegionConfig {
+    /// The region's name.
+    pub region: RegionName,
+    /// The epoch of the region's tables: made at random with the store, and again when it is restored from a backup.
+    pub epoch: Epoch,
+}
+
+/// One region's brain.
+#[derive(Debug)]
+pub struct RegionState {
+    pub(crate) config: RegionConfig,
+    pub(crate) now: Now,
+    pub(crate) outbox: Outbox<Action>,
+    pub(crate) counters: Counters,
+    pub(crate) workloads: BTreeMap<WorkloadKey, Workload>,
+    pub(crate) allocations: BTreeMap<AllocationId, AllocationRecord>,
+    pub(crate) by_workload: BTreeMap<WorkloadKey, BTreeSet<AllocationId>>,
+    pub(crate) nodes: BTreeMap<NodeName, Node>,
+    pub(crate) links: BTreeMap<LinkId, NodeName>,
+    pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
+    pub(crate) events: BTreeMap<u64, Arc<EventRecord>>,
+    pub(crate) cluster: Cluster,
+    /// Workloads to look at before this input is done.
+    pub(crate) dirty: BTreeSet<WorkloadKey>,
+    /// Workloads with instances that found no place.
+    pub(crate) pending: BTreeSet<WorkloadKey>,
+    /// Workloads with instances of an older spec.
+    pub(crate) rolling: BTreeSet<WorkloadKey>,
+    /// Nodes that may have something to be sent.
+    pub(crate) touched: BTreeSet<NodeName>,
+    pub(crate) changed: bool,
+    change: u64,
+}
+
+impl RegionState {
+    /// Begins with what the store holds.
+    pub fn load(
+        config: RegionConfig,
+        now: Now,
+        rows: impl IntoIterator<Item = LedgerRow>,
+    ) -> Result<Self, LoadError> {
+        let ledger = Ledger::read(rows)?;
+        let epoch = config.epoch;
+        let mut state = Self {
+            config,
+            now,
+            outbox: Outbox::default(),
+            counters: ledger.counters,
+            workloads: ledger
+                .workloads
+                .into_iter()
+                .map(|(key, record)| (key, Workload::new(record)))
+                .collect(),
+            allocations: BTreeMap::new(),
+            by_workload: BTreeMap::new(),
+            nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
+            links: BTreeMap::new(),
+            tokens: ledger.tokens,
+            events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),
+            cluster: Cluster::default(),
+            dirty: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            rolling: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            changed: false,
+            change: 0,
+        };
+        for (name, id, revision) in ledger.tombstones {
+            state.nodes.get_mut(&name).into_iter().for_each(|node| restore_tombstone(node, &id, revision));
+        }
+        for (name, key, bytes) in ledger.observed {
+            if let Some(node) = state.nodes.get_mut(&name) {
+                node.restore(key, &bytes);
+            }
+        }
+        let names: Vec<NodeName> = state.nodes.keys().cloned().collect();
+        for name in &names {
+            state.cluster_upsert(name);
+        }
+        for record in ledger.allocations.into_values() {
+            state.restore_allocation(record);
+        }
+        state.dirty = state.workloads.keys().cloned().collect();
+        state.finish();
+        Ok(state)
+    }
+
+    fn restore_allocation(&mut self, record: AllocationRecord) {
+        self.show_allocation(&record);
+        self.cluster_occupy(&record);
+        let id = record.intent.id.clone();
+        self.by_workload.entry(record.intent.workload.clone()).or_default().insert(id.clone());
+        self.allocations.insert(id, record);
+    }
+
+    /// The region's name.
+    pub fn region(&self) -> &RegionName {
+        &self.config.region
+    }
+
+    /// The number of the last change to what lists show.
+    pub fn change(&self) -> u64 {
+        self.change
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some((id, batch)) = self.outbox.poll_batch() {
+            return Some(Action::Persist(id, batch));
+        }
+        self.outbox.poll_effect()
+    }
+
+    /// Takes in something that happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Call(call, request) => {
+                let reply = self.call(request);
+                self.settle_up();
+                self.act(Action::Reply(call, reply));
+            }
+            Input::Enroll { call, token, secret, node, key } => {
+                let decision = self.enroll(&token, secret, &node, key);
+                self.act(Action::Certify(call, decision));
+            }
+            Input::Renew { call, identity } => {
+                let decision = self.renew(&identity);
+                self.act(Action::Certify(call, decision));
+            }
+            Input::LinkUp(link, identity) => self.link_up(link, &identity),
+            Input::LinkDown(link) => self.link_down(link),
+            Input::Received(link, message) => self.receive(link, message),
+            Input::Persisted(id) => self.outbox.persisted(id),
+        }
+        self.finish();
+    }
+
+    fn call(&mut self, call: ApiCall) -> Result<ApiReply, ApiError> {
+        match call {
+            ApiCall::Apply { spec, dry_run } => self.apply(spec, dry_run),
+            ApiCall::Delete(key) => self.delete(&key),
+            ApiCall::RemoveNode(name) => self.remove_node(&name),
+            ApiCall::CreateToken(token) => self.create_token(token),
+            ApiCall::RevokeToken(id) => self.revoke_token(&id),
+            ApiCall::Tokens => Ok(ApiReply::Tokens(self.tokens.clone().into_iter().collect())),
+            ApiCall::Workloads(filter) => self.list_workloads(&filter).map(ApiReply::Workloads),
+            ApiCall::Allocations(filter) => self.list_allocations(&filter).map(ApiReply::Allocations),
+            ApiCall::Nodes(filter) => self.list_nodes(&filter).map(ApiReply::Nodes),
+            ApiCall::Sites(filter) => self.list_sites(&filter).map(ApiReply::Sites),
+            ApiCall::Regions(filter) => Ok(ApiReply::Regions(self.list_regions(&filter))),
+            ApiCall::Events(filter) => self.list_events(&filter).map(ApiReply::Events),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.outbox.push(action);
+    }
+
+    /// Works off what the input left to look at.
+    fn settle_up(&mut self) {
+        while let Some(key) = self.dirty.pop_first() {
+            self.reconcile(&key);
+        }
+        if !self.outbox.batch().is_empty() {
+            put(self.outbox.batch(), &Value::CountersV1(self.counters));
+        }
+    }
+
+    /// Closes the input: placements are made, rows go down, the batch is sealed.
+    fn finish(&mut self) {
+        self.settle_up();
+        self.pump();
+        if std::mem::take(&mut self.changed) {
+            self.change += 1;
+            let change = self.change;
+            self.act(Action::Changed(change));
+        }
+        self.outbox.seal();
+    }
+}

@@ -1,0 +1,97 @@
+//! What operators asked for.
+
+use std::sync::Arc;
+
+use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
+
+use crate::input::{ApiError, ApiReply, Applied, AppliedHow};
+use crate::ledger::{Value, WORKLOAD, WorkloadRecord, put, workload_key};
+use crate::placing::Pending;
+use crate::state::RegionState;
+
+/// Most workloads in a region.
+const WORKLOADS_MAX: usize = 100_000;
+
+/// A workload.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) record: WorkloadRecord,
+    pub(crate) pending: Vec<Pending>,
+}
+
+impl Workload {
+    pub(crate) fn new(record: WorkloadRecord) -> Self {
+        Self { record, pending: Vec::new() }
+    }
+}
+
+impl RegionState {
+    pub(crate) fn apply(&mut self, spec: Arc<WorkloadSpec>, dry_run: bool) -> Result<ApiReply, ApiError> {
+        let key = spec.key.clone();
+        let known = self.workloads.get(&key).map(|workload| workload.record.clone());
+        let (how, record) = match known {
+            Some(record) if record.deleting => return Err(ApiError::Deleting { key }),
+            Some(record) if *record.spec == *spec => (AppliedHow::Unchanged, record),
+            Some(record) => (AppliedHow::Changed, self.next_generation(&record, spec)),
+            None if self.workloads.len() >= WORKLOADS_MAX => {
+                return Err(ApiError::Full { what: "workloads", count: self.workloads.len() });
+            }
+            None => (AppliedHow::Created, self.first_generation(spec)),
+        };
+        let generation = record.generation;
+        if how != AppliedHow::Unchanged && !dry_run {
+            self.tell_workload(&key, "Applied", format!("generation {generation} of {key} is accepted"));
+            self.save_workload(record);
+        }
+        Ok(ApiReply::Applied(Applied { generation, how }))
+    }
+
+    fn first_generation(&self, spec: Arc<WorkloadSpec>) -> WorkloadRecord {
+        let now = self.now.wall;
+        WorkloadRecord { spec, generation: Generation(1), created_at: now, changed_at: now, deleting: false }
+    }
+
+    fn next_generation(&self, old: &WorkloadRecord, mut spec: Arc<WorkloadSpec>) -> WorkloadRecord {
+        // What instances run is the same: they share it, and stay.
+        if old.spec.instance == spec.instance {
+            Arc::make_mut(&mut spec).instance = Arc::clone(&old.spec.instance);
+        }
+        let generation = Generation(old.generation.0 + 1);
+        WorkloadRecord { spec, generation, changed_at: self.now.wall, ..old.clone() }
+    }
+
+    fn save_workload(&mut self, record: WorkloadRecord) {
+        let key = record.spec.key.clone();
+        put(self.outbox.batch(), &Value::WorkloadV1(record.clone()));
+        self.workloads
+            .entry(key.clone())
+            .and_modify(|w| w.record = record.clone())
+            .or_insert_with(|| Workload::new(record));
+        self.dirty.insert(key);
+        self.changed = true;
+    }
+
+    pub(crate) fn delete(&mut self, key: &WorkloadKey) -> Result<ApiReply, ApiError> {
+        let Some(workload) = self.workloads.get(key) else {
+            return Err(ApiError::NotFound { what: "workload", name: key.to_string() });
+        };
+        let count = u32::try_from(self.allocations_of(key).count()).unwrap_or(u32::MAX);
+        if !workload.record.deleting {
+            let record =
+                WorkloadRecord { deleting: true, changed_at: self.now.wall, ..workload.record.clone() };
+            self.tell_workload(key, "Deleted", format!("{key} is being deleted, {count} allocations stop"));
+            self.save_workload(record);
+        }
+        Ok(ApiReply::Removed(count))
+    }
+
+    /// Forgets a workload that nothing is left of.
+    pub(crate) fn forget_workload(&mut self, key: &WorkloadKey) {
+        self.workloads.remove(key);
+        self.by_workload.remove(key);
+        self.pending.remove(key);
+        self.outbox.batch().delete(WORKLOAD, workload_key(key));
+        self.tell_workload(key, "Gone", format!("nothing is left of {key}"));
+        self.changed = true;
+    }
+}
