@@ -9,7 +9,7 @@ use rcgen::{KeyPair, PKCS_ED25519};
 use rustls::pki_types::CertificateDer;
 
 use crate::certificate::KeyHash;
-use crate::tls::{Identity, IdentityError, TrustRoots};
+use crate::tls::{Identity, IdentityError, TrustRoots, pem};
 
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
@@ -154,26 +154,6 @@ fn write_durably(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&partial, dir.join(name))?;
     File::open(dir)?.sync_all()
-}
-
-/// PEM text of certificates, one after the other.
-fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    use base64::Engine;
-    let mut text = String::new();
-    for der in certificates {
-        let body = base64::engine::general_purpose::STANDARD.encode(der);
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        // RFC 7468: lines of 64 characters; base64 is ASCII, so any byte is a boundary.
-        let mut rest = body.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(64));
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
 }
 
 #[cfg(test)]

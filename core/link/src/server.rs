@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
@@ -27,6 +27,8 @@ use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 const WAITING_BYTES: u64 = 12 * 1024 * 1024;
 /// Handshakes that wait to begin at most; beyond that QUIC refuses.
 const WAITING_MAX: usize = 16 * 1024;
+/// Enough that two connections of one master never share an id.
+const CONNECTION_ID_BYTES: usize = 8;
 /// The least time between two resets for connections of an earlier process: a thousand a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -295,13 +297,32 @@ fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
     data.protocol
 }
 
-/// A key that stays the same over restarts lets a restarted master tell children at once that their connections are gone
-/// (stateless reset), instead of leaving them to their idle timeout. It is derived from the server's private key.
+/// A restarted master tells children at once that their connections are gone (stateless reset), instead of leaving them to
+/// their idle timeout: the key of those resets stays the same, being derived from the server's private key, and connection ids of
+/// an earlier process are answered rather than dropped.
 fn endpoint_config(identity: &tls::Identity) -> EndpointConfig {
-    let seed = digest(&SHA256, &[b"skerry reset key", identity.private_key().secret_der()].concat());
+    let seed = digest(&SHA256, &[b"skerry stateless reset", identity.private_key().secret_der()].concat());
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())));
-    config.min_reset_interval(RESET_INTERVAL);
+    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(RESET_INTERVAL);
     config
+}
+
+/// Connection ids of 8 random bytes. QUIC's default ones carry a checksum under a key of the process, and a packet for a
+/// connection of an earlier process would be dropped without an answer.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; CONNECTION_ID_BYTES]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 fn socket(settings: &ServerSettings) -> std::io::Result<UdpSocket> {

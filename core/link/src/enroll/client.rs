@@ -48,7 +48,7 @@ pub enum EnrollError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// The connection was lost before the answer came.
-    #[error("no answer to the request")]
+    #[error(transparent)]
     Lost(#[from] FrameError),
     /// The master said no.
     #[error("refused: {0}")]
@@ -75,7 +75,7 @@ impl EnrollError {
     pub fn is_passing(&self) -> bool {
         use super::protocol::RefusalKind as Kind;
         match self {
-            Self::Dial(DialError::Lost { lost, .. }) => {
+            Self::Dial(DialError::Lost { lost, .. }) | Self::Lost(FrameError::Lost(lost)) => {
                 !matches!(lost, LinkLost::TheirCertificate(_) | LinkLost::OurCertificate { .. })
             }
             Self::Dial(_) | Self::Lost(_) => true,

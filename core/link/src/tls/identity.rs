@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -131,6 +133,25 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityErro
         return Err(CertificateError::Empty.into());
     }
     Ok(all)
+}
+
+/// PEM text of certificates, one after the other.
+pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for der in certificates {
+        let body = STANDARD.encode(der);
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        // RFC 7468: lines of 64 characters; base64 is ASCII, so any byte is a boundary.
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(64));
+            text.push_str(line);
+            text.push('\n');
+            rest = after;
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
 }
 
 /// A server's identity that can be replaced while it is in use: handshakes after [`swap`](Self::swap) see the replacement,

@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::version::TLS13;
 
-pub use identity::{Identity, IdentityError, SharedIdentity, TrustRoots};
+pub use identity::{Identity, IdentityError, SharedIdentity, TrustRoots, pem};
 pub use verify::{Expected, ServerRefusal};
 pub(crate) use verify::{RefusalSlot, ServerChainVerifier, Trust};
 

@@ -1,0 +1,115 @@
+//! Coming back, after whatever happened to the parent.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use skerry_link::{BackoffSettings, DialSettings, DialState, Dialer, LinkLost};
+use support::*;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn a_parent_that_was_killed_is_found_again() {
+    let ca = TestCa::new("one");
+    let identity = ca.identity(REGION, week(now()));
+    let (roots, any) = (ca.roots(), "127.0.0.1:0".parse().unwrap());
+    // A runtime of its own, whose end takes tasks and sockets away without a word to anybody, like a kill.
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let guard = first.enter();
+    let parent = Parent::start_at(any, &identity, &roots, right_clock(), nobody());
+    drop(guard);
+    let address = parent.address;
+    let node = ca.identity(NODE, week(now()));
+    let mut dialer = dialer(vec![address.to_string()], &node, &roots, right_clock());
+    let mut before = connect(&mut dialer).await;
+    assert_eq!(before.echo("one").await, "one");
+    first.shutdown_background();
+    drop(parent);
+
+    let _parent = restart(address, &identity, &roots).await;
+    before.sender.send("two").await.unwrap();
+    let lost = timeout(Duration::from_secs(5), before.connection.closed()).await.unwrap();
+    assert_eq!(lost, LinkLost::Reset, "a restarted parent says at once that it does not know the connection");
+    let begin = Instant::now();
+    let mut after = connect(&mut dialer).await;
+    assert_eq!(after.echo("three").await, "three");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+async fn restart(
+    address: std::net::SocketAddr,
+    identity: &skerry_link::tls::Identity,
+    roots: &skerry_link::tls::TrustRoots,
+) -> Parent {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::net::UdpSocket::bind(address).is_err() {
+        assert!(Instant::now() < deadline, "the killed parent's port is free again");
+        tokio::task::yield_now().await;
+    }
+    Parent::start_at(address, identity, roots, right_clock(), nobody())
+}
+
+#[tokio::test]
+async fn a_parent_that_comes_late_is_found_within_seconds() {
+    let ca = TestCa::new("one");
+    let identity = ca.identity(REGION, week(now()));
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    let node = ca.identity(NODE, week(now()));
+    let addresses = vec!["no-such-name.invalid:1".to_owned(), address.to_string()];
+    let mut dialer = dialer(addresses, &node, &ca.roots(), right_clock());
+    let mut state = dialer.state();
+    let late = async {
+        // Five attempts into the void: the waits have reached their bound.
+        state
+            .wait_for(|s| matches!(s, DialState::Connecting { failures, .. } if *failures >= 5))
+            .await
+            .unwrap();
+        drop(free);
+        let parent = Parent::start_at(address, &identity, &ca.roots(), right_clock(), nobody());
+        (parent, Instant::now())
+    };
+    let ((_parent, came), welcomed) = tokio::join!(late, connect_slowly(&mut dialer));
+    drop(welcomed);
+    assert!(came.elapsed() < Duration::from_secs(5), "{:?}", came.elapsed());
+}
+
+async fn connect_slowly(dialer: &mut Dialer) -> Welcomed {
+    timeout(Duration::from_secs(60), async {
+        let connection = dialer.connect().await;
+        let (mut sender, mut receiver) = connection.control().await.unwrap();
+        sender.send("hello").await.unwrap();
+        assert_eq!(receiver.recv::<String>(64).await.unwrap().unwrap(), "welcome");
+        Welcomed { connection, sender, receiver }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_hint_ends_a_long_wait() {
+    let ca = TestCa::new("one");
+    let parent = Parent::start(&ca, right_clock(), nobody());
+    let node = ca.identity(NODE, week(now()));
+    let settings = DialSettings {
+        backoff: BackoffSettings { first: Duration::from_secs(3600), max: Duration::from_secs(3600) },
+        ..DialSettings::to(parent.addresses())
+    };
+    let mut dialer = Dialer::new(settings, &node, &ca.roots(), right_clock(), 1).unwrap();
+    let first = connect(&mut dialer).await;
+    first.connection.close(skerry_link::CloseReason::Done, "");
+    let hint = dialer.hint();
+    hint.try_again();
+    let mut second = connect(&mut dialer).await;
+    assert_eq!(second.echo("soon").await, "soon");
+}
+
+#[tokio::test]
+async fn an_unresolvable_name_is_named() {
+    let ca = TestCa::new("one");
+    let node = ca.identity(NODE, week(now()));
+    let words =
+        refusal(&mut dialer(vec!["no-such-name.invalid:7444".to_owned()], &node, &ca.roots(), right_clock()))
+            .await;
+    assert!(words.contains("no-such-name.invalid:7444"), "{words}");
+}
