@@ -41,14 +41,14 @@ fn total_ms(text: &str) -> Option<u64> {
 /// Writes a duration so that it reads back; what is below a millisecond is lost.
 pub(crate) fn write(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut text = String::new();
+    let mut parts = Vec::new();
     for (unit, factor) in UNITS_MS {
         if rest >= factor {
-            text.push_str(&format!("{}{unit}", rest / factor));
+            parts.push(format!("{}{unit}", rest / factor));
             rest %= factor;
         }
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if parts.is_empty() { "0s".to_owned() } else { parts.concat() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use skerry_types::{IdError, LabelError, QuantityError, SelectorError};
 
 use crate::duration::DurationError;
 use crate::image::ImageError;
+use crate::limits;
 use crate::node::Place;
 
 /// One thing that is wrong with a manifest.
@@ -27,15 +28,15 @@ pub struct ManifestError {
 
 impl ManifestError {
     /// An error of the text as a whole.
-    pub(crate) fn of_text(at: Place, problem: Problem) -> Self {
-        Self {
+    pub(crate) fn of_text(at: Place, problem: Problem) -> Box<Self> {
+        Box::new(Self {
             line: at.line,
             column: at.column,
             workload: None,
             container: None,
             path: String::new(),
             problem,
-        }
+        })
     }
 }
 
@@ -77,6 +78,13 @@ pub enum Problem {
         /// The longest.
         max: usize,
     },
+    /// More values, aliases or levels than are read.
+    #[error(
+        "more than is read: at most {} values, copies that aliases make included, and {} levels",
+        limits::NODES_MAX,
+        limits::DEPTH_MAX
+    )]
+    TooMuch,
     /// Nothing but white space and comments.
     #[error("there is no document in it: a manifest begins with 'apiVersion: skerry/v1'")]
     NoDocument,

@@ -20,14 +20,14 @@ impl<'d> Faults<'d> {
 
     /// Adds a fault of the field at `path`, unless something around it is wrong: what stands there then is a placeholder.
     pub(crate) fn add(&mut self, path: &Path<'_>, problem: impl Into<Problem>) {
-        if !self.hide(path) {
+        if !self.are_full() && !self.hide(path) {
             self.add_at(path.place_in(self.root), path, problem);
         }
     }
 
     /// Adds a fault whose place is not that of its value, such as a field's name.
     pub(crate) fn add_at(&mut self, at: Place, path: &Path<'_>, problem: impl Into<Problem>) {
-        if self.found.len() >= limits::ERRORS_MAX {
+        if self.are_full() {
             return;
         }
         self.found.push(ManifestError {
@@ -38,6 +38,11 @@ impl<'d> Faults<'d> {
             path: path.to_string(),
             problem: problem.into(),
         });
+    }
+
+    /// Whether so much is wrong that nothing more is told: looking on costs time that a hostile text would like to take.
+    pub(crate) fn are_full(&self) -> bool {
+        self.found.len() >= limits::ERRORS_MAX
     }
 
     /// The value, or its error added and nothing.

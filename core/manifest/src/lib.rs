@@ -54,9 +54,9 @@ pub struct Document {
 /// Everything that is wrong, in the order of the text: at most [`limits::ERRORS_MAX`] errors, and never none. Text that is
 /// neither YAML nor JSON gives one error, as nothing after it can be trusted.
 pub fn parse(text: &str) -> Result<Vec<Document>, Vec<ManifestError>> {
-    let roots = Node::read_all(text).map_err(|error| vec![error])?;
+    let roots = Node::read_all(text).map_err(|error| vec![*error])?;
     if roots.is_empty() {
-        return Err(vec![ManifestError::of_text(Place::START, Problem::NoDocument)]);
+        return Err(vec![*ManifestError::of_text(Place::START, Problem::NoDocument)]);
     }
     let mut documents = Vec::new();
     let mut errors = Vec::new();
@@ -68,6 +68,9 @@ pub fn parse(text: &str) -> Result<Vec<Document>, Vec<ManifestError>> {
             once(&mut lines, spec.key.clone(), &mut faults);
         }
         errors.extend(faults.into_found());
+        if errors.len() >= limits::ERRORS_MAX {
+            break;
+        }
         documents.extend(spec.map(|spec| Document { spec, line: root.at.line }));
     }
     if errors.is_empty() {

@@ -9,7 +9,7 @@ pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Deepest nesting of lists and maps; the deepest field stands at 6.
 pub const DEPTH_MAX: usize = 32;
 /// Most values in one text, copies that aliases make included: an alias bomb ends here, at some tens of megabytes.
-pub const NODES_MAX: usize = 100_000;
+pub const NODES_MAX: usize = 250_000;
 /// Most errors that are told of one text; more would hide the first ones.
 pub const ERRORS_MAX: usize = 50;
 

@@ -60,7 +60,7 @@ pub(crate) struct Key {
 
 impl Node {
     /// Reads every document of a text; empty ones are left out.
-    pub(crate) fn read_all(text: &str) -> Result<Vec<Self>, ManifestError> {
+    pub(crate) fn read_all(text: &str) -> Result<Vec<Self>, Box<ManifestError>> {
         if text.len() > limits::TEXT_BYTES_MAX {
             return Err(ManifestError::of_text(
                 Place::START,
@@ -68,8 +68,9 @@ impl Node {
             ));
         }
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
+            let error = error.without_snippet();
             let at = error.location().map_or(Place::START, Place::from);
-            ManifestError::of_text(at, Problem::Syntax { message: message_of(&error) })
+            ManifestError::of_text(at, problem_of(error))
         })
     }
 
@@ -112,12 +113,25 @@ impl Node {
 }
 
 /// What the reader says, without the place that it ends with: every error begins with that.
-fn message_of(error: &serde_saphyr::Error) -> String {
-    let message = error.without_snippet().to_string();
-    match message.rsplit_once(" at line ") {
-        Some((message, _)) => message.to_owned(),
-        None => message,
+fn problem_of(error: &serde_saphyr::Error) -> Problem {
+    use serde_saphyr::Error;
+
+    if let Error::AliasError { error, .. } = error {
+        return problem_of(error);
     }
+    let message = error.to_string();
+    let is_budget = matches!(
+        error,
+        Error::Budget { .. }
+            | Error::AliasReplayLimitExceeded { .. }
+            | Error::AliasReplayStackDepthExceeded { .. }
+    );
+    // The scanner has its own bound on nesting, which it tells in words only.
+    if is_budget || message.starts_with("recursion limit exceeded") {
+        return Problem::TooMuch;
+    }
+    let message = message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    Problem::Syntax { message: message.to_owned() }
 }
 
 fn options() -> serde_saphyr::Options {

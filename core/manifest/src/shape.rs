@@ -2,6 +2,8 @@
 //!
 //! The schema is the generated one, with everything inlined, so what editors check and what is checked here cannot differ.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Number, Value};
 
 use crate::error::{Hint, Problem};
@@ -61,16 +63,20 @@ fn takes_as_written(node: &Node, rule: &Value) -> bool {
 fn map(node: &Node, fields: &[(Key, Node)], rule: &Value, path: &Path<'_>, faults: &mut Faults<'_>) -> Value {
     let mut read = Map::new();
     count(fields.len(), rule, "minProperties", "maxProperties", path, faults);
-    for (index, (key, value)) in fields.iter().enumerate() {
+    let mut first_lines = BTreeMap::new();
+    for (key, value) in fields {
+        if faults.are_full() {
+            break;
+        }
         let path = path.field(&key.name);
-        if let Some((first, _)) = fields[..index].iter().find(|(other, _)| other.name == key.name) {
-            let first_line = first.at.line;
+        if let Some(first_line) = first_lines.get(key.name.as_str()).copied() {
             faults.add_at(key.at, &path, Problem::Repeated { first_line });
             continue;
         }
+        first_lines.insert(key.name.as_str(), key.at.line);
         match field_rule(rule, &key.name) {
             Some(rule) => {
-                read.extend(check(value, rule, &path, faults).map(|value| (key.name.clone(), value)))
+                read.extend(check(value, rule, &path, faults).map(|value| (key.name.clone(), value)));
             }
             None => faults.add_at(key.at, &path, unknown(&key.name, rule, &path)),
         }

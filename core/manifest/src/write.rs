@@ -13,11 +13,17 @@ use crate::{duration, raw};
 /// The manifest of a workload as JSON. Image digests are not part of a manifest.
 ///
 /// Reading it back gives the same workload, if that came from a manifest and before a digest was put into it.
+///
+/// # Panics
+/// Never: a manifest has text keys only, which JSON can always hold.
 pub fn to_manifest(spec: &WorkloadSpec) -> Value {
     serde_json::to_value(manifest(spec)).expect("a manifest has text keys only, which JSON can always hold")
 }
 
 /// The manifest of a workload as YAML, with fields in the order that the documentation has them in.
+///
+/// # Panics
+/// Never: a manifest holds text, numbers, lists and maps only, which YAML can always hold.
 pub fn to_yaml(spec: &WorkloadSpec) -> String {
     serde_saphyr::to_string(&manifest(spec)).expect("a manifest holds text, numbers, lists and maps only")
 }

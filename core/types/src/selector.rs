@@ -138,7 +138,12 @@ impl FromStr for Selector {
                 return Err(parser.error("a term after ','".to_owned()));
             }
         }
-        Ok(Self { terms })
+        let selector = Self { terms };
+        // What is stored and sent is the written form, which may have spaces that the text had not, and must read back.
+        if selector.to_string().len() > SELECTOR_MAX {
+            return Err(parser.error(format!("longer than {SELECTOR_MAX} bytes when written with spaces")));
+        }
+        Ok(selector)
     }
 }
 
@@ -345,5 +350,7 @@ mod tests {
         check("a>=x", 4, "whole number");
         check("=b", 1, "a name");
         check("å=b", 1, "a name");
+        check(&"a".repeat(1025), 1, "longer than");
+        check(&vec!["a"; 500].join(","), 1000, "when written");
     }
 }

@@ -1,6 +1,7 @@
 //! The containers of an instance, and what must be unique among them.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use skerry_types::{
     Bytes, Capabilities, ContainerName, ContainerSpec, EnvVar, HostPort, Limits, MilliCpu, PortName,
@@ -131,19 +132,24 @@ fn word_or_fault(word: &str, path: &Path<'_>, faults: &mut Faults<'_>) {
 
 fn reserved(raw: &raw::Resources, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Resources> {
     let cpu = cpu(&raw.cpu, &path.field("cpu"), faults);
-    let memory = bytes(&raw.memory, Bytes(0), limits::MEMORY_MAX, &path.field("memory"), faults);
-    let disk = bytes(&raw.disk, Bytes(0), limits::DISK_MAX, &path.field("disk"), faults);
+    let memory = bytes(&raw.memory, &(Bytes(0)..=limits::MEMORY_MAX), &path.field("memory"), faults);
+    let disk = bytes(&raw.disk, &(Bytes(0)..=limits::DISK_MAX), &path.field("disk"), faults);
     Some(Resources { cpu: cpu?, memory: memory?, disk: disk? })
 }
 
 fn cpu(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<MilliCpu> {
     let cpu = faults.take(path, text.parse::<MilliCpu>())?;
-    within(cpu, MilliCpu(0), limits::CPU_MAX, path, faults)
+    within(cpu, &(MilliCpu(0)..=limits::CPU_MAX), path, faults)
 }
 
-fn bytes(text: &str, min: Bytes, max: Bytes, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Bytes> {
+fn bytes(
+    text: &str,
+    bounds: &RangeInclusive<Bytes>,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Bytes> {
     let bytes = faults.take(path, text.parse::<Bytes>())?;
-    within(bytes, min, max, path, faults)
+    within(bytes, bounds, path, faults)
 }
 
 fn bounds(
@@ -161,26 +167,26 @@ fn bounds(
         Some(text) => Some(cpu(text, &cpu_path, faults)?),
         None => None,
     };
-    let (least, most) = (limits::MEMORY_LIMIT_MIN, limits::MEMORY_MAX);
+    let memory_bounds = limits::MEMORY_LIMIT_MIN..=limits::MEMORY_MAX;
     let memory = match &raw.limits.memory {
-        Some(text) => bytes(text, least, most, &memory_path, faults)?,
+        Some(text) => bytes(text, &memory_bounds, &memory_path, faults)?,
         // The reservation is the limit, so it must do as one; the fault belongs to where it stands.
-        None => within(reserved?.memory, least, most, &resources_path.field("memory"), faults)?,
+        None => within(reserved?.memory, &memory_bounds, &resources_path.field("memory"), faults)?,
     };
     if let Some(reserved) = reserved.filter(|_| sound) {
         if let Some(cpu) = cpu {
             let reserved_path = resources_path.field("cpu");
-            not_below(cpu, reserved.cpu, &cpu_path, &reserved_path, faults);
+            not_below(&cpu, &reserved.cpu, &cpu_path, &reserved_path, faults);
         }
         let reserved_path = resources_path.field("memory");
-        not_below(memory, reserved.memory, &memory_path, &reserved_path, faults);
+        not_below(&memory, &reserved.memory, &memory_path, &reserved_path, faults);
     }
     Some(Limits { cpu, memory, pids: raw.limits.pids })
 }
 
 fn not_below<T: Ord + std::fmt::Display>(
-    limit: T,
-    reserved: T,
+    limit: &T,
+    reserved: &T,
     path: &Path<'_>,
     reserved_path: &Path<'_>,
     faults: &mut Faults<'_>,

@@ -5,6 +5,7 @@ mod placement;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use skerry_types::{
@@ -111,20 +112,23 @@ fn size(workload: &WorkloadSpec, path: &Path<'_>, faults: &mut Faults<'_>) {
     }
 }
 
-/// Adds a fault when `value` is not between two bounds; both are allowed.
+/// The value, or a fault added and nothing when it is out of its bounds.
 fn within<T: Ord + fmt::Display>(
     value: T,
-    min: T,
-    max: T,
+    bounds: &RangeInclusive<T>,
     path: &Path<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<T> {
-    if (&min..=&max).contains(&&value) {
+    if bounds.contains(&value) {
         return Some(value);
     }
     faults.add(
         path,
-        Problem::OutOfBounds { found: value.to_string(), min: min.to_string(), max: max.to_string() },
+        Problem::OutOfBounds {
+            found: value.to_string(),
+            min: bounds.start().to_string(),
+            max: bounds.end().to_string(),
+        },
     );
     None
 }
