@@ -1,0 +1,139 @@
+//! How fast instances are placed: `cargo run --release -p skerry-allocator --example speed`.
+
+use std::time::{Duration, Instant};
+
+use skerry_allocator::{Cluster, Demand, NodeView};
+use skerry_types::{
+    Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, InstanceSpec, Limits, MilliCpu,
+    NodeName, Placement, PortName, PortSpec, Preference, Protocol, Resources, RestartPolicy, RestartWhen,
+    SiteName, Spread, SpreadBy,
+};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome<()> {
+    println!("{:>6} nodes  {:<34} {:>14} {:>10} {:>10}", "", "demand", "placements/s", "p50 us", "p99 us");
+    for nodes in [1000, 10_000] {
+        for (what, placement) in demands()? {
+            batches(nodes, what, &placement)?;
+            singles(nodes, what, &placement)?;
+        }
+    }
+    Ok(())
+}
+
+fn demands() -> Outcome<Vec<(&'static str, Placement)>> {
+    let spread = |by| vec![Spread { by, max_skew: None }];
+    let selecting = Placement {
+        require: "node.tier in (edge,metro), node.memory_mb>=2048".parse()?,
+        prefer: vec![Preference { matches: "site.country=no".parse()?, weight: 50 }],
+        ..Placement::default()
+    };
+    let bounded = vec![Spread { by: SpreadBy::Site, max_skew: Some(2) }];
+    Ok(vec![
+        ("anywhere", Placement::default()),
+        ("require and prefer", selecting.clone()),
+        ("spread over sites", Placement { spread: spread(SpreadBy::Site), ..Placement::default() }),
+        ("spread over nodes", Placement { spread: spread(SpreadBy::Node), ..Placement::default() }),
+        ("require, prefer, max_skew over sites", Placement { spread: bounded, ..selecting }),
+    ])
+}
+
+/// Ten nodes to a site.
+fn cluster(nodes: usize) -> Outcome<Cluster> {
+    let mut cluster = Cluster::default();
+    for index in 0..nodes {
+        let attributes = [
+            ("node.tier", ["edge", "metro", "core"][index % 3]),
+            ("node.memory_mb", "65536"),
+            ("site.country", ["no", "se"][index / 10 % 2]),
+        ];
+        cluster.set_node(NodeView {
+            name: NodeName::new(format!("n{index:05}"))?,
+            site: SiteName::new(format!("s{:04}", index / 10))?,
+            attributes: attributes
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into_iter()
+                .collect::<Attributes>(),
+            taints: Vec::new(),
+            capacity: Resources { cpu: MilliCpu(64_000), memory: Bytes(64 << 30), disk: Bytes(1 << 40) },
+            port_range: (20_000, 32_000),
+            reachable: true,
+        });
+    }
+    Ok(cluster)
+}
+
+fn spec() -> Outcome<InstanceSpec> {
+    let resources = Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(200 << 20) };
+    let port = PortSpec {
+        name: PortName::new("http")?,
+        container: 80,
+        protocol: Protocol::Tcp,
+        host: HostPort::Auto,
+    };
+    let container = ContainerSpec {
+        name: ContainerName::new("web")?,
+        image: "registry.example/web:1".to_owned(),
+        digest: None,
+        command: Vec::new(),
+        args: Vec::new(),
+        env: Vec::new(),
+        resources,
+        limits: Limits { cpu: None, memory: resources.memory, pids: 100 },
+        ports: vec![port],
+        user: None,
+        read_only: false,
+        capabilities: Capabilities::default(),
+    };
+    Ok(InstanceSpec {
+        containers: vec![container],
+        restart: RestartPolicy {
+            when: RestartWhen::Always,
+            backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_mins(5),
+        },
+        stop_grace: Duration::from_secs(10),
+    })
+}
+
+/// Twenty workloads of as many instances as there are nodes.
+fn batches(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
+    let (mut cluster, spec) = (cluster(nodes)?, spec()?);
+    let count = u32::try_from(nodes)?;
+    let start = Instant::now();
+    let mut placed = 0;
+    for _ in 0..20 {
+        let answers = cluster.place(&Demand { spec: &spec, placement, existing: &[] }, count);
+        placed += answers.iter().filter(|answer| answer.is_ok()).count();
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{nodes:>6} nodes  {what:<34} {:>14.0}   in batches of {count}",
+        f64::from(u32::try_from(placed)?) / seconds
+    );
+    Ok(())
+}
+
+/// One missing instance of a workload at a time.
+fn singles(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
+    let (mut cluster, spec) = (cluster(nodes)?, spec()?);
+    let mut existing: Vec<NodeName> = Vec::new();
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..1000 {
+        let start = Instant::now();
+        let answers = cluster.place(&Demand { spec: &spec, placement, existing: &existing }, 1);
+        times.push(start.elapsed());
+        existing.extend(answers.into_iter().flatten().map(|placed| placed.node));
+        existing.truncate(20);
+    }
+    times.sort_unstable();
+    let total: Duration = times.iter().sum();
+    println!(
+        "{nodes:>6} nodes  {what:<34} {:>14.0} {:>10.1} {:>10.1}",
+        1000.0 / total.as_secs_f64(),
+        times[500].as_secs_f64() * 1e6,
+        times[990].as_secs_f64() * 1e6,
+    );
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Choices that people can foresee, and the words when there is none.
+
+use skerry_allocator::{ALLOCATIONS_MAX, Cluster, Demand, NodeView, UnknownNode};
+use skerry_types::{
+    Attributes, Bytes, HostPort, MilliCpu, NodeName, Placement, Preference, Protocol, Refusal, Resources,
+    Spread, SpreadBy, Taint,
+};
+
+use crate::model::{site, workload_spec};
+
+fn name(node: &str) -> NodeName {
+    NodeName::new(node).unwrap()
+}
+
+fn view(node: &str, at: usize) -> NodeView {
+    NodeView {
+        name: name(node),
+        site: site(at),
+        attributes: Attributes::new(),
+        taints: Vec::new(),
+        capacity: Resources { cpu: MilliCpu(4000), memory: Bytes(4 << 30), disk: Bytes(1 << 40) },
+        port_range: (20000, 20002),
+        reachable: true,
+    }
+}
+
+fn cluster(views: &[NodeView]) -> Cluster {
+    let mut cluster = Cluster::default();
+    for view in views {
+        cluster.set_node(view.clone());
+    }
+    cluster
+}
+
+/// Four nodes: a1 and a2 at site s0, b1 at s1, c1 at s2.
+fn four() -> Vec<NodeView> {
+    vec![view("a1", 0), view("a2", 0), view("b1", 1), view("c1", 2)]
+}
+
+fn spread(by: SpreadBy, max_skew: Option<u32>) -> Placement {
+    Placement { spread: vec![Spread { by, max_skew }], ..Placement::default() }
+}
+
+fn prefer(matches: &str, weight: i32) -> Placement {
+    Placement {
+        prefer: vec![Preference { matches: matches.parse().unwrap(), weight }],
+        ..Placement::default()
+    }
+}
+
+/// Places `count` small instances and gives the nodes, or the words of the first refusal.
+fn place(cluster: &mut Cluster, placement: &Placement, existing: &[&str], count: u32) -> Vec<String> {
+    let spec = workload_spec(100, 1 << 20, &[]);
+    let existing: Vec<NodeName> = existing.iter().map(|node| name(node)).collect();
+    let demand = Demand { spec: &spec, placement, existing: &existing };
+    let answers = cluster.place(&demand, count);
+    answers
+        .into_iter()
+        .map(|answer| answer.map_or_else(|refusals| words(&refusals), |placed| placed.node.to_string()))
+        .collect()
+}
+
+fn words(refusals: &[Refusal]) -> String {
+    refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn where_instances_go() {
+    let check = |what: &str, placement: &Placement, existing: &[&str], expect: &[&str]| {
+        let count = u32::try_from(expect.len()).unwrap();
+        assert_eq!(place(&mut cluster(&four()), placement, existing, count), expect, "{what}");
+    };
+    let none = Placement::default();
+    check("over nodes", &none, &[], &["a1", "a2", "b1", "c1", "a1"]);
+    check("only what is missing", &none, &["a1", "b1"], &["a2", "c1"]);
+    check("a node that is gone", &none, &["a1", "z9"], &["a2"]);
+    check("over sites", &spread(SpreadBy::Site, None), &[], &["a1", "b1", "c1", "a2", "b1"]);
+    check("over nodes as asked", &spread(SpreadBy::Node, None), &["a1"], &["a2", "b1", "c1", "a2"]);
+    check("preferred nodes first, evenly", &prefer("site.name=s0", 50), &[], &["a1", "a2", "a1"]);
+    check("rather not", &prefer("site.name=s0", -1), &[], &["b1", "c1", "b1"]);
+    let mut both = spread(SpreadBy::Site, None);
+    both.prefer = prefer("site.name=s0", 50).prefer;
+    check("a spread outweighs a preference of 50", &both, &[], &["a1", "b1", "c1", "a2"]);
+    let required = Placement { require: "site.name in (s1,s2)".parse().unwrap(), ..Placement::default() };
+    check("required", &required, &[], &["b1", "c1", "b1"]);
+}
+
+#[test]
+fn the_fuller_node_is_taken_first() {
+    let mut cluster = cluster(&four());
+    let other = workload_spec(1000, 1 << 30, &[]);
+    cluster.reserve(&name("b1"), &other, &[]).unwrap();
+    assert_eq!(place(&mut cluster, &Placement::default(), &[], 2), ["b1", "a1"]);
+}
+
+#[test]
+fn a_bounded_spread_waits_for_the_site_that_lags() {
+    let mut views = four();
+    views[3].capacity.cpu = MilliCpu(150);
+    let answers = place(&mut cluster(&views), &spread(SpreadBy::Site, Some(1)), &[], 6);
+    assert_eq!(answers[..5], ["c1", "a1", "b1", "a2", "b1"]);
+    let refused = "3 nodes: would break max_skew 1 over site; 1 node needs 100m cpu, at most 50m free";
+    assert_eq!(answers[5], refused);
+}
+
+#[test]
+fn a_site_without_a_link_does_not_hold_back_the_others() {
+    let mut views = four();
+    views[3].reachable = false;
+    let answers = place(&mut cluster(&views), &spread(SpreadBy::Site, Some(1)), &[], 4);
+    assert_eq!(answers, ["a1", "b1", "a2", "b1"]);
+}
+
+#[test]
+fn each_rule_says_why() {
+    let mut views = four();
+    views[0].reachable = false;
+    views[1].taints = vec![Taint::new("maintenance").unwrap()];
+    views[2].attributes.insert("node.gpu".to_owned(), "1".to_owned());
+    let mut cluster = cluster(&views);
+    let placement = Placement { require: "node.gpu>=2, node.name".parse().unwrap(), ..Placement::default() };
+    assert_eq!(
+        place(&mut cluster, &placement, &[], 1),
+        ["3 nodes: does not match 'node.gpu>=2'; 1 node not connected"]
+    );
+    let ask = |cluster: &mut Cluster, cpu, memory, ports: &[(HostPort, Protocol)]| {
+        let spec = workload_spec(cpu, memory, ports);
+        let placement = Placement::default();
+        let answers = cluster.place(&Demand { spec: &spec, placement: &placement, existing: &[] }, 1);
+        answers
+            .into_iter()
+            .next()
+            .unwrap()
+            .map(|placed| placed.node.to_string())
+            .map_err(|refusals| words(&refusals))
+    };
+    let rest = "1 node not connected; 1 node has the taint 'maintenance', which is not tolerated";
+    let mut check = |cpu, memory, ports: &[(HostPort, Protocol)], expect: &str| {
+        assert_eq!(ask(&mut cluster, cpu, memory, ports), Err(format!("{expect}; {rest}")));
+    };
+    check(5000, 1, &[], "2 nodes: needs 5 cpu, at most 4 free");
+    check(1, 5 << 30, &[], "2 nodes: needs 5Gi memory, at most 4Gi free");
+    check(1, 1, &[(HostPort::Auto, Protocol::Tcp); 4], "2 nodes: needs 4 host ports, fewer are free");
+    assert_eq!(ask(&mut cluster, 1, 1, &[(HostPort::Fixed(80), Protocol::Tcp)]), Ok("b1".to_owned()));
+    assert_eq!(ask(&mut cluster, 1, 1, &[(HostPort::Fixed(80), Protocol::Tcp)]), Ok("c1".to_owned()));
+    assert_eq!(ask(&mut cluster, 1, 1, &[(HostPort::Fixed(80), Protocol::Udp)]), Ok("b1".to_owned()));
+    let error = ask(&mut cluster, 1, 1, &[(HostPort::Fixed(80), Protocol::Tcp)]);
+    assert_eq!(error, Err(format!("2 nodes: host port 80/tcp is taken; {rest}")));
+}
+
+#[test]
+fn a_tolerated_taint_keeps_nothing_away() {
+    let mut views = vec![view("a1", 0)];
+    views[0].taints = vec![Taint::new("maintenance").unwrap(), Taint::new("spot").unwrap()];
+    let mut placement =
+        Placement { tolerate: vec![Taint::new("maintenance").unwrap()], ..Placement::default() };
+    assert_eq!(
+        place(&mut cluster(&views), &placement, &[], 1),
+        ["1 node has the taint 'spot', which is not tolerated"]
+    );
+    placement.tolerate.push(Taint::new("spot").unwrap());
+    assert_eq!(place(&mut cluster(&views), &placement, &[], 1), ["a1"]);
+}
+
+#[test]
+fn a_region_without_nodes_says_how_to_get_one() {
+    let answers = place(&mut Cluster::default(), &Placement::default(), &[], 2);
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].contains("skerry token create"), "{answers:?}");
+}
+
+#[test]
+fn a_node_holds_so_many_and_no_more() {
+    let mut cluster = cluster(&[view("a1", 0)]);
+    let spec = workload_spec(0, 0, &[]);
+    for _ in 0..ALLOCATIONS_MAX {
+        cluster.reserve(&name("a1"), &spec, &[]).unwrap();
+    }
+    assert_eq!(
+        place(&mut cluster, &Placement::default(), &[], 1),
+        ["1 node already holds 250 allocations, the most a node may"]
+    );
+}
+
+#[test]
+fn a_port_given_back_rests_while_others_are_free() {
+    let mut cluster = cluster(&[view("a1", 0)]);
+    let spec = workload_spec(1, 1, &[(HostPort::Auto, Protocol::Tcp), (HostPort::None, Protocol::Tcp)]);
+    let placement = Placement::default();
+    let demand = Demand { spec: &spec, placement: &placement, existing: &[] };
+    let mut chosen = Vec::new();
+    for _ in 0..5 {
+        let placed = cluster.place(&demand, 1).remove(0).unwrap();
+        chosen.push(placed.ports[0].host);
+        cluster.release(&placed.node, &spec, &placed.ports).unwrap();
+    }
+    assert_eq!(chosen, [20000, 20001, 20002, 20000, 20001]);
+}
+
+#[test]
+fn a_node_that_shrank_keeps_what_it_holds_and_takes_nothing() {
+    let mut small = view("a1", 0);
+    let mut cluster = cluster(&[small.clone()]);
+    let spec = workload_spec(3000, 1, &[]);
+    cluster.reserve(&name("a1"), &spec, &[]).unwrap();
+    small.capacity.cpu = MilliCpu(1000);
+    cluster.set_node(small);
+    assert_eq!(cluster.used(&name("a1")).map(|used| used.cpu), Some(MilliCpu(3000)));
+    assert_eq!(place(&mut cluster, &Placement::default(), &[], 1), ["1 node needs 100m cpu, at most 0 free"]);
+    cluster.release(&name("a1"), &spec, &[]).unwrap();
+    assert_eq!(place(&mut cluster, &Placement::default(), &[], 1), ["a1"]);
+}
+
+#[test]
+fn a_stranger_is_named() {
+    let mut cluster = cluster(&four());
+    let spec = workload_spec(1, 1, &[]);
+    assert_eq!(cluster.reserve(&name("z9"), &spec, &[]), Err(UnknownNode(name("z9"))));
+    assert_eq!(cluster.set_reachable(&name("z9"), true), Err(UnknownNode(name("z9"))));
+}
