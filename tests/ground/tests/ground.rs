@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use skerry_ground::{
-    Cut, Host, Namespace, Process, Registry, Run, Snapshot, Wan, image, processes, until, workspace_root,
+    Cut, Host, Namespace, Process, Registry, Run, Snapshot, Wan, catch_interrupts, image, processes, until,
+    workspace_root,
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -16,8 +17,9 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Sends a datagram from one host to another and tells whether it arrived.
 fn arrives(from: &Host, to: &Host) -> bool {
-    let address: SocketAddr = (to.address(), 9).into();
-    let inside = to.namespace().within(move || UdpSocket::bind(address)).unwrap().unwrap();
+    let any: SocketAddr = (to.address(), 0).into();
+    let inside = to.namespace().within(move || UdpSocket::bind(any)).unwrap().unwrap();
+    let address = inside.local_addr().unwrap();
     inside.set_read_timeout(Some(SHORT)).unwrap();
     let sender = from.namespace().within(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
     // Unplugged, the sender is told; cut, it is not.
@@ -118,13 +120,12 @@ fn a_run_leaves_nothing_and_the_snapshot_would_tell() {
     assert_eq!(after.left_by(&before, &[&name, &process]), Vec::<String>::new());
 }
 
-#[test]
-fn what_a_killed_run_left_is_swept() {
-    // A process that makes a run and is killed: this test binary with a filter for the next test.
+/// A process of its own that makes a run and waits: this test binary with a filter for `a_run_of_its_own`.
+fn run_of_its_own() -> (Process, String, tempfile::NamedTempFile) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_run_for_the_sweep", "--nocapture"]).env("LEAVE_A_RUN", "1");
+    command.args(["--exact", "a_run_of_its_own", "--nocapture"]).env("LEAVE_A_RUN", "1");
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut process = Process::start("a run", command, log.path()).unwrap();
+    let process = Process::start("a run", command, log.path()).unwrap();
     let name = until("the run", LONG, || {
         Ok(process
             .log()
@@ -132,31 +133,52 @@ fn what_a_killed_run_left_is_swept() {
             .find_map(|line| line.split_once("stands: ").map(|(_, name)| name.to_owned())))
     })
     .unwrap();
-    let swept = Run::sweep("sweep").unwrap();
-    assert!(!swept.contains(&name), "its owner lives");
-    let standing = Snapshot::take().unwrap();
-    process.kill().unwrap();
-    let swept = Run::sweep("sweep").unwrap();
-    assert!(swept.contains(&name), "{swept:?}");
-    let after = Snapshot::take().unwrap();
-    assert!(standing.left_by(&after, &[&name]).len() > 2, "the comparison sees the run");
-    assert_eq!(after.since(&standing).iter().filter(|item| item.contains(&name)).count(), 0);
-    assert!(!PathBuf::from("/run/netns").join(format!("{name}-a")).exists());
+    (process, name, log)
 }
 
-/// Does nothing of its own: it is the process that `what_a_killed_run_left_is_swept` kills.
+/// Does nothing when it runs as a test.
 #[test]
-fn a_run_for_the_sweep() {
+fn a_run_of_its_own() {
     if std::env::var_os("LEAVE_A_RUN").is_none() {
         return;
     }
+    catch_interrupts().unwrap();
     let run = Run::start("sweep").unwrap();
     let mut wan = Wan::new(&run).unwrap();
     let host = wan.host("a").unwrap();
     let process = Process::start("left", sleep_on(&host), host.log("left")).unwrap();
     println!("stands: {}", run.name());
-    std::thread::sleep(Duration::from_mins(1));
+    let error = until("what never is", Duration::from_mins(1), || Ok(None::<()>)).unwrap_err();
+    println!("ended: {error}");
     drop(process);
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept() {
+    let (mut process, name, _log) = run_of_its_own();
+    let swept = Run::sweep("sweep").unwrap();
+    assert!(!swept.contains(&name), "its owner lives");
+    let standing = Snapshot::take().unwrap();
+    process.kill().unwrap();
+    // The sweep of another run may have come first.
+    Run::sweep("sweep").unwrap();
+    let after = Snapshot::take().unwrap();
+    assert!(standing.left_by(&after, &[&name]).len() > 2, "the comparison sees the run");
+    assert_eq!(after.left_by(&standing, &[&name]), Vec::<String>::new());
+    assert!(!PathBuf::from("/run/netns").join(format!("{name}-a")).exists());
+}
+
+#[test]
+fn an_interrupted_run_takes_itself_down() {
+    let (mut process, name, _log) = run_of_its_own();
+    let standing = Snapshot::take().unwrap();
+    process.signal(rustix::process::Signal::INT).unwrap();
+    let status = process.ended(LONG).unwrap();
+    assert!(status.success() && process.log().contains("ended: interrupted"), "{}", process.log());
+    let after = Snapshot::take().unwrap();
+    assert!(standing.left_by(&after, &[&name]).len() > 2, "the comparison sees the run");
+    assert!(!PathBuf::from("/run/netns").join(format!("{name}-a")).exists());
+    assert!(!PathBuf::from("/var/lib/skerry-ground").join(&name).exists());
 }
 
 #[test]
