@@ -123,7 +123,7 @@ impl Cluster {
     /// rules kept it off how many nodes, most nodes first. The refused nodes add up to all nodes of the cluster.
     pub fn place(&mut self, demand: &Demand<'_>, count: u32) -> Vec<Result<Placed, Vec<Refusal>>> {
         let need = Need::of(demand.spec);
-        let mut round = Round::new(self, demand, &need);
+        let mut round = Round::new(self, demand, &need, count);
         let mut answers = Vec::new();
         for placed in 0..count {
             let Some(slot) = round.next_node() else {

@@ -26,10 +26,17 @@ struct Column {
 /// Which nodes have the same values of some attributes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Classes {
-    /// The class of the node in each slot.
-    pub(crate) of_slot: Vec<usize>,
+    // Empty when all nodes are of one class.
+    of_slot: Vec<usize>,
     /// The values of each class, in the order of the keys that were asked for.
     pub(crate) values: Vec<Vec<ValueId>>,
+}
+
+impl Classes {
+    /// The class of the node in `slot`.
+    pub(crate) fn of(&self, slot: usize) -> usize {
+        self.of_slot.get(slot).copied().unwrap_or_default()
+    }
 }
 
 impl Columns {
@@ -72,6 +79,9 @@ impl Columns {
 
     /// Sorts all nodes into classes that have the same values of `keys`. Without keys all nodes are of one class.
     pub(crate) fn classes(&self, keys: &[&str]) -> Classes {
+        if keys.is_empty() {
+            return Classes { of_slot: Vec::new(), values: vec![Vec::new()] };
+        }
         let columns: Vec<Option<&Column>> = keys.iter().map(|key| self.columns.get(*key)).collect();
         let id = |column: Option<&Column>, slot: usize| column.map_or(MISSING, |column| column.ids[slot]);
         let mut classes = Classes { of_slot: Vec::with_capacity(self.rows), values: Vec::new() };

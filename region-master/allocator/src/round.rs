@@ -44,11 +44,12 @@ struct Standing<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn new(cluster: &Cluster, demand: &Demand<'a>, need: &Need) -> Self {
+    /// Looks at every node once, to place `count` instances.
+    pub(crate) fn new(cluster: &Cluster, demand: &Demand<'a>, need: &Need, count: u32) -> Self {
         let placement = demand.placement;
         let standing = Standing::new(cluster, placement);
         let existing: Vec<usize> = demand.existing.iter().filter_map(|node| cluster.slot(node)).collect();
-        let evenness = Evenness::new(cluster.columns(), placement, &existing, |slot| {
+        let evenness = Evenness::new(cluster.columns(), placement, &existing, cluster.slots(), |slot| {
             standing.points(cluster, slot).is_some()
         });
         let mut own = vec![0; cluster.slots().len()];
@@ -58,7 +59,7 @@ impl<'a> Round<'a> {
         let over_nodes = placement.spread.iter().filter(|spread| is_soft_over_nodes(spread));
         let asked = i64::try_from(over_nodes.count()).expect("a manifest has few spreads");
         let mut round = Self { queues: Vec::new(), own_cost: SPREAD_POINTS * asked, standing, evenness, own };
-        round.fill_queues(cluster, need);
+        round.fill_queues(cluster, need, count);
         round
     }
 
@@ -106,11 +107,17 @@ impl<'a> Round<'a> {
         self.evenness.floors()
     }
 
-    fn fill_queues(&mut self, cluster: &Cluster, need: &Need) {
+    fn fill_queues(&mut self, cluster: &Cluster, need: &Need, count: u32) {
         let mut queues = vec![Vec::new(); self.evenness.classes()];
         for slot in cluster.slots() {
-            if let Some(candidate) = self.candidate(cluster, need, slot) {
-                queues[self.evenness.class(slot)].push(candidate);
+            let Some(candidate) = self.candidate(cluster, need, slot) else {
+                continue;
+            };
+            let queue: &mut Vec<Candidate> = &mut queues[self.evenness.class(slot)];
+            match queue.first_mut() {
+                // For one instance only the best of each class can matter.
+                Some(best) if count == 1 => *best = candidate.max(*best),
+                _ => queue.push(candidate),
             }
         }
         self.queues = queues.into_iter().map(BinaryHeap::from).collect();
@@ -163,7 +170,7 @@ impl<'a> Standing<'a> {
     }
 
     fn verdict(&self, slot: usize) -> &Result<i64, String> {
-        &self.verdicts[self.classes.of_slot[slot]]
+        &self.verdicts[self.classes.of(slot)]
     }
 
     fn taint<'c>(&self, cluster: &'c Cluster, slot: usize) -> Option<&'c Taint> {

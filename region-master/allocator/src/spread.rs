@@ -1,5 +1,7 @@
 //! How evenly a workload's instances lie over the values of the attributes that it spreads by.
 
+use std::ops::Range;
+
 use skerry_types::{Placement, Rule, Spread, SpreadBy};
 
 use crate::SPREAD_POINTS;
@@ -41,12 +43,13 @@ pub(crate) fn is_soft_over_nodes(spread: &Spread) -> bool {
 }
 
 impl Evenness {
-    /// Counts `existing`, the slots of the workload's instances. `may_take` says for each slot whether the node may take the
+    /// Counts `existing`, the slots of the workload's instances. `may_take` says for each of all `slots` whether the node may take the
     /// workload as far as connection, `require` and taints go. Nodes without the attribute share one value.
     pub(crate) fn new(
         columns: &Columns,
         placement: &Placement,
         existing: &[usize],
+        slots: Range<usize>,
         may_take: impl Fn(usize) -> bool,
     ) -> Self {
         let counted: Vec<&Spread> =
@@ -63,8 +66,11 @@ impl Evenness {
             })
             .collect();
         let mut in_domain = vec![false; classes.values.len()];
-        for (slot, class) in classes.of_slot.iter().enumerate() {
-            in_domain[*class] = in_domain[*class] || may_take(slot);
+        // Without a spread to count there is nothing to ask every node for.
+        let asked = if counted.is_empty() { 0..0 } else { slots };
+        for slot in asked {
+            let class = classes.of(slot);
+            in_domain[class] = in_domain[class] || may_take(slot);
         }
         for (values, _) in classes.values.iter().zip(in_domain).filter(|(_, inside)| *inside) {
             for (spread, value) in spreads.iter_mut().zip(values) {
@@ -89,7 +95,7 @@ impl Evenness {
 
     /// The class of the node in `slot`.
     pub(crate) fn class(&self, slot: usize) -> usize {
-        self.classes.of_slot[slot]
+        self.classes.of(slot)
     }
 
     /// Counts one more instance on a node of `class`.

@@ -207,13 +207,17 @@ fn a_cluster_made_from_its_allocations_answers_the_same() {
             reachable: true,
         })
         .collect();
-    views.iter().for_each(|view| cluster.set_node(view.clone()));
+    for view in &views {
+        cluster.set_node(view.clone());
+    }
     let spec = workload_spec(500, 100, &[(HostPort::Fixed(80), Protocol::Tcp)]);
     let placement = Placement::default();
     let demand = |existing| Demand { spec: &spec, placement: &placement, existing };
     let first = cluster.place(&demand(&[]), 2);
     let mut loaded = Cluster::default();
-    views.iter().rev().for_each(|view| loaded.set_node(view.clone()));
+    for view in views.iter().rev() {
+        loaded.set_node(view.clone());
+    }
     let mut existing = Vec::new();
     for placed in first.into_iter().map(Result::unwrap) {
         loaded.reserve(&placed.node, &spec, &placed.ports).unwrap();
