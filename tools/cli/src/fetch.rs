@@ -1,0 +1,148 @@
+//! Lists, page by page, and lists that wait for a change.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use skerry_api::v1;
+use tonic::{Response, Status};
+
+use crate::age::millis;
+use crate::kind::Kind;
+use crate::master::{Client, Master};
+use crate::transport::CallError;
+
+/// How long a list that waits for a change is held at most. The master may answer earlier.
+const HOLD: Duration = Duration::from_secs(20);
+
+/// Things that the API lists.
+pub(crate) trait Listed: Serialize + Clone + PartialEq + Send + Sized + 'static {
+    /// What they are called.
+    const KIND: Kind;
+
+    /// Asks for one page.
+    fn page(
+        client: Client,
+        request: v1::ListRequest,
+    ) -> impl Future<Output = Result<Response<Page<Self>>, Status>> + Send;
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    items: Vec<T>,
+    next: String,
+    change: u64,
+}
+
+/// A whole list, and the region's change number that it is at least as new as.
+#[derive(Debug)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) change: u64,
+}
+
+/// Which things to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query {
+    /// Empty for every tenant.
+    pub(crate) tenant: String,
+    /// Empty for every name.
+    pub(crate) name: String,
+    /// Empty for everything.
+    pub(crate) selector: String,
+    /// Empty for every workload.
+    pub(crate) workload: String,
+}
+
+impl Query {
+    fn request(&self) -> v1::ListRequest {
+        v1::ListRequest {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+            selector: self.selector.clone(),
+            workload: self.workload.clone(),
+            ..v1::ListRequest::default()
+        }
+    }
+}
+
+/// Lists everything that matches.
+pub(crate) async fn list<T: Listed>(master: &Master, query: &Query) -> Result<List<T>, CallError> {
+    pages(master, query.request(), Duration::ZERO).await
+}
+
+/// Lists everything that matches when the region has changed since `change`, or after `patience`, whichever is first.
+pub(crate) async fn list_after<T: Listed>(
+    master: &Master,
+    query: &Query,
+    change: u64,
+    patience: Duration,
+) -> Result<List<T>, CallError> {
+    let hold = patience.min(HOLD);
+    let wait_ms = u32::try_from(millis(hold)).unwrap_or(u32::MAX);
+    pages(master, v1::ListRequest { after_change: change, wait_ms, ..query.request() }, hold).await
+}
+
+/// Follows the pages. The change number is the first page's: what changed behind it is news for the next wait.
+async fn pages<T: Listed>(
+    master: &Master,
+    mut request: v1::ListRequest,
+    hold: Duration,
+) -> Result<List<T>, CallError> {
+    let first = master.call_within(hold, |client| T::page(client, request.clone())).await?;
+    let mut list = List { items: first.items, change: first.change };
+    let mut next = first.next;
+    request.after_change = 0;
+    request.wait_ms = 0;
+    // A token that leads to itself would never end.
+    while !next.is_empty() && next != request.page_token {
+        request.page_token = next;
+        let page = master.call(|client| T::page(client, request.clone())).await?;
+        list.items.extend(page.items);
+        next = page.next;
+    }
+    Ok(list)
+}
+
+/// Lists of one kind, which differ in their names only.
+macro_rules! listed {
+    ($item:ident, $method:ident, $field:ident) => {
+        impl Listed for v1::$item {
+            const KIND: Kind = Kind::$item;
+
+            async fn page(
+                mut client: Client,
+                request: v1::ListRequest,
+            ) -> Result<Response<Page<Self>>, Status> {
+                let answer = client.$method(request).await?;
+                Ok(answer.map(|page| Page {
+                    items: page.$field,
+                    next: page.next_page_token,
+                    change: page.change,
+                }))
+            }
+        }
+    };
+}
+
+listed!(Workload, list_workloads, workloads);
+listed!(Allocation, list_allocations, allocations);
+listed!(Node, list_nodes, nodes);
+listed!(Site, list_sites, sites);
+listed!(Region, list_regions, regions);
+listed!(Event, list_events, events);
+
+impl Listed for v1::Token {
+    const KIND: Kind = Kind::Token;
+
+    /// Tokens are few: they come in one piece, and are chosen from here.
+    async fn page(mut client: Client, request: v1::ListRequest) -> Result<Response<Page<Self>>, Status> {
+        let answer = client.list_tokens(v1::ListTokensRequest {}).await?;
+        let wanted = |token: &v1::Token| request.name.is_empty() || token.id == request.name;
+        Ok(answer.map(|list| Page {
+            items: list.tokens.into_iter().filter(wanted).collect(),
+            next: String::new(),
+            change: 0,
+        }))
+    }
+}

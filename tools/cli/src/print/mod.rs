@@ -1,0 +1,42 @@
+//! Printing: tables, documents, blocks of text, and the line that shows progress.
+
+pub(crate) mod document;
+pub(crate) mod progress;
+pub(crate) mod sheet;
+pub(crate) mod table;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// Writes data to standard output.
+pub(crate) fn out(text: &str) -> io::Result<()> {
+    out_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn out_bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// Tells a person something, on standard error.
+pub(crate) fn say(message: &str) {
+    eprintln!("{message}");
+}
+
+/// Whether states are shown in color: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn has_color() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && io::stdout().is_terminal()
+}
+
+/// Text of others with everything taken out that a terminal would act on; line ends become spaces.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .filter_map(|c| match c {
+            '\n' | '\t' => Some(' '),
+            c if c.is_control() => None,
+            c => Some(c),
+        })
+        .collect()
+}

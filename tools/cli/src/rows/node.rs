@@ -1,0 +1,73 @@
+//! Nodes.
+
+use skerry_api::v1::Node;
+use skerry_types::WallTime;
+
+use super::{Column, Row, Shown, amounts, labels_text, of};
+use crate::age::{age, ahead};
+use crate::print::table::{Cell, Tone};
+
+impl Row for Node {
+    const COLUMNS: &'static [Column] = &[
+        ("NAME", Shown::Always),
+        ("SITE", Shown::Always),
+        ("STATE", Shown::Always),
+        ("ALLOCATIONS", Shown::Always),
+        ("CPU", Shown::Always),
+        ("MEMORY", Shown::Always),
+        ("DISK", Shown::Wide),
+        ("AGE", Shown::Always),
+        ("ADDRESS", Shown::Wide),
+        ("ARCH", Shown::Wide),
+        ("KERNEL", Shown::Wide),
+        ("AGENT", Shown::Wide),
+        ("CERTIFICATE", Shown::Wide),
+        ("TAINTS", Shown::Wide),
+        ("LABELS", Shown::Wide),
+    ];
+
+    fn cells(&self, now: WallTime) -> Vec<Cell> {
+        let reserved = amounts(self.reserved.as_ref());
+        let capacity = amounts(self.capacity.as_ref());
+        vec![
+            Cell::new(&self.name),
+            Cell::new(&self.site),
+            state_cell(self.reachable, self.last_seen_ms, now),
+            Cell::new(self.allocations.to_string()),
+            Cell::new(of(reserved.0, capacity.0)),
+            Cell::new(of(reserved.1, capacity.1)),
+            Cell::new(of(reserved.2, capacity.2)),
+            Cell::age(age(now, self.joined_at_ms)),
+            Cell::new(&self.address),
+            Cell::new(&self.arch),
+            Cell::new(&self.kernel),
+            Cell::new(&self.agent_version),
+            Cell::age(if self.certificate_expires_ms == 0 {
+                String::new()
+            } else {
+                ahead(now, self.certificate_expires_ms)
+            }),
+            Cell::new(self.taints.join(",")),
+            Cell::new(labels_text(&self.labels)),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// `reachable`, or `unreachable 3h`: how long it has not been heard from.
+pub(crate) fn state_text(reachable: bool, last_seen_ms: u64, now: WallTime) -> String {
+    match (reachable, last_seen_ms) {
+        (true, _) => "reachable".to_owned(),
+        (false, 0) => "never seen".to_owned(),
+        (false, seen) => format!("unreachable {}", age(now, seen)),
+    }
+}
+
+/// The state as a cell: how long it has lasted is no news, that it changed is.
+fn state_cell(reachable: bool, last_seen_ms: u64, now: WallTime) -> Cell {
+    let tone = if reachable { Tone::Good } else { Tone::Bad };
+    Cell::toned(state_text(reachable, last_seen_ms, now), tone).with_news(reachable.to_string())
+}
