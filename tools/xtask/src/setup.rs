@@ -27,12 +27,12 @@ struct Package {
     name: &'static str,
     purpose: Purpose,
     reason: &'static str,
-    /// A service that the package brings and that is switched off after the package was installed here.
-    service: Option<&'static str>,
+    /// Units that the package enables, and that are switched off after it was installed here.
+    units: &'static [&'static str],
 }
 
 const fn package(name: &'static str, purpose: Purpose, reason: &'static str) -> Package {
-    Package { name, purpose, reason, service: None }
+    Package { name, purpose, reason, units: &[] }
 }
 
 const PACKAGES: &[Package] = &[
@@ -47,7 +47,7 @@ const PACKAGES: &[Package] = &[
         name: "docker-registry",
         purpose: Purpose::Run,
         reason: "the registry that nodes pull from",
-        service: Some("docker-registry"),
+        units: &["docker-registry.service"],
     },
     package("skopeo", Purpose::Run, "pushes images to the registry"),
     package("openssl", Purpose::Run, "the registry's certificates"),
@@ -59,9 +59,20 @@ const PACKAGES: &[Package] = &[
         name: "containerd",
         purpose: Purpose::Peers,
         reason: "start and memory of containers to compare with",
-        service: Some("containerd"),
+        units: &["containerd.service"],
     },
-    package("podman", Purpose::Peers, "start and memory of containers to compare with"),
+    Package {
+        name: "podman",
+        purpose: Purpose::Peers,
+        reason: "start and memory of containers to compare with",
+        units: &[
+            "podman.service",
+            "podman.socket",
+            "podman-restart.service",
+            "podman-auto-update.service",
+            "podman-auto-update.timer",
+        ],
+    },
 ];
 
 /// Installs what is missing for these purposes. Without root it prints the command that would, and fails.
@@ -84,12 +95,8 @@ pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
         bail!("{} package(s) are missing", names.len());
     }
     install(&names)?;
-    for package in &missing {
-        if let Some(service) = package.service {
-            switch_off(service)?;
-        }
-    }
-    Ok(())
+    let units: Vec<&str> = missing.iter().flat_map(|package| package.units).copied().collect();
+    switch_off(&units)
 }
 
 fn missing(purposes: &[Purpose]) -> Result<Vec<&'static Package>> {
@@ -125,20 +132,18 @@ fn apt(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The package enabled its service for the next boot, although it was not started.
-fn switch_off(service: &str) -> Result<()> {
-    if !Path::new("/usr/bin/systemctl").exists() && !Path::new("/bin/systemctl").exists() {
+/// The packages enabled their units for the next boot, although none was started.
+fn switch_off(units: &[&str]) -> Result<()> {
+    let has_systemd = ["/usr/bin/systemctl", "/bin/systemctl"].iter().any(|path| Path::new(path).exists());
+    if units.is_empty() || !has_systemd {
         return Ok(());
     }
     let output = Command::new("systemctl")
-        .args(["disable", "--quiet", service])
+        .args(["disable", "--quiet"])
+        .args(units)
         .output()
         .context("starting systemctl")?;
-    ensure!(
-        output.status.success(),
-        "systemctl disable {service}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "systemctl disable: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
