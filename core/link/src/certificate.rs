@@ -196,9 +196,14 @@ impl PeerCertificate {
             chain: whole,
             fingerprint: Fingerprint::of(leaf_der),
             key: KeyHash::of(leaf.public_key().raw),
-            serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: hex(leaf.raw_serial()),
         })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {

@@ -12,7 +12,7 @@ use crate::certificate::Validity;
 ///
 /// A week covers a wrong time zone, a wrong day and a clock that drifted through a long power cut. It is also the longest
 /// that a stolen, expired master key stays useful against a node that has heard no authenticated time since.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const CLOCK_TOLERANCE: Duration = Duration::from_hours(7 * 24);
 
 /// What the clock says, and what is known for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

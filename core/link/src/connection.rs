@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use quinn::Side;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::certificate::PeerCertificate;
 use crate::close::{CloseReason, LinkLost, detail_bytes};
@@ -17,6 +19,8 @@ use crate::spiffe::SpiffeId;
 /// Control before bulk whenever both have something to send. QUIC's default is 0; higher goes first.
 const CONTROL_PRIORITY: i32 = 1;
 const BULK_PRIORITY: i32 = -1;
+/// Pause between nudges of a silent peer: 65 bytes every two seconds, only while it owes an answer.
+const NUDGE_PAUSE: Duration = Duration::from_secs(2);
 /// Longest header of a bulk stream: an enum with a few names in it.
 const BULK_HEADER_MAX: usize = 4 * 1024;
 /// A header follows the opening of its stream at once; this is for a link that loses most packets.
@@ -27,6 +31,7 @@ const BULK_HEADER_WAIT: Duration = Duration::from_secs(30);
 pub struct Connection {
     inner: quinn::Connection,
     peer: Arc<PeerCertificate>,
+    sent: Arc<Notify>,
 }
 
 /// A bulk stream that both sides agree on: log lines, an exec, a blob.
@@ -46,7 +51,7 @@ pub struct IncomingBulk {
 
 impl Connection {
     pub(crate) fn new(inner: quinn::Connection, peer: PeerCertificate) -> Self {
-        Self { inner, peer: Arc::new(peer) }
+        Self { inner, peer: Arc::new(peer), sent: Arc::new(Notify::new()) }
     }
 
     /// What the other side's certificate says.
@@ -84,7 +89,7 @@ impl Connection {
             Side::Server => self.inner.accept_bi().await?,
         };
         prioritize(&send, CONTROL_PRIORITY);
-        Ok((FramedSender::new(send), FramedReceiver::new(receive)))
+        Ok((FramedSender::telling(send, self.sent.clone()), FramedReceiver::new(receive)))
     }
 
     /// Opens a bulk stream that begins with `header`. Waits while the other side has as many open as it allows. It yields to
@@ -104,6 +109,51 @@ impl Connection {
         Ok(IncomingBulk {
             stream: BulkStream { sender: FramedSender::new(send), receiver: FramedReceiver::new(receive) },
         })
+    }
+
+    /// Keeps a connection moving over a cut, and returns when it is not worth waiting for any more: when nothing at all came from
+    /// the other side for `patience` after something was sent on the control stream. To be run beside the link's loop, by both
+    /// sides and by one task each; after it returns, a child closes and dials anew, and a parent lets go.
+    ///
+    /// QUIC doubles its pause with each unanswered retransmission, so that after a cut of a minute the next one may be a
+    /// minute away. Here a single byte goes out every two seconds while an answer is owed; the first that gets through makes the
+    /// other side acknowledge, and QUIC sends what is missing at once. On a link that is idle or alive there is no timer and
+    /// no traffic.
+    pub async fn stalled(&self, patience: Duration) {
+        loop {
+            tokio::select! {
+                // All cancel-safe: a notice is kept until it is taken, and what a lost datagram held was a byte to be dropped.
+                () = self.sent.notified() => {
+                    if self.unanswered(patience).await {
+                        return;
+                    }
+                }
+                byte = self.inner.read_datagram() => if byte.is_err() {
+                    // The connection is gone: whoever reads the control stream is told why.
+                    std::future::pending::<()>().await;
+                },
+            }
+        }
+    }
+
+    /// Nudges until the other side gives a sign (false) or patience is over (true).
+    async fn unanswered(&self, patience: Duration) -> bool {
+        let heard = || self.inner.stats().udp_rx.datagrams;
+        let before = heard();
+        let begin = Instant::now();
+        loop {
+            sleep(NUDGE_PAUSE).await;
+            if heard() != before {
+                return false;
+            }
+            if begin.elapsed() >= patience {
+                return true;
+            }
+            if let Err(error) = self.inner.send_datagram(Bytes::from_static(&[0])) {
+                // Nothing depends on it: patience decides.
+                tracing::trace!(%error, "a nudge could not be sent");
+            }
+        }
     }
 
     /// Closes the connection at once, with all its streams; what was not yet delivered is lost. `detail` is a sentence for

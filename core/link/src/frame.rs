@@ -1,8 +1,11 @@
 //! Frames: a length (4 bytes, little-endian) and that many bytes of postcard.
 
+use std::sync::Arc;
+
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::close::LinkLost;
 
@@ -169,11 +172,17 @@ pub struct FramedSender {
     stream: SendStream,
     queue: Vec<u8>,
     sent: usize,
+    told: Option<Arc<Notify>>,
 }
 
 impl FramedSender {
     pub(crate) fn new(stream: SendStream) -> Self {
-        Self { stream, queue: Vec::new(), sent: 0 }
+        Self { stream, queue: Vec::new(), sent: 0, told: None }
+    }
+
+    /// Tells `told` each time that something is sent.
+    pub(crate) fn telling(stream: SendStream, told: Arc<Notify>) -> Self {
+        Self { told: Some(told), ..Self::new(stream) }
     }
 
     /// Sends one message; returns when QUIC has taken all of it, which waits while the other side does not read.
@@ -198,6 +207,9 @@ impl FramedSender {
 
     /// Hands what a cancelled `send` left over to QUIC. Cancel-safe.
     pub async fn flush(&mut self) -> Result<(), FrameError> {
+        if let Some(told) = &self.told {
+            told.notify_one();
+        }
         while self.sent < self.queue.len() {
             self.sent += self.stream.write(&self.queue[self.sent..]).await.map_err(write_error)?;
         }

@@ -24,7 +24,7 @@ const CHILD_INBOUND_STREAMS: u32 = 16;
 const SEND_WINDOW: u64 = 256 * 1024;
 /// Handshake bytes kept out of order. A chain of three certificates takes 2 KiB.
 const CRYPTO_BUFFER_BYTES: usize = 8 * 1024;
-/// Datagrams are not used by any message.
+/// The only datagrams are the single bytes of [`Connection::stalled`](crate::Connection::stalled).
 const DATAGRAM_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Why a duration cannot be a keep-alive interval.
@@ -44,7 +44,7 @@ impl KeepAlive {
     /// Shorter would be a load test.
     pub const MIN: Duration = Duration::from_secs(1);
     /// Longer would let a parent keep dead links for over an hour.
-    pub const MAX: Duration = Duration::from_secs(20 * 60);
+    pub const MAX: Duration = Duration::from_mins(20);
 
     /// Checks and wraps an interval.
     pub fn new(interval: Duration) -> Result<Self, KeepAliveError> {

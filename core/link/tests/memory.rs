@@ -1,5 +1,7 @@
 //! What an idle connection costs its parent.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -70,7 +72,7 @@ async fn an_idle_connection_is_cheap() {
     let connected = tokio::task::spawn_blocking(move || {
         lines.map_while(Result::ok).any(|line| line.contains("connected"))
     });
-    assert!(timeout(Duration::from_secs(120), connected).await.unwrap().unwrap(), "the children connect");
+    assert!(timeout(Duration::from_mins(2), connected).await.unwrap().unwrap(), "the children connect");
     let each = (anonymous_kib() - before) / CONNECTIONS as u64;
     println!("{each} KiB for each of {CONNECTIONS} idle connections, connected in {:?}", begin.elapsed());
     assert!(each <= BOUND_KIB, "{each} KiB for each idle connection, at most {BOUND_KIB} are expected");

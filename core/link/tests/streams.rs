@@ -1,5 +1,7 @@
 //! Frames and bulk streams over real QUIC: good ones, and those of a stranger.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Duration;

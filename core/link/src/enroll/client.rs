@@ -113,7 +113,7 @@ pub async fn join(
         return Err(unusable("the root that the token names is not among the roots"));
     }
     let id_fits = |id: &SpiffeId| matches!(id, SpiffeId::Node { node, .. } if *node == wish.node);
-    settle(grant, roots, &key, id_fits, credentials, clock)
+    settle(grant, &roots, &key, id_fits, credentials, clock)
 }
 
 /// Gets another certificate for the same key and stores it. `identity` may have run out.
@@ -135,7 +135,7 @@ pub async fn renew(
     let call = Call::Renew { csr_der: signing_request(&key)? };
     let grant = asker.ask_any(addresses, &call).await?;
     let roots = usable_roots(&grant)?;
-    settle(grant, roots, &key, |granted| *granted == id, credentials, clock)
+    settle(grant, &roots, &key, |granted| *granted == id, credentials, clock)
 }
 
 /// A request that names nothing: names are the master's to give.
@@ -236,7 +236,7 @@ fn usable_roots(grant: &Grant) -> Result<TrustRoots, EnrollError> {
 /// Checks that the answer is a certificate for our key and name, stores it and tells the clock.
 fn settle(
     grant: Grant,
-    roots: TrustRoots,
+    roots: &TrustRoots,
     key: &NodeKey,
     id_fits: impl Fn(&SpiffeId) -> bool,
     credentials: &Credentials,

@@ -7,7 +7,7 @@ use skerry_types::WallTime;
 use crate::certificate::Validity;
 
 /// Longest wait between two attempts at a renewal that fails for a passing reason.
-pub const RENEW_RETRY_MAX: Duration = Duration::from_secs(15 * 60);
+pub const RENEW_RETRY_MAX: Duration = Duration::from_mins(15);
 
 /// How long until a certificate is to be renewed: at half of its life, a tenth earlier or later so that nodes enrolled
 /// together do not come together. Zero when that is past. `spread` is 0 to 255, random but fixed per node.

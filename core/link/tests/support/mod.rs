@@ -1,5 +1,6 @@
 //! A small federation for tests: a CA, a parent that welcomes and echoes, and clocks that can be set.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 pub(crate) const NODE: &str = "spiffe://edge.example/region/north/site/oslo/node/n1";
 pub(crate) const REGION: &str = "spiffe://edge.example/region/north";
 pub(crate) const USER: &str = "spiffe://edge.example/user/ada";

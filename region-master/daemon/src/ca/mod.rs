@@ -44,7 +44,7 @@ const BACKDATE_MAX: Duration = days(1);
 pub const FIRST_OPERATOR: &str = "operator";
 
 const fn days(count: u64) -> Duration {
-    Duration::from_secs(count * 24 * 3600)
+    Duration::from_hours(count * 24)
 }
 
 /// Why the CA cannot be made, opened or used.
@@ -81,9 +81,9 @@ pub enum CaError {
         /// The directory.
         dir: PathBuf,
         /// What it is for.
-        found: SpiffeId,
+        found: Box<SpiffeId>,
         /// What was asked for.
-        asked: SpiffeId,
+        asked: Box<SpiffeId>,
     },
     /// A file's content is damaged.
     #[error("{} is damaged", .path.display())]
@@ -163,7 +163,11 @@ impl Ca {
         let ca = Self::open(dir)?;
         let asked = SpiffeId::Region { domain: domain.clone(), region: region.clone() };
         if ca.id != asked {
-            return Err(CaError::AnotherRegion { dir: dir.to_owned(), found: ca.id, asked });
+            return Err(CaError::AnotherRegion {
+                dir: dir.to_owned(),
+                found: Box::new(ca.id),
+                asked: Box::new(asked),
+            });
         }
         Ok(Init { ca, created })
     }

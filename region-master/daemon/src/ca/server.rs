@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ca, CaError, SERVER_LIFE};
 
 /// Longest sleep at a time: a machine that was suspended, or whose clock jumped, looks again within this time.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// DNS names and IP addresses that clients may call the master by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
