@@ -45,6 +45,8 @@ pub enum Input {
         secret: SecretHash,
         /// The name it wants.
         node: NodeName,
+        /// The site it wants, if it says so.
+        site: Option<SiteName>,
         /// SHA-256 of the public key it wants certified.
         key: [u8; 32],
     },
@@ -247,6 +249,14 @@ pub enum EnrollRefusal {
     TokenUsedUp {
         /// How often it may be used.
         uses: u32,
+    },
+    /// The token is for another site.
+    #[error("the join token is for site '{site}', not '{wanted}'")]
+    OtherSite {
+        /// What the node asked for.
+        wanted: SiteName,
+        /// What the token is for.
+        site: SiteName,
     },
     /// Another node has the name.
     #[error(

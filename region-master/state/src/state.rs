@@ -138,8 +138,8 @@ impl RegionState {
                 self.settle_up();
                 self.act(Action::Reply(call, reply));
             }
-            Input::Enroll { call, token, secret, node, key } => {
-                let decision = self.enroll(&token, secret, &node, key);
+            Input::Enroll { call, token, secret, node, site, key } => {
+                let decision = self.enroll(&token, secret, &node, site, key);
                 self.act(Action::Certify(call, decision));
             }
             Input::Renew { call, identity } => {

@@ -1,6 +1,6 @@
 //! Who may join.
 
-use skerry_types::{EventLevel, NodeName, WallTime};
+use skerry_types::{EventLevel, NodeName, SiteName, WallTime};
 use skerry_wire::{Cursor, Revision};
 
 use crate::input::{ApiError, ApiReply, EnrollRefusal, Enrolled, NewToken, NodeIdentity};
@@ -58,10 +58,14 @@ impl RegionState {
         id: &TokenId,
         secret: SecretHash,
         name: &NodeName,
+        wanted: Option<SiteName>,
         key: [u8; 32],
     ) -> Result<Enrolled, EnrollRefusal> {
         let token = self.tokens.get(id).filter(|token| token.secret == secret).cloned();
         let token = token.ok_or(EnrollRefusal::TokenUnknown)?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != token.site) {
+            return Err(EnrollRefusal::OtherSite { wanted, site: token.site });
+        }
         if let Some(node) = self.nodes.get(name) {
             let again = node.record.key == key && node.record.site == token.site;
             let site = node.record.site.clone();
@@ -83,7 +87,7 @@ impl RegionState {
         Ok(Enrolled { node: name.clone(), site })
     }
 
-    fn add_node(&mut self, name: &NodeName, site: skerry_types::SiteName, key: [u8; 32]) {
+    fn add_node(&mut self, name: &NodeName, site: SiteName, key: [u8; 32]) {
         let record = NodeRecord {
             site,
             key,

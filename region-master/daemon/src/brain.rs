@@ -1,0 +1,225 @@
+//! The task that owns the brain.
+
+use std::collections::HashMap;
+
+use skerry_region_state::{
+    Action, ApiCall, ApiError, ApiReply, CallId, EnrollRefusal, Enrolled, Input, LinkId, NodeIdentity,
+    RegionState, SecretHash, TokenId,
+};
+use skerry_store::{Progress, WriteQueue, WriterGone};
+use skerry_types::{NodeName, SiteName};
+use skerry_wire::{ToChild, ToParent};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+
+/// Inputs that wait for the brain. When it is full, callers and links wait in turn.
+const INBOX_MAX: usize = 1024;
+/// Messages that wait for a link: four frames of rows and as many answers each way, doubled. A link that is further behind
+/// does not read, and is closed.
+const LINK_QUEUE_MAX: usize = 32;
+
+/// An order of the brain to a link.
+#[derive(Debug)]
+pub(crate) enum LinkOrder {
+    Send(ToChild),
+    Close(String),
+}
+
+#[derive(Debug)]
+enum Order {
+    Call(ApiCall, oneshot::Sender<Result<ApiReply, ApiError>>),
+    Certify(Certify, oneshot::Sender<Result<Enrolled, EnrollRefusal>>),
+    LinkUp(LinkId, NodeIdentity, mpsc::Sender<LinkOrder>),
+    LinkDown(LinkId),
+    Received(LinkId, ToParent),
+}
+
+/// What a node wants certified.
+#[derive(Debug)]
+pub(crate) enum Certify {
+    Enroll { token: TokenId, secret: SecretHash, node: NodeName, site: Option<SiteName>, key: [u8; 32] },
+    Renew(NodeIdentity),
+}
+
+/// The master is shutting down.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the master is shutting down")]
+pub(crate) struct ShuttingDown;
+
+/// The way to the brain.
+#[derive(Debug, Clone)]
+pub(crate) struct BrainHandle {
+    inbox: mpsc::Sender<Order>,
+    change: watch::Receiver<u64>,
+}
+
+impl BrainHandle {
+    /// Asks, and waits for the durable answer.
+    pub(crate) async fn call(&self, call: ApiCall) -> Result<Result<ApiReply, ApiError>, ShuttingDown> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Order::Call(call, sender)).await.map_err(|_| ShuttingDown)?;
+        receiver.await.map_err(|_| ShuttingDown)
+    }
+
+    /// Asks whether a node may have a certificate, and waits for the durable answer.
+    pub(crate) async fn certify(
+        &self,
+        wish: Certify,
+    ) -> Result<Result<Enrolled, EnrollRefusal>, ShuttingDown> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Order::Certify(wish, sender)).await.map_err(|_| ShuttingDown)?;
+        receiver.await.map_err(|_| ShuttingDown)
+    }
+
+    /// Announces a link, and gives its orders.
+    pub(crate) async fn link_up(
+        &self,
+        link: LinkId,
+        identity: NodeIdentity,
+    ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
+        let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
+        self.inbox.send(Order::LinkUp(link, identity, sender)).await.map_err(|_| ShuttingDown)?;
+        Ok(receiver)
+    }
+
+    pub(crate) async fn link_down(&self, link: LinkId) -> Result<(), ShuttingDown> {
+        self.inbox.send(Order::LinkDown(link)).await.map_err(|_| ShuttingDown)
+    }
+
+    pub(crate) async fn received(&self, link: LinkId, message: ToParent) -> Result<(), ShuttingDown> {
+        self.inbox.send(Order::Received(link, message)).await.map_err(|_| ShuttingDown)
+    }
+
+    /// The number of the last change to what lists show.
+    pub(crate) fn change(&self) -> watch::Receiver<u64> {
+        self.change.clone()
+    }
+}
+
+/// Owns the brain, and carries out its actions.
+pub(crate) struct BrainTask {
+    state: RegionState,
+    clock: Clock,
+    writes: WriteQueue,
+    progress: Progress,
+    inbox: mpsc::Receiver<Order>,
+    change: watch::Sender<u64>,
+    links: HashMap<LinkId, mpsc::Sender<LinkOrder>>,
+    calls: HashMap<CallId, oneshot::Sender<Result<ApiReply, ApiError>>>,
+    certificates: HashMap<CallId, oneshot::Sender<Result<Enrolled, EnrollRefusal>>>,
+    next_call: u64,
+}
+
+impl BrainTask {
+    pub(crate) fn new(
+        state: RegionState,
+        clock: Clock,
+        writes: WriteQueue,
+        progress: Progress,
+    ) -> (Self, BrainHandle) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (change, changed) = watch::channel(state.change());
+        let task = Self {
+            state,
+            clock,
+            writes,
+            progress,
+            inbox,
+            change,
+            links: HashMap::new(),
+            calls: HashMap::new(),
+            certificates: HashMap::new(),
+            next_call: 1,
+        };
+        (task, BrainHandle { inbox: sender, change: changed })
+    }
+
+    /// Runs until `cancel`, or until the store fails.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), WriterGone> {
+        self.act().await?;
+        loop {
+            let input = tokio::select! {
+                // All are cancel-safe: an order stays in its channel, progress in its watch.
+                () = cancel.cancelled() => return Ok(()),
+                persisted = self.progress.changed() => Input::Persisted(persisted?),
+                order = self.inbox.recv() => match order {
+                    Some(order) => self.take(order),
+                    None => return Ok(()),
+                },
+            };
+            self.state.handle(self.clock.now(), input);
+            self.act().await?;
+        }
+    }
+
+    fn take(&mut self, order: Order) -> Input {
+        match order {
+            Order::Call(call, answer) => {
+                let id = self.call_id();
+                self.calls.insert(id, answer);
+                Input::Call(id, call)
+            }
+            Order::Certify(wish, answer) => {
+                let call = self.call_id();
+                self.certificates.insert(call, answer);
+                match wish {
+                    Certify::Enroll { token, secret, node, site, key } => {
+                        Input::Enroll { call, token, secret, node, site, key }
+                    }
+                    Certify::Renew(identity) => Input::Renew { call, identity },
+                }
+            }
+            Order::LinkUp(link, identity, orders) => {
+                self.links.insert(link, orders);
+                Input::LinkUp(link, identity)
+            }
+            Order::LinkDown(link) => {
+                self.links.remove(&link);
+                Input::LinkDown(link)
+            }
+            Order::Received(link, message) => Input::Received(link, message),
+        }
+    }
+
+    fn call_id(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    async fn act(&mut self) -> Result<(), WriterGone> {
+        while let Some(action) = self.state.poll_action() {
+            match action {
+                Action::Persist(id, batch) => self.writes.submit(id, batch).await?,
+                Action::Reply(call, reply) => answer(self.calls.remove(&call), reply),
+                Action::Certify(call, decision) => answer(self.certificates.remove(&call), decision),
+                Action::Send(link, message) => self.order(link, LinkOrder::Send(message)),
+                Action::Close { link, reason } => {
+                    self.order(link, LinkOrder::Close(reason));
+                    self.links.remove(&link);
+                }
+                Action::Changed(change) => {
+                    self.change.send_replace(change);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A link whose queue is full does not read: dropping its queue closes it, and its node dials again.
+    fn order(&mut self, link: LinkId, order: LinkOrder) {
+        let Some(orders) = self.links.get(&link) else { return };
+        if orders.try_send(order).is_err() {
+            tracing::warn!(link = link.0, "a link that does not keep up is closed");
+            self.links.remove(&link);
+        }
+    }
+}
+
+/// A caller that has gone needs no answer.
+fn answer<T>(caller: Option<oneshot::Sender<T>>, value: T) {
+    if caller.is_some_and(|caller| caller.send(value).is_err()) {
+        tracing::debug!("a caller left before its answer");
+    }
+}

@@ -1,0 +1,108 @@
+//! Making a master: once.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use skerry_link::TrustDomain;
+use skerry_wire::Epoch;
+
+use crate::ca::Ca;
+use crate::clock;
+use crate::settings::{Settings, with_port};
+
+/// What `init` found or made.
+#[derive(Debug)]
+pub struct InitReport {
+    /// Whether the CA was made now.
+    pub created: bool,
+    /// The region's id.
+    pub id: String,
+    /// The context file of the first operator.
+    pub context: PathBuf,
+}
+
+/// Makes the CA, the first operator's certificate and a context file for it, each once.
+pub fn init(settings: &Settings) -> Result<InitReport> {
+    let Some(region) = &settings.region else {
+        bail!("the region has no name: say --region NAME");
+    };
+    let domain = match &settings.domain {
+        Some(domain) => domain.clone(),
+        None => default_domain()?,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.data_dir)
+        .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
+    let made = Ca::init(&settings.ca_dir(), &domain, region, clock::wall())?;
+    epoch(&settings.data_dir)?;
+    let context = settings.data_dir.join("operator.toml");
+    if !context.exists() {
+        write_context(&context, settings, region.as_str(), &made.ca)?;
+    }
+    Ok(InitReport { created: made.created, id: made.ca.id().to_string(), context })
+}
+
+/// The trust domain of a federation that named none.
+fn default_domain() -> Result<TrustDomain> {
+    "skerry.internal".parse().context("the default trust domain")
+}
+
+fn write_context(path: &Path, settings: &Settings, region: &str, ca: &Ca) -> Result<()> {
+    let host = settings.advertise.first().map_or("127.0.0.1", String::as_str);
+    let server = format!("https://{}", with_port(host, settings.api.port()));
+    let dir = ca.operator_dir();
+    let file = |name: &str| dir.join(name).display().to_string();
+    let mut context = toml::Table::new();
+    for (key, value) in [
+        ("server", server),
+        ("ca", file("ca.pem")),
+        ("cert", file("cert.pem")),
+        ("key", file("key.pem")),
+        ("region", region.to_owned()),
+    ] {
+        context.insert(key.to_owned(), value.into());
+    }
+    let mut contexts = toml::Table::new();
+    contexts.insert(region.to_owned(), context.into());
+    let mut table = toml::Table::new();
+    table.insert("current-context".to_owned(), region.into());
+    table.insert("contexts".to_owned(), contexts.into());
+    write_once(path, table.to_string().as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+/// The epoch of the region's tables: made at random with the data directory, and kept beside the store so that a store
+/// restored from a backup gets another.
+pub(crate) fn epoch(data_dir: &Path) -> Result<Epoch> {
+    let path = data_dir.join("epoch");
+    if !path.exists() {
+        let fresh = rand::random_range(1..=u64::MAX).to_string();
+        write_once(&path, fresh.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut text = String::new();
+    File::open(&path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let number = text.trim().parse().with_context(|| format!("{} holds no number", path.display()))?;
+    Ok(Epoch(number))
+}
+
+/// Writes a file whole or not at all; leaves one that is there.
+fn write_once(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,189 @@
+//! Nodes' links: one task for each, between its streams and the brain.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use skerry_link::{
+    Arrival, CloseReason, Connection, FrameError, FramedReceiver, FramedSender, LinkServer, MAX_FRAME_BYTES,
+    SpiffeId,
+};
+use skerry_region_state::{LinkId, NodeIdentity};
+use skerry_types::NodeName;
+use skerry_wire::{ToChild, ToParent};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::brain::{BrainHandle, LinkOrder};
+use crate::enroll::Enroller;
+
+/// From the handshake to the hello. A node that starts looks for its containers first, for up to 10 s, and a bad link adds
+/// some round trips of 2 s.
+const HELLO_WAIT: Duration = Duration::from_secs(30);
+
+/// The connections of the nodes, for streams that the API opens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LinkTable {
+    nodes: Arc<Mutex<HashMap<NodeName, (LinkId, Connection)>>>,
+}
+
+impl LinkTable {
+    pub(crate) fn connection(&self, node: &NodeName) -> Option<Connection> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node).map(|(_, connection)| connection.clone())
+    }
+
+    fn insert(&self, node: NodeName, link: LinkId, connection: Connection) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node, (link, connection));
+    }
+
+    fn remove(&self, node: &NodeName, link: LinkId) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.get(node).is_some_and(|(present, _)| *present == link) {
+            nodes.remove(node);
+        }
+    }
+}
+
+/// Takes arrivals until `cancel`.
+pub(crate) async fn serve(
+    mut server: LinkServer,
+    brain: BrainHandle,
+    table: LinkTable,
+    enroller: Arc<Enroller>,
+    cancel: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let next = AtomicU64::new(1);
+    loop {
+        let arrival = tokio::select! {
+            () = cancel.cancelled() => break,
+            // Cancel-safe: handshakes under way stay with the server.
+            arrival = server.accept() => arrival,
+        };
+        match arrival {
+            None => break,
+            Some(Arrival::Link(connection)) => {
+                let id = LinkId(next.fetch_add(1, Ordering::Relaxed));
+                let link = LinkTask { id, connection, brain: brain.clone(), table: table.clone() };
+                tasks.spawn(link.run());
+            }
+            Some(Arrival::Enroll(session)) => {
+                let enroller = Arc::clone(&enroller);
+                tasks.spawn(async move { enroller.serve(session).await });
+            }
+            Some(Arrival::Refused { remote, why }) => {
+                tracing::info!(%remote, %why, "a peer was sent away");
+            }
+        }
+    }
+    server.shut_down().await;
+    tasks.close();
+    tasks.wait().await;
+}
+
+struct LinkTask {
+    id: LinkId,
+    connection: Connection,
+    brain: BrainHandle,
+    table: LinkTable,
+}
+
+impl LinkTask {
+    async fn run(self) {
+        let SpiffeId::Node { site, node, .. } = self.connection.peer_id().clone() else {
+            self.connection
+                .close(CloseReason::Refused, "regions below this one are not supported in this release");
+            return;
+        };
+        let peer = self.connection.peer();
+        let identity =
+            NodeIdentity { node: node.clone(), site, expires: peer.leaf.not_after, key: peer.key.0 };
+        let remote = self.connection.remote_address();
+        tracing::info!(%node, %remote, "a link comes up");
+        self.table.insert(node.clone(), self.id, self.connection.clone());
+        let end = self.exchange(identity).await;
+        self.table.remove(&node, self.id);
+        tracing::info!(%node, end, "a link is over");
+        if self.brain.link_down(self.id).await.is_err() {
+            tracing::debug!(%node, "the brain has gone before the link");
+        }
+    }
+
+    async fn exchange(&self, identity: NodeIdentity) -> String {
+        let streams = timeout(HELLO_WAIT, self.connection.control()).await;
+        let (sender, receiver) = match streams {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(lost)) => return lost.to_string(),
+            Err(_) => return self.close(CloseReason::Protocol, "no control stream came in time"),
+        };
+        let Ok(orders) = self.brain.link_up(self.id, identity).await else {
+            return self.close(CloseReason::ShuttingDown, "");
+        };
+        tokio::select! {
+            // Whichever ends first ends the link, so nothing of the other is needed any more.
+            end = self.send(sender, orders) => end,
+            end = self.receive(receiver) => end,
+        }
+    }
+
+    async fn send(&self, mut sender: FramedSender, mut orders: mpsc::Receiver<LinkOrder>) -> String {
+        while let Some(order) = orders.recv().await {
+            match order {
+                LinkOrder::Send(message) => {
+                    let refused = matches!(message, ToChild::Refused(_));
+                    if let Err(error) = sender.send(&message).await {
+                        return error.to_string();
+                    }
+                    if refused {
+                        return self.part(sender).await;
+                    }
+                }
+                LinkOrder::Close(reason) => return self.close(CloseReason::Superseded, &reason),
+            }
+        }
+        self.close(CloseReason::Protocol, "the link does not keep up")
+    }
+
+    /// Lets the last words arrive before the connection is closed.
+    async fn part(&self, mut sender: FramedSender) -> String {
+        let last_words = async {
+            sender.finish()?;
+            sender.delivered().await
+        };
+        match timeout(Duration::from_secs(5), last_words).await {
+            Ok(Ok(())) => self.close(CloseReason::Refused, "refused"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => self.close(CloseReason::Refused, "refused, and not heard"),
+        }
+    }
+
+    async fn receive(&self, mut receiver: FramedReceiver) -> String {
+        let mut first = Some(HELLO_WAIT);
+        loop {
+            let received = match first.take() {
+                Some(wait) => {
+                    timeout(wait, receiver.recv(MAX_FRAME_BYTES)).await.unwrap_or(Err(FrameError::TimedOut))
+                }
+                None => receiver.recv(MAX_FRAME_BYTES).await,
+            };
+            let message: ToParent = match received {
+                Ok(Some(message)) => message,
+                Ok(None) => return "the node ended it".to_owned(),
+                Err(FrameError::Lost(lost)) => return lost.to_string(),
+                Err(error) => return self.close(CloseReason::Protocol, &error.to_string()),
+            };
+            if self.brain.received(self.id, message).await.is_err() {
+                return self.close(CloseReason::ShuttingDown, "");
+            }
+        }
+    }
+
+    fn close(&self, reason: CloseReason, detail: &str) -> String {
+        self.connection.close(reason, detail);
+        format!("closed: {reason} {detail}")
+    }
+}

@@ -1,0 +1,197 @@
+//! From the brain's views to what the API shows.
+
+use std::collections::BTreeMap;
+
+use skerry_api::v1;
+use skerry_region_state::{
+    AllocationView, EventView, NodeTotal, NodeView, RegionView, SiteView, TokenId, TokenRecord, WorkloadView,
+};
+use skerry_types::{
+    ContainerSpec, ContainerState, ContainerStatus, Desired, Phase, Refusal, Taint, WorkloadKind,
+};
+
+pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
+    let pending = view.pending.iter().map(|pending| v1::PendingInstance {
+        instances: pending.instances.iter().map(|instance| instance.0).collect(),
+        reasons: pending.reasons.iter().map(Refusal::to_string).collect(),
+    });
+    v1::Workload {
+        tenant: view.spec.key.tenant.to_string(),
+        name: view.spec.key.name.to_string(),
+        labels: view.spec.labels.clone(),
+        kind: kind(view.spec.kind).to_owned(),
+        generation: view.generation.0,
+        instances: view.spec.instances,
+        running: view.running,
+        placed: view.placed,
+        unreachable: view.unreachable,
+        created_at_ms: view.created_at.0,
+        changed_at_ms: view.changed_at.0,
+        deleting: view.deleting,
+        manifest: skerry_manifest::to_manifest(&view.spec).to_string(),
+        pending: pending.collect(),
+    }
+}
+
+fn kind(kind: WorkloadKind) -> &'static str {
+    match kind {
+        WorkloadKind::Service => "service",
+    }
+}
+
+pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
+    let intent = &view.intent;
+    let status = view.status.as_deref();
+    let reason = status.and_then(|status| status.reason.as_ref());
+    let node_address = view.facts.as_ref().and_then(|facts| facts.address);
+    v1::Allocation {
+        id: intent.id.to_string(),
+        tenant: intent.workload.tenant.to_string(),
+        workload: intent.workload.name.to_string(),
+        generation: intent.generation.0,
+        instance: intent.instance.0,
+        node: view.node.to_string(),
+        site: view.site.as_ref().map(ToString::to_string).unwrap_or_default(),
+        phase: status.map_or(Phase::Pending, |status| status.phase).to_string(),
+        desired: desired(intent.desired).to_owned(),
+        reason: reason.map(|reason| reason.code.to_string()).unwrap_or_default(),
+        message: reason.map(|reason| reason.message.clone()).unwrap_or_default(),
+        address: status.and_then(|status| status.address).map(|ip| ip.to_string()).unwrap_or_default(),
+        node_address: node_address.map(|ip| ip.to_string()).unwrap_or_default(),
+        ports: intent.ports.iter().map(port).collect(),
+        containers: containers(&intent.spec.containers, status.map_or(&[], |status| &status.containers)),
+        resources: Some(skerry_api::resources(&intent.spec.resources())),
+        placed_at_ms: view.placed_at.0,
+        since_ms: status.map_or(view.placed_at, |status| status.since).0,
+        reachable: view.reachable,
+        last_seen_ms: view.last_seen.0,
+    }
+}
+
+fn desired(desired: Desired) -> &'static str {
+    match desired {
+        Desired::Run => "run",
+        Desired::Stop => "stop",
+    }
+}
+
+fn port(binding: &skerry_types::PortBinding) -> v1::PortBinding {
+    v1::PortBinding {
+        name: binding.name.to_string(),
+        protocol: binding.protocol.to_string(),
+        container: binding.container.into(),
+        host: binding.host.into(),
+    }
+}
+
+fn containers(specs: &[ContainerSpec], statuses: &[ContainerStatus]) -> Vec<v1::Container> {
+    let status = |spec: &ContainerSpec| statuses.iter().find(|status| status.name == spec.name);
+    specs.iter().map(|spec| container(spec, status(spec))).collect()
+}
+
+fn container(spec: &ContainerSpec, status: Option<&ContainerStatus>) -> v1::Container {
+    let mut shown = v1::Container {
+        name: spec.name.to_string(),
+        image: spec.image.clone(),
+        digest: spec.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        state: "waiting".to_owned(),
+        ..v1::Container::default()
+    };
+    let Some(status) = status else { return shown };
+    shown.restarts = status.restarts;
+    shown.last_exit = status.last_exit.as_ref().map(skerry_api::exit);
+    shown.log_tail.clone_from(&status.log_tail);
+    match status.state {
+        ContainerState::Waiting => {}
+        ContainerState::Running { pid, started_at } => {
+            "running".clone_into(&mut shown.state);
+            shown.pid = pid;
+            shown.started_at_ms = started_at.0;
+        }
+        ContainerState::Backoff { until } => {
+            "backoff".clone_into(&mut shown.state);
+            shown.next_start_at_ms = until.0;
+        }
+        ContainerState::Ended => "ended".clone_into(&mut shown.state),
+    }
+    shown
+}
+
+pub(crate) fn node(view: &NodeView) -> v1::Node {
+    let facts = view.facts.as_deref();
+    let text =
+        |get: fn(&skerry_types::NodeFacts) -> &String| facts.map(|f| get(f).clone()).unwrap_or_default();
+    v1::Node {
+        name: view.name.to_string(),
+        site: view.site.to_string(),
+        reachable: view.reachable,
+        last_seen_ms: view.last_seen.0,
+        joined_at_ms: view.joined_at.0,
+        labels: facts.map_or_else(BTreeMap::new, |facts| facts.labels.clone()),
+        taints: facts.map_or_else(Vec::new, |facts| facts.taints.iter().map(Taint::to_string).collect()),
+        capacity: facts.map(|facts| skerry_api::resources(&facts.capacity)),
+        machine: facts.map(|facts| skerry_api::resources(&facts.machine)),
+        reserved: Some(skerry_api::resources(&view.reserved)),
+        used: Some(skerry_api::resources(&view.usage.used)),
+        allocations: view.allocations,
+        arch: text(|facts| &facts.arch),
+        os: text(|facts| &facts.os),
+        kernel: text(|facts| &facts.kernel),
+        cgroup: text(|facts| &facts.cgroup),
+        agent_version: text(|facts| &facts.agent_version),
+        address: facts.and_then(|facts| facts.address).map(|ip| ip.to_string()).unwrap_or_default(),
+        certificate_expires_ms: view.certificate_expires.0,
+    }
+}
+
+pub(crate) fn site(view: &SiteView) -> v1::Site {
+    let total = &view.total;
+    v1::Site {
+        name: view.name.to_string(),
+        nodes: total.nodes,
+        reachable: total.reachable,
+        allocations: total.allocations,
+        running: total.running,
+        capacity: Some(skerry_api::resources(&total.capacity)),
+        reserved: Some(skerry_api::resources(&total.reserved)),
+        last_seen_ms: view.last_seen.0,
+    }
+}
+
+pub(crate) fn region(view: &RegionView) -> v1::Region {
+    let NodeTotal { nodes, reachable, allocations, running, capacity, reserved } = view.total;
+    v1::Region {
+        name: view.name.to_string(),
+        sites: view.sites,
+        nodes,
+        reachable,
+        workloads: view.workloads,
+        allocations,
+        running,
+        capacity: Some(skerry_api::resources(&capacity)),
+        reserved: Some(skerry_api::resources(&reserved)),
+    }
+}
+
+pub(crate) fn event(view: EventView) -> v1::Event {
+    v1::Event {
+        number: view.number,
+        at_ms: view.event.at.0,
+        level: view.event.level.to_string(),
+        subject: view.event.subject.to_string(),
+        reason: view.event.reason,
+        message: view.event.message,
+        node: view.node.map(|node| node.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn token((id, record): (TokenId, TokenRecord)) -> v1::Token {
+    v1::Token {
+        id: id.to_string(),
+        site: record.site.to_string(),
+        expires_at_ms: record.expires.0,
+        uses: record.uses,
+        used: record.used,
+        created_at_ms: record.created_at.0,
+    }
+}
