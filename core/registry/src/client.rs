@@ -60,7 +60,7 @@ impl Registry {
                     let chosen =
                         select(&entries, platform).map_err(|available| RegistryError::NoPlatform {
                             image: image.to_string(),
-                            wanted: platform.clone(),
+                            wanted: Box::new(platform.clone()),
                             available,
                         })?;
                     let digest = chosen.digest;

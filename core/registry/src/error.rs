@@ -89,7 +89,7 @@ pub enum RegistryError {
         /// The image.
         image: String,
         /// What this machine is.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What the index offers.
         available: Vec<Platform>,
     },

@@ -4,4 +4,5 @@
 //! of a network peer, so containers start when the node is cut off.
 
 pub mod bundle;
+pub mod image;
 pub mod network;

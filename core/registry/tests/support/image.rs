@@ -1,6 +1,6 @@
 //! Builds images out of layer bytes.
 
-use skerry_registry::Digest;
+use skerry_registry::{Digest, Platform};
 
 use super::fake::FakeRegistry;
 
@@ -19,8 +19,9 @@ pub(crate) const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// The configuration of an image with these layers.
 pub(crate) fn config_json(layers: &[TestLayer]) -> String {
     let diff_ids: Vec<_> = layers.iter().map(|layer| format!("\"{}\"", layer.diff_id)).collect();
+    let arch = Platform::host().architecture;
     format!(
-        r#"{{"architecture":"amd64","os":"linux","config":{{"Entrypoint":["/bin/app"],"Cmd":["-v"],"Env":["A=b","PATH=/bin"],"User":"7:8","WorkingDir":"/srv","StopSignal":"SIGQUIT","ExposedPorts":{{"80/tcp":{{}}}}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        r#"{{"architecture":"{arch}","os":"linux","config":{{"Entrypoint":["/bin/app"],"Cmd":["-v"],"Env":["A=b","PATH=/bin"],"User":"7:8","WorkingDir":"/srv","StopSignal":"SIGQUIT","ExposedPorts":{{"80/tcp":{{}}}}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         diff_ids.join(",")
     )
 }
