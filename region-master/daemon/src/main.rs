@@ -1,5 +1,7 @@
 //! `skerry-master`: the authority for one region.
 
+use std::io::IsTerminal;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use skerry_master::{Flags, Settings, init, run};
@@ -26,7 +28,8 @@ enum Verb {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("SKERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
     let settings = Settings::settle(arguments.flags)?;
     match arguments.verb {
         Some(Verb::Init) => report(&settings),
