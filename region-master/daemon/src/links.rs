@@ -24,6 +24,9 @@ use crate::enroll::Enroller;
 /// some round trips of 2 s.
 const HELLO_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a node may leave a message unanswered. A node gives up earlier and dials anew; this is for one that is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
 /// The connections of the nodes, for streams that the API opens.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LinkTable {
@@ -127,6 +130,7 @@ impl LinkTask {
             // Whichever ends first ends the link, so nothing of the other is needed any more.
             end = self.send(sender, orders) => end,
             end = self.receive(receiver) => end,
+            () = self.connection.stalled(SILENCE_MAX) => self.close(CloseReason::Protocol, "no answer came in time"),
         }
     }
 
