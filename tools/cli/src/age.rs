@@ -51,6 +51,23 @@ pub(crate) fn short(duration: Duration) -> String {
         .map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", ms / unit))
 }
 
+/// A duration to the millisecond, as [`duration`] reads it: `1m30s`.
+pub(crate) fn exact(duration: Duration) -> String {
+    let mut rest = millis(duration);
+    let mut text = String::new();
+    for (name, unit) in UNITS_MS {
+        text += &part(&mut rest, unit, name);
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// Takes the whole units out of `rest`.
+fn part(rest: &mut u64, unit: u64, name: &str) -> String {
+    let count = *rest / unit;
+    *rest %= unit;
+    if count == 0 { String::new() } else { format!("{count}{name}") }
+}
+
 /// Reads `10s`, `5m`, `1h30m` or `500ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     if text.is_empty() {
@@ -110,5 +127,14 @@ mod tests {
         check("1.5s", None);
         check("-1s", None);
         check("99999999999999999999d", None);
+    }
+
+    #[test]
+    fn exact_durations_read_back() {
+        for ms in [0, 1, 300, 1_000, 90_000, 90_061_001] {
+            let given = Duration::from_millis(ms);
+            assert_eq!(duration(&exact(given)), Ok(given));
+        }
+        assert_eq!(exact(Duration::from_millis(90_500)), "1m30s500ms");
     }
 }

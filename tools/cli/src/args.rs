@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use skerry_types::{Selector, TenantName};
 
 use crate::age::duration;
-use crate::kind::Target;
+use crate::kind::{Target, TargetParser};
 use crate::verbs::wait::Goal;
 
 /// Operates workloads at edge sites through the master of a region.
@@ -144,7 +144,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// A kind, or one thing as KIND/NAME
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true)]
     pub(crate) target: Target,
     /// Only the one of this name; events: about this workload, allocation or node
     pub(crate) name: Option<String>,
@@ -168,7 +168,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
     /// workload, allocation or node, or one thing as KIND/NAME
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true)]
     pub(crate) target: Target,
     /// Which one
     pub(crate) name: Option<String>,
@@ -181,7 +181,7 @@ pub(crate) struct DescribeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// workload or node, or one thing as KIND/NAME
-    #[arg(value_name = "KIND", required_unless_present = "filename", conflicts_with = "filename")]
+    #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true, required_unless_present = "filename", conflicts_with = "filename")]
     pub(crate) target: Option<Target>,
     /// Which one
     pub(crate) name: Option<String>,
@@ -240,7 +240,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) timeout: Duration,
     /// workload, allocation or node, or one thing as KIND/NAME
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true)]
     pub(crate) target: Target,
     /// Which one
     pub(crate) name: Option<String>,

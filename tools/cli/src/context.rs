@@ -1,12 +1,15 @@
 //! The context file: which master to talk to, and as whom. Its format is described in the crate's documentation.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 /// Where a master listens when an address names no port.
 const PORT: u16 = 7443;
+/// How PEM text begins.
+const BEGIN: &str = "-----BEGIN";
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,9 +129,16 @@ impl ContextFile {
 }
 
 impl Context {
+    /// The file that holds the key, when others than its owner may read it.
+    pub(crate) fn exposed_key(&self, path: &Path) -> Option<PathBuf> {
+        let file = if is_pem(&self.key) { path.to_owned() } else { folder(path).join(&self.key) };
+        let mode = std::fs::metadata(&file).ok()?.permissions().mode();
+        (mode & 0o077 != 0).then_some(file)
+    }
+
     /// Reads what the context names. `path` is the file that it stands in.
     pub(crate) fn credentials(&self, name: &str, path: &Path) -> Result<Credentials, ContextError> {
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = folder(path);
         let read = |what, value| pem(name, what, value, folder);
         Ok(Credentials {
             context: name.to_owned(),
@@ -140,10 +150,18 @@ impl Context {
     }
 }
 
+fn is_pem(value: &str) -> bool {
+    value.trim_start().starts_with(BEGIN)
+}
+
+/// What paths in the file are relative to.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
 /// PEM text as it stands, or from the file it names.
 fn pem(name: &str, what: &'static str, value: &str, folder: &Path) -> Result<String, ContextError> {
-    const BEGIN: &str = "-----BEGIN";
-    if value.trim_start().starts_with(BEGIN) {
+    if is_pem(value) {
         return Ok(value.to_owned());
     }
     let path = folder.join(value);

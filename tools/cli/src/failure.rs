@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::context::ContextError;
 use crate::kind::Kind;
+use crate::print::say;
 use crate::transport::CallError;
 
 /// Exit code when something failed.
@@ -67,9 +68,9 @@ impl Failure {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {self}");
+        say(&format!("error: {self}"));
         if let Some(next) = self.next() {
-            eprintln!("  try: {next}");
+            say(&format!("  try: {next}"));
         }
         ExitCode::from(self.code())
     }

@@ -1,7 +1,10 @@
 //! The kinds of things that the command shows, and how they are named when typed.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
+
+use clap::builder::{PossibleValue, TypedValueParser};
 
 /// A kind of thing that a region holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,31 @@ impl FromStr for Kind {
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) name: Option<String>,
+}
+
+/// Reads a [`Target`] and lists the kinds for help texts and completion.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TargetParser;
+
+impl TypedValueParser for TargetParser {
+    type Value = Target;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Target, clap::Error> {
+        Target::from_str.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let of = |(_, words): &(Kind, &'static [&'static str])| {
+            let mut words = words.iter().copied();
+            words.next().map(|word| PossibleValue::new(word).aliases(words))
+        };
+        Some(Box::new(Kind::WORDS.iter().filter_map(of)))
+    }
 }
 
 impl FromStr for Target {

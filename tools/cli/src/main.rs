@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            print::say(&format!("error: cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };

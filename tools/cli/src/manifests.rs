@@ -33,7 +33,9 @@ pub(crate) fn read_all(sources: &[PathBuf]) -> Result<Vec<Written>, Failure> {
             ),
             Err(errors) => {
                 faults += errors.len();
-                errors.iter().for_each(|error| say(&format!("{name}: {error}")));
+                for error in errors {
+                    say(&format!("{name}: {error}"));
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use tonic::{Response, Status, Streaming};
 use crate::args::ServerArgs;
 use crate::context::{self, Credentials};
 use crate::failure::Failure;
+use crate::print::say;
 use crate::probe;
 use crate::transport::{CallError, Fault, Peer};
 
@@ -41,6 +42,10 @@ impl Master {
         let file = context::load(&path)?;
         let (name, context) = file.select(args.context.as_deref(), &path)?;
         let found = context.credentials(name, &path)?;
+        if let Some(file) = context.exposed_key(&path) {
+            let file = file.display();
+            say(&format!("warning: others can read the key in {file}: chmod 600 {file}"));
+        }
         let peer = Peer { context: found.context.clone(), server: found.server.clone() };
         let tls = ClientTlsConfig::new()
             .domain_name(SERVER_NAME)

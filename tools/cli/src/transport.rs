@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustls::{AlertDescription, CertificateError};
 use tonic::{Code, Status};
 
-use crate::age::short;
+use crate::age::exact;
+use crate::print::plain_lines;
 
 /// Whom a call went to.
 #[derive(Debug, Clone)]
@@ -71,7 +72,7 @@ impl CallError {
     /// What a status means: one that the master sent, or one that stands for a broken connection.
     pub(crate) fn of_status(peer: Peer, status: &Status) -> Self {
         let fault = match status.source() {
-            None => Fault::Answered(status.code(), status.message().to_owned()),
+            None => Fault::Answered(status.code(), plain_lines(status.message())),
             Some(source) => read_chain(source).unwrap_or_else(|| Fault::Lost(innermost(source))),
         };
         Self { peer, fault }
@@ -102,7 +103,7 @@ impl CallError {
                 format!("nothing listens at {server} (context '{context}'): connection refused")
             }
             Fault::Unreachable(why) => format!("cannot reach {master}: {why}"),
-            Fault::Silent(limit) => format!("no answer from {master} within {}", short(*limit)),
+            Fault::Silent(limit) => format!("no answer from {master} within {}", exact(*limit)),
             Fault::Lost(why) => format!("lost the connection to {master}: {why}"),
             Fault::OtherCa => {
                 format!("{master} shows a certificate that the CA of this context did not sign")
@@ -260,8 +261,8 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn fault_of(error: io::Error) -> Option<Fault> {
-        read_chain(&error)
+    fn fault_of(error: impl Into<io::Error>) -> Option<Fault> {
+        read_chain(&error.into())
     }
 
     #[test]
@@ -273,7 +274,7 @@ mod tests {
         check(rustls::Error::InvalidCertificate(CertificateError::Expired), Fault::ServerExpired);
         check(rustls::Error::AlertReceived(AlertDescription::CertificateExpired), Fault::OwnExpired);
         check(rustls::Error::AlertReceived(AlertDescription::UnknownCA), Fault::OwnOtherCa);
-        assert_eq!(fault_of(io::ErrorKind::ConnectionRefused.into()), Some(Fault::Refused));
+        assert_eq!(fault_of(io::ErrorKind::ConnectionRefused), Some(Fault::Refused));
         assert_eq!(fault_of(io::Error::other("other")), None);
     }
 

@@ -76,10 +76,10 @@ fn add_container(sheet: &mut Sheet, container: &v1::Container, setting: Setting)
     let mut state = container.state.clone();
     match container.state.as_str() {
         "running" if container.started_at_ms > 0 => {
-            state.push_str(&format!(" for {}, pid {}", age(now, container.started_at_ms), container.pid));
+            state = format!("{state} for {}, pid {}", age(now, container.started_at_ms), container.pid);
         }
         "backoff" if container.next_start_at_ms > 0 => {
-            state.push_str(&format!(", starts again {}", ahead(now, container.next_start_at_ms)));
+            state = format!("{state}, starts again {}", ahead(now, container.next_start_at_ms));
         }
         _ => {}
     }

@@ -1,1 +1,243 @@
+use std::collections::BTreeMap;
 
+use skerry_api::v1;
+use skerry_types::WallTime;
+
+use super::workload::instances_text;
+use super::{Setting, allocation, node, workload};
+
+const MINUTE_MS: u64 = 60_000;
+const NOW: WallTime = WallTime(10_000 * MINUTE_MS);
+const SETTING: Setting = Setting { now: NOW, color: false };
+const MANIFEST: &str = r#"{"spec":{"containers":[{"name":"main","image":"registry.example/main:1","resources":{"cpu":"10m","memory":"16Mi"}}],"placement":{"require":"site.tier=edge"}}}"#;
+
+fn ago(minutes: u64) -> u64 {
+    NOW.0 - minutes * MINUTE_MS
+}
+
+fn crashing() -> v1::Allocation {
+    let exit = v1::Exit {
+        kind: Some(v1::exit::Kind::Code(3)),
+        out_of_memory: false,
+        at_ms: ago(1),
+        ran_for_ms: 2_000,
+    };
+    v1::Allocation {
+        id: "web-0-1".to_owned(),
+        tenant: "default".to_owned(),
+        workload: "web".to_owned(),
+        generation: 2,
+        node: "n1".to_owned(),
+        site: "oslo".to_owned(),
+        phase: "backoff".to_owned(),
+        desired: "run".to_owned(),
+        reason: "Exited".to_owned(),
+        message: "container 'main' ended with exit code 3".to_owned(),
+        address: "10.88.0.2".to_owned(),
+        node_address: "10.1.0.2".to_owned(),
+        ports: vec![v1::PortBinding {
+            name: "http".to_owned(),
+            protocol: "tcp".to_owned(),
+            container: 80,
+            host: 20_001,
+        }],
+        containers: vec![v1::Container {
+            name: "main".to_owned(),
+            image: "registry.example/main:1".to_owned(),
+            digest: "sha256:abc".to_owned(),
+            state: "backoff".to_owned(),
+            restarts: 5,
+            next_start_at_ms: NOW.0 + 30_000,
+            last_exit: Some(exit),
+            log_tail: "starting\n\x1b[31mcannot open /data\x1b[0m\n".to_owned(),
+            ..v1::Container::default()
+        }],
+        resources: Some(v1::Resources { cpu_milli: 10, memory_bytes: 16 << 20, disk_bytes: 0 }),
+        placed_at_ms: ago(20),
+        since_ms: ago(1),
+        reachable: true,
+        ..v1::Allocation::default()
+    }
+}
+
+fn event(number: u64) -> v1::Event {
+    v1::Event {
+        number,
+        at_ms: ago(5),
+        level: "info".to_owned(),
+        subject: "allocation/web-0-1".to_owned(),
+        reason: "Placed".to_owned(),
+        message: format!("event {number}"),
+        node: String::new(),
+    }
+}
+
+fn check(text: &str, expect: &str) {
+    assert_eq!(text, expect.trim_start_matches('\n'), "\n{text}");
+}
+
+#[test]
+fn a_crash_loop_shows_its_last_exit_and_the_end_of_its_log() {
+    check(
+        &allocation::text(&crashing(), &[event(1)], SETTING),
+        "
+allocation/web-0-1
+  Workload   web, instance 0, generation 2
+  Node       n1 (site oslo)
+  State      backoff for 1m
+  Should     run
+  Reason     Exited
+  Message    container 'main' ended with exit code 3
+  Placed     20m ago
+  Address    10.88.0.2
+  Reserved   cpu 10m, memory 16Mi, disk 0
+
+Ports
+  NAME   PROTOCOL   CONTAINER   HOST
+  http   tcp        80          10.1.0.2:20001
+
+Container main
+  Image       registry.example/main:1
+  Digest      sha256:abc
+  State       backoff, starts again in 30s
+  Restarts    5
+  Last exit   exit code 3 after 2s, 1m ago
+  End of its log at its last exit:
+    | starting
+    | [31mcannot open /data[0m
+
+Events
+  AGE   LEVEL   SUBJECT              REASON   MESSAGE
+  5m    info    allocation/web-0-1   Placed   event 1
+",
+    );
+}
+
+#[test]
+fn an_allocation_on_a_silent_node_says_when_it_was_so() {
+    let cut = v1::Allocation { reachable: false, last_seen_ms: ago(180), ..crashing() };
+    let text = allocation::text(&cut, &[], SETTING);
+    assert!(text.contains("  State      was backoff when node n1 was last heard from: 3h ago\n"), "{text}");
+}
+
+#[test]
+fn a_workload_shows_why_instances_are_not_placed() {
+    let pending = v1::PendingInstance {
+        instances: vec![2, 1, 7],
+        reasons: vec![
+            "memory: 64Mi wanted, 12Mi free at most".to_owned(),
+            "host port 80: taken on 2 of 2 nodes".to_owned(),
+        ],
+    };
+    let web = v1::Workload {
+        tenant: "default".to_owned(),
+        name: "web".to_owned(),
+        kind: "service".to_owned(),
+        generation: 2,
+        instances: 4,
+        created_at_ms: ago(60),
+        changed_at_ms: ago(20),
+        manifest: MANIFEST.to_owned(),
+        pending: vec![pending],
+        ..v1::Workload::default()
+    };
+    check(
+        &workload::text(&web, &[crashing()], &[], SETTING),
+        "
+workload/web
+  Tenant    default
+  Kind      service
+  State     pending
+  Running   0/4 of generation 2
+  Created   1h ago
+  Changed   20m ago
+
+Placement
+  require: site.tier=edge
+
+Containers
+  main   registry.example/main:1   cpu 10m, memory 16Mi
+
+Not placed
+  instances 1 to 2, 7
+    - memory: 64Mi wanted, 12Mi free at most
+    - host port 80: taken on 2 of 2 nodes
+
+Allocations
+  ID        GENERATION   NODE   STATE              LAST HEARD   RESTARTS   PORTS                    MESSAGE
+  web-0-1   2            n1     backoff (Exited)   live         5          10.1.0.2:20001->80/tcp   container 'main' ended with exit code 3
+
+Events
+  none
+",
+    );
+}
+
+#[test]
+fn a_node_shows_what_it_has_and_when_it_was_heard_from() {
+    let amount = |cpu_milli: u64, memory_mib: u64| {
+        Some(v1::Resources { cpu_milli, memory_bytes: memory_mib << 20, disk_bytes: 1 << 30 })
+    };
+    let n1 = v1::Node {
+        name: "n1".to_owned(),
+        site: "oslo".to_owned(),
+        last_seen_ms: ago(180),
+        joined_at_ms: ago(3 * 1440),
+        labels: BTreeMap::from([("rack".to_owned(), "a".to_owned())]),
+        taints: vec!["maintenance".to_owned()],
+        machine: amount(4000, 2048),
+        capacity: amount(3800, 1536),
+        reserved: amount(10, 16),
+        used: amount(120, 300),
+        arch: "amd64".to_owned(),
+        os: "linux".to_owned(),
+        kernel: "6.1".to_owned(),
+        cgroup: "v1".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        certificate_expires_ms: NOW.0 + 90 * MINUTE_MS,
+        ..v1::Node::default()
+    };
+    let events: Vec<v1::Event> = (1..=12).rev().map(event).collect();
+    let text = node::text(&n1, &[], &events, SETTING);
+    let (head, tail) = text.split_once("\nEvents").unwrap();
+    check(
+        head,
+        "
+node/n1
+  Site          oslo
+  State         unreachable 3h
+  Last heard    3h ago
+  Joined        3d ago
+  Machine       amd64 linux 6.1
+  Cgroups       v1
+  Agent         0.1.0
+  Certificate   ends in 1h
+
+Resources
+  RESOURCE   MACHINE   FOR WORKLOADS   RESERVED   IN USE
+  cpu        4         3800m           10m        120m
+  memory     2Gi       1.5Gi           16Mi       300Mi
+  disk       1Gi       1Gi             1Gi        1Gi
+
+Labels
+  rack   a
+
+Taints
+  maintenance
+
+Allocations
+  none
+",
+    );
+    assert!(tail.starts_with(" (2 older ones not shown)\n"), "{tail}");
+    assert!(!tail.contains("event 2\n") && tail.trim_end().ends_with("event 12"), "{tail}");
+}
+
+#[test]
+fn instances_are_told_in_runs() {
+    let check = |instances: &[u32], expect: &str| assert_eq!(instances_text(instances), expect);
+    check(&[3], "instance 3");
+    check(&[0, 1, 2, 3], "instances 0 to 3");
+    check(&[5, 1, 2], "instances 1 to 2, 5");
+    check(&[u32::MAX], "instance 4294967295");
+}

@@ -19,15 +19,20 @@ pub(crate) fn out_bytes(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Tells a person something, on standard error.
+/// Tells a person something, on standard error. When nobody listens any more, there is nobody to tell.
 pub(crate) fn say(message: &str) {
-    eprintln!("{message}");
+    writeln!(io::stderr().lock(), "{message}").ok();
 }
 
 /// Whether states are shown in color: on a terminal, unless `NO_COLOR` is set.
 pub(crate) fn has_color() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stdout().is_terminal()
+}
+
+/// Text of others, which may have several lines, without what a terminal would act on.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<String>>().join("\n")
 }
 
 /// Text of others with everything taken out that a terminal would act on; line ends become spaces.

@@ -2,7 +2,10 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use super::plain;
+use super::{plain, say};
+
+/// Longest live line: one that a narrow terminal breaks in two could not be taken back.
+const LIVE_MAX: usize = 79;
 
 /// What is going on, told when it changes.
 #[derive(Debug)]
@@ -23,11 +26,10 @@ impl Progress {
             return;
         }
         if self.live {
-            eprint!("\r\x1b[K{text}");
-            // Without a flush the line comes late, no more.
-            std::io::stderr().flush().ok();
+            let shown: String = text.chars().take(LIVE_MAX).collect();
+            write_live(&shown);
         } else {
-            eprintln!("{text}");
+            say(&text);
         }
         self.last = text;
     }
@@ -37,7 +39,13 @@ impl Drop for Progress {
     /// Takes the changing line away: what remains to be said is said on a line of its own.
     fn drop(&mut self) {
         if self.live && !self.last.is_empty() {
-            eprint!("\r\x1b[K");
+            write_live("");
         }
     }
+}
+
+/// Replaces the live line. When nobody listens any more, there is nobody to tell.
+fn write_live(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush()).ok();
 }

@@ -27,14 +27,14 @@ impl Sheet {
     /// Ends the block and begins one with a heading.
     pub(crate) fn section(&mut self, heading: &str) -> &mut Self {
         self.flush();
-        self.text.push_str(&format!("\n{}\n", plain(heading)));
+        self.text.extend(["\n", &plain(heading), "\n"]);
         self
     }
 
     /// A line within the block.
     pub(crate) fn line(&mut self, text: &str) -> &mut Self {
         self.flush();
-        self.text.push_str(&format!("  {}\n", plain(text)));
+        self.text.extend(["  ", &plain(text), "\n"]);
         self
     }
 
@@ -42,7 +42,7 @@ impl Sheet {
     pub(crate) fn quote(&mut self, text: &str) -> &mut Self {
         self.flush();
         for line in text.lines() {
-            self.text.push_str(&format!("    | {}\n", plain(line)));
+            self.text.extend(["    | ", &plain(line), "\n"]);
         }
         self
     }
@@ -51,7 +51,7 @@ impl Sheet {
     pub(crate) fn laid_out(&mut self, text: &str) -> &mut Self {
         self.flush();
         for line in text.lines() {
-            self.text.push_str(&format!("  {line}\n"));
+            self.text.extend(["  ", line, "\n"]);
         }
         self
     }
@@ -74,7 +74,7 @@ impl Sheet {
     fn flush(&mut self) {
         let width = self.fields.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         for (label, value) in self.fields.drain(..) {
-            self.text.push_str(&format!("  {label:width$}   {value}\n"));
+            self.text.extend([format!("  {label:width$}   "), value, "\n".to_owned()]);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Row for Allocation {
 pub(crate) fn phase_text(allocation: &Allocation) -> String {
     let mut text = allocation.phase.clone();
     if !allocation.reason.is_empty() {
-        text.push_str(&format!(" ({})", allocation.reason));
+        text = format!("{text} ({})", allocation.reason);
     }
     if !allocation.reachable {
         text = format!("was {text}");
@@ -103,7 +103,7 @@ pub(crate) fn exit_text(exit: &Exit, now: WallTime) -> String {
     }
     if exit.ran_for_ms > 0 {
         let ran = std::time::Duration::from_millis(exit.ran_for_ms);
-        text.push_str(&format!(" after {}", crate::age::short(ran)));
+        text = format!("{text} after {}", crate::age::short(ran));
     }
     text + &format!(", {}", crate::age::ago(now, exit.at_ms))
 }

@@ -100,7 +100,7 @@ pub(crate) fn step(workload: &Workload) -> String {
         format!("{}: {} running, {} placed", workload.name(), running_text(workload), workload.placed);
     if let Some(pending) = workload.pending.first() {
         let reason = pending.reasons.first().map_or("no reason given", String::as_str);
-        text.push_str(&format!(", {} not placed: {reason}", pending.instances.len()));
+        text = format!("{text}, {} not placed: {reason}", pending.instances.len());
     }
     text
 }

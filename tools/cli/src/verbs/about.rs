@@ -39,9 +39,7 @@ fn version_text(server: Option<&v1::VersionResponse>, output: Output) -> Result<
             let mut text = format!("client   {VERSION}\n");
             if let Some(server) = server {
                 let v1::VersionResponse { version, region, trust_domain } = server;
-                text.push_str(&format!(
-                    "server   {version} (region {region}, trust domain {trust_domain})\n"
-                ));
+                text = format!("{text}server   {version} (region {region}, trust domain {trust_domain})\n");
             }
             Ok(text)
         }

@@ -16,7 +16,7 @@ pub(crate) fn run(verb: ConfigVerb) -> Result<(), Failure> {
     match verb {
         ConfigVerb::GetContexts { output, file } => contexts(&file, output.output),
         ConfigVerb::CurrentContext { file } => current(&file),
-        ConfigVerb::UseContext { name, file } => use_context(name, &file),
+        ConfigVerb::UseContext { name, file } => use_context(&name, &file),
         ConfigVerb::AddContext(args) => add(args),
     }
 }
@@ -35,7 +35,7 @@ fn shown(file: &ContextFile, output: Output) -> Result<String, Failure> {
     match output {
         Output::Json => document::json(&Value::Array(document())),
         Output::Yaml => document::yaml(&Value::Array(document())),
-        Output::Name => Ok(file.contexts.keys().map(|name| format!("{name}\n")).collect()),
+        Output::Name => Ok(file.contexts.keys().flat_map(|name| [name, "\n"]).collect()),
         Output::Table | Output::Wide => {
             let rows: Vec<Vec<Cell>> = file
                 .contexts
@@ -58,11 +58,11 @@ fn current(file: &FileArgs) -> Result<(), Failure> {
     Ok(out(&format!("{name}\n"))?)
 }
 
-fn use_context(name: String, file: &FileArgs) -> Result<(), Failure> {
+fn use_context(name: &str, file: &FileArgs) -> Result<(), Failure> {
     let path = context::path(file.config.as_deref())?;
     let mut contexts = context::load(&path)?;
-    contexts.select(Some(&name), &path)?;
-    contexts.current_context = Some(name.clone());
+    contexts.select(Some(name), &path)?;
+    contexts.current_context = Some(name.to_owned());
     save(&path, &contexts)?;
     say(&format!("'{name}' is the current context"));
     Ok(())

@@ -95,7 +95,7 @@ fn report(name: &str, stopping: u32, output: Output) -> Result<Option<Value>, Fa
     match output {
         Output::Name => out(&format!("workload/{name}\n"))?,
         Output::Table | Output::Wide => {
-            out(&format!("workload/{name} deleted ({stopping} allocations stopping)\n"))?
+            out(&format!("workload/{name} deleted ({stopping} allocations stopping)\n"))?;
         }
         Output::Json | Output::Yaml => return Ok(Some(json!({"workload": name, "stopping": stopping}))),
     }

@@ -133,9 +133,9 @@ async fn one_by_one(master: &Master, sources: &[Source], args: &LogsArgs) -> Res
         let mut stream = open(master, source, args).await?;
         let mut lines = Lines::new(style(source, args));
         while let Some(piece) = master.next(&mut stream, args.follow).await? {
-            print(source, lines.take(&piece.data))?;
+            print(source, &lines.take(&piece.data))?;
         }
-        print(source, lines.finish())?;
+        print(source, &lines.finish())?;
     }
     Ok(())
 }
@@ -151,10 +151,10 @@ async fn together(master: &Master, sources: &[Source], args: &LogsArgs) -> Resul
     drop(send);
     let mut lines: Vec<Lines> = sources.iter().map(|source| Lines::new(style(source, args))).collect();
     while let Some((index, piece)) = pieces.recv().await {
-        print(&sources[index], lines[index].take(&piece.data))?;
+        print(&sources[index], &lines[index].take(&piece.data))?;
     }
     for (source, lines) in sources.iter().zip(&mut lines) {
-        print(source, lines.finish())?;
+        print(source, &lines.finish())?;
     }
     let mut failed = None;
     while let Some(ended) = tasks.join_next().await {
@@ -205,7 +205,7 @@ fn style(source: &Source, args: &LogsArgs) -> LineStyle {
     LineStyle { prefix: source.prefix.clone(), timestamps: args.timestamps }
 }
 
-fn print(source: &Source, printed: Printed) -> Result<(), Failure> {
+fn print(source: &Source, printed: &Printed) -> Result<(), Failure> {
     for note in &printed.notes {
         say(&format!("{}: {}", source.allocation, plain(note)));
     }

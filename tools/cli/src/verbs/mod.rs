@@ -6,7 +6,7 @@ mod config;
 mod delete;
 pub(crate) mod get;
 mod lines;
-mod listing;
+pub(crate) mod listing;
 mod logs;
 mod token;
 pub(crate) mod wait;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use skerry_types::WallTime;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -121,7 +121,7 @@ impl Seen {
             Output::Name => String::new(),
             Output::Table | Output::Wide => {
                 let cells = self.style.cells(item, now);
-                cells.iter().map(|cell| format!("{}\u{0}", cell.news())).collect()
+                cells.iter().flat_map(|cell| [cell.news(), "\u{0}"]).collect()
             }
         }
     }
@@ -134,7 +134,7 @@ impl Seen {
                 Ok(table.body(&[row]))
             }
             Output::Name => Ok(listing::name_line(item)),
-            Output::Json => Ok(document::json_line(&Value::clone(&item.document()))),
+            Output::Json => Ok(document::json_line(&item.document())),
             Output::Yaml => Ok(format!("---\n{}", listing::yaml(item)?)),
         }
     }

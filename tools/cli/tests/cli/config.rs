@@ -53,3 +53,15 @@ fn a_context_file_that_cannot_be_used_is_told() {
     desk.write("config.toml", "current-context='a'\n[contexts.a]\nserver='h'\nca='x'\ncert='x'\nkey='x'\n");
     desk.run(&["get", "nodes"]).failed(1, &["cannot read the CA certificate (ca)"]);
 }
+
+#[test]
+fn a_key_that_others_can_read_is_warned_of() {
+    let desk = Desk::new(Script::default());
+    let said = desk.run(&["version"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(desk.path("config.toml"), open).unwrap();
+    let said = desk.run(&["version"]);
+    assert_eq!(said.code, 0);
+    assert!(said.err.starts_with("warning: others can read the key in "), "{}", said.err);
+}

@@ -141,3 +141,17 @@ fn versions_schema_and_completions_are_printed() {
         assert!(desk.run(&["completion", shell]).out.contains("describe"), "{shell}");
     }
 }
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let nodes = (0..20_000).map(|number| node(format!("n{number}"), true)).collect();
+    let desk = Desk::new(Script { nodes, ..Script::default() });
+    let mut running = desk.start_unread(&["get", "nodes", "-o", "name"]);
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn colors_are_for_terminals() {
+    let desk = Desk::new(Script { nodes: vec![node("n1".to_owned(), true)], ..Script::default() });
+    assert!(!desk.run(&["get", "nodes"]).out.contains('\x1b'));
+}

@@ -1,5 +1,7 @@
 //! The real binary against a small master in this process, over real TLS.
 
+#![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
+
 mod apply;
 mod config;
 mod fake_master;

@@ -1,6 +1,8 @@
 //! Running the command.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -54,6 +56,7 @@ impl Desk {
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path
     }
 
@@ -79,6 +82,13 @@ impl Desk {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         said(child.wait_with_output().unwrap())
+    }
+
+    /// Starts it with nobody at the other end of its output.
+    pub(crate) fn start_unread(&self, args: &[&str]) -> Child {
+        let mut child = self.command(args).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child
     }
 
     /// Starts it and reads along.
