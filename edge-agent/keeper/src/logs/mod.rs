@@ -50,6 +50,8 @@ impl ContainerLog {
             }
             let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let fd = rustix::fs::open(&path, flags, Mode::empty())?;
+            // A workload that is not root opens /dev/stdout anew. Nobody else gets at it: the directory is root's alone.
+            rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o622))?;
             Ok(Pipe { fd, splitter: Splitter::default() })
         };
         Ok(Self {
