@@ -37,9 +37,14 @@ pub(crate) fn ago(now: WallTime, at_ms: u64) -> String {
     if at_ms == 0 { "never".to_owned() } else { format!("{} ago", age(now, at_ms)) }
 }
 
-/// How far ahead `at_ms` is: `in 59m`, or `3m ago` when it has passed.
+/// How far ahead `at_ms` is: `in 59m`, or `3m ago` when it has passed. To the nearest second, as an hour that was asked
+/// for a moment ago is still an hour to people.
 pub(crate) fn ahead(now: WallTime, at_ms: u64) -> String {
-    if at_ms > now.0 { format!("in {}", short(WallTime(at_ms).since(now))) } else { ago(now, at_ms) }
+    const HALF_SECOND: Duration = Duration::from_millis(500);
+    if at_ms <= now.0 {
+        return ago(now, at_ms);
+    }
+    format!("in {}", short(WallTime(at_ms).since(now).saturating_add(HALF_SECOND)))
 }
 
 /// A duration in its largest whole unit, seconds at least.
@@ -109,6 +114,8 @@ mod tests {
         assert_eq!(age(now, 0), "never");
         assert_eq!(age(now, now.0 + 5), "0s");
         assert_eq!(ahead(now, now.0 + 3_600_000), "in 1h");
+        assert_eq!(ahead(now, now.0 + 3_599_990), "in 1h");
+        assert_eq!(ahead(now, now.0 + 3_599_000), "in 59m");
         assert_eq!(ahead(now, now.0 - 60_000), "1m ago");
     }
 

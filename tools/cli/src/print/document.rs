@@ -17,7 +17,7 @@ pub(crate) fn json_line(value: &Value) -> String {
 
 /// One YAML document, without `---`.
 pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
-    let mut text = serde_saphyr::to_string(value).map_err(|error| Failure::Answer(error.to_string()))?;
+    let mut text = skerry_manifest::yaml_text(value).map_err(|error| Failure::Answer(error.to_string()))?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

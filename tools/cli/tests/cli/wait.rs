@@ -49,7 +49,7 @@ fn it_gives_up_with_its_own_exit_code_and_says_why() {
     let workload = v1::Workload { pending: vec![pending], ..web(0) };
     let desk =
         Desk::new(Script { workloads: vec![workload], allocations: vec![allocation], ..Script::default() });
-    let said = desk.run(&["wait", "wl/web", "--for", "running", "--timeout", "300ms"]);
+    let said = desk.run(&["wait", "wl/web", "--for", "running", "--timeout", "2s"]);
     said.failed(
         3,
         &[
