@@ -25,7 +25,13 @@ pub fn to_manifest(spec: &WorkloadSpec) -> Value {
 /// # Panics
 /// Never: a manifest holds text, numbers, lists and maps only, which YAML can always hold.
 pub fn to_yaml(spec: &WorkloadSpec) -> String {
-    serde_saphyr::to_string(&manifest(spec)).expect("a manifest holds text, numbers, lists and maps only")
+    yaml_text(&manifest(spec)).expect("a manifest holds text, numbers, lists and maps only")
+}
+
+/// Any data as YAML, with long text on one line, where people and `grep` expect an image or a message to be.
+pub fn yaml_text(value: &impl serde::Serialize) -> Result<String, serde_saphyr::ser::Error> {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    serde_saphyr::to_string_with_options(value, options)
 }
 
 fn manifest(spec: &WorkloadSpec) -> raw::Manifest {
