@@ -37,7 +37,7 @@ pub use crate::duration::DurationError;
 pub use crate::error::{Hint, ManifestError, Problem};
 pub use crate::image::ImageError;
 pub use crate::schema::schema;
-pub use crate::write::{to_manifest, to_yaml};
+pub use crate::write::{to_manifest, to_yaml, yaml_text};
 
 /// One workload of a manifest text.
 #[derive(Debug, Clone, PartialEq, Eq)]
