@@ -5,4 +5,14 @@
 
 pub mod bundle;
 pub mod image;
+pub mod keeper;
+pub mod logs;
 pub mod network;
+mod node;
+mod snapshot;
+
+pub use node::{
+    ContainerRef, ContainerStart, FoundContainer, FoundState, OpenError, PrepareError, RemoveError, Runtime,
+    RuntimeConfig, RuntimeEvent, RuntimeEvents, SandboxSpec, StartError, Started,
+};
+pub use snapshot::SnapshotError;

@@ -5,21 +5,7 @@ use std::path::PathBuf;
 use skerry_types::{Capabilities, ContainerSpec, Limits, MilliCpu};
 
 use super::BundleError;
-
-/// What an image says about running it. Everything may be empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageDefaults {
-    /// The program.
-    pub entrypoint: Vec<String>,
-    /// Its arguments.
-    pub cmd: Vec<String>,
-    /// `NAME=VALUE` each.
-    pub env: Vec<String>,
-    /// Where it starts; `/` when empty.
-    pub working_dir: String,
-    /// `uid[:gid]` or `name[:group]`; root when empty.
-    pub user: String,
-}
+use crate::image::ImageConfig;
 
 /// What one container runs and what it may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +31,7 @@ pub struct ContainerConfig {
 impl ContainerConfig {
     /// Lays a spec over the image's defaults. A command of the spec also drops the image's arguments, which were for the
     /// image's program.
-    pub fn settle(spec: &ContainerSpec, image: &ImageDefaults) -> Result<Self, BundleError> {
+    pub fn settle(spec: &ContainerSpec, image: &ImageConfig) -> Result<Self, BundleError> {
         let own_command = !spec.command.is_empty();
         let program = if own_command { &spec.command } else { &image.entrypoint };
         let arguments = if own_command || !spec.args.is_empty() { &spec.args } else { &image.cmd };
@@ -53,7 +39,7 @@ impl ContainerConfig {
         if args.is_empty() {
             return Err(BundleError::NoCommand { container: spec.name.clone() });
         }
-        let cwd = PathBuf::from("/").join(&image.working_dir);
+        let cwd = PathBuf::from("/").join(&image.workdir);
         let user = spec.user.clone().unwrap_or_else(|| image.user.clone());
         Ok(Self {
             args,
@@ -68,7 +54,7 @@ impl ContainerConfig {
     }
 }
 
-fn merged_env(spec: &ContainerSpec, image: &ImageDefaults) -> Vec<String> {
+fn merged_env(spec: &ContainerSpec, image: &ImageConfig) -> Vec<String> {
     let name_of = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let overridden = |entry: &&String| spec.env.iter().any(|own| own.name == name_of(entry));
     let kept = image.env.iter().filter(|entry| !overridden(entry)).cloned();
@@ -105,7 +91,7 @@ pub(super) mod tests {
     #[test]
     fn commands_replace_what_the_image_says() {
         let image =
-            ImageDefaults { entrypoint: words("/entry -x"), cmd: words("serve"), ..ImageDefaults::default() };
+            ImageConfig { entrypoint: words("/entry -x"), cmd: words("serve"), ..ImageConfig::default() };
         let check = |command: &str, args: &str, expect: &str| {
             let spec = ContainerSpec { command: words(command), args: words(args), ..spec() };
             assert_eq!(ContainerConfig::settle(&spec, &image).unwrap().args, words(expect));
@@ -114,14 +100,14 @@ pub(super) mod tests {
         check("", "stop now", "/entry -x stop now");
         check("/own", "", "/own");
         check("/own", "a b", "/own a b");
-        let error = ContainerConfig::settle(&spec(), &ImageDefaults::default()).unwrap_err();
+        let error = ContainerConfig::settle(&spec(), &ImageConfig::default()).unwrap_err();
         assert!(matches!(error, BundleError::NoCommand { .. }));
     }
 
     #[test]
     fn environment_of_the_spec_wins() {
         let image =
-            ImageDefaults { cmd: words("a"), env: words("PATH=/bin LEVEL=warn"), ..ImageDefaults::default() };
+            ImageConfig { cmd: words("a"), env: words("PATH=/bin LEVEL=warn"), ..ImageConfig::default() };
         let env = vec![EnvVar { name: "LEVEL".to_owned(), value: "a=b".to_owned() }];
         let config = ContainerConfig::settle(&ContainerSpec { env, ..spec() }, &image).unwrap();
         assert_eq!(config.env, ["PATH=/bin", "LEVEL=a=b"]);
@@ -130,8 +116,7 @@ pub(super) mod tests {
     #[test]
     fn a_working_directory_is_absolute() {
         let check = |dir: &str, expect: &str| {
-            let image =
-                ImageDefaults { cmd: words("a"), working_dir: dir.to_owned(), ..ImageDefaults::default() };
+            let image = ImageConfig { cmd: words("a"), workdir: dir.to_owned(), ..ImageConfig::default() };
             assert_eq!(ContainerConfig::settle(&spec(), &image).unwrap().cwd, PathBuf::from(expect));
         };
         check("", "/");

@@ -14,7 +14,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use cgroup::CgroupVersion;
-pub use config::{ContainerConfig, ImageDefaults};
+pub use config::ContainerConfig;
 pub use error::BundleError;
 pub use user::User;
 

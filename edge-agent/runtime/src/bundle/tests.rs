@@ -5,13 +5,14 @@ use skerry_types::Capabilities;
 
 use super::config::tests::spec;
 use super::*;
+use crate::image::ImageConfig;
 
 const V1: NodeTraits =
     NodeTraits { cgroups: CgroupVersion::V1 { swap: true }, open_files_hard: 4096, architecture: "x86_64" };
 const V2: NodeTraits = NodeTraits { cgroups: CgroupVersion::V2, ..V1 };
 
 fn config() -> ContainerConfig {
-    let image = ImageDefaults { entrypoint: vec!["/web".to_owned()], ..ImageDefaults::default() };
+    let image = ImageConfig { entrypoint: vec!["/web".to_owned()], ..ImageConfig::default() };
     ContainerConfig::settle(&spec(), &image).unwrap()
 }
 

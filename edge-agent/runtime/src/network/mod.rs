@@ -177,6 +177,11 @@ impl Network {
         outcome.failure.clone().map_or(Ok(()), |failure| Err(NetworkError::Rules(failure)))
     }
 
+    /// The address of an allocation, while it has one.
+    pub fn address(&self, alloc: &AllocationId) -> Option<Ipv4Addr> {
+        lock(&self.state).address(alloc)
+    }
+
     /// The file to which an allocation's namespace is pinned.
     pub fn netns(&self, alloc: &AllocationId) -> PathBuf {
         self.config.netns_dir.join(alloc.as_str())

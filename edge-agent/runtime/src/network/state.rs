@@ -62,6 +62,10 @@ impl State {
         &self.forwards
     }
 
+    pub(crate) fn address(&self, alloc: &AllocationId) -> Option<Ipv4Addr> {
+        self.entries.get(alloc).map(|entry| entry.ip)
+    }
+
     /// Asks for the rules to be loaded although nothing changed.
     pub(crate) fn touch(&mut self) {
         self.version += 1;
