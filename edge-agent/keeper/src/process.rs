@@ -147,7 +147,7 @@ mod tests {
     fn wait_statuses() {
         assert_eq!(status_from_wait(3 << 8), ExitStatus::Code(3));
         assert_eq!(status_from_wait(9), ExitStatus::Signal(9));
-        assert_eq!(status_from_wait(11 | 0x80), ExitStatus::Signal(11));
+        assert_eq!(status_from_wait(0x8b), ExitStatus::Signal(11));
     }
 
     #[test]

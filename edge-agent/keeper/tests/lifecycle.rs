@@ -1,5 +1,7 @@
 //! Containers from create to delete.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod support;
 
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! A container's output, into bounded files, whatever the container and the disk do.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod support;
 
 use skerry_keeper_protocol::{ExitStatus, LogPolicy, Reply, rotated_log};

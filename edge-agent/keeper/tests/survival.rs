@@ -1,5 +1,7 @@
 //! What outlives the keeper, and what is known afterwards.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod support;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -187,7 +189,7 @@ fn upgrades_lose_no_line_and_no_exit() {
     let node = Node::start();
     let mut client = node.client();
     let script = "i=0; while [ $i -lt 400 ]; do echo -n \"half $i, \"; echo whole; i=$((i+1)); done; exit 21";
-    let expect: String = (0..400).map(|i| format!("half {i}, whole\n")).collect();
+    let expect = text_of(&(0..400).map(|i| format!("stdout F half {i}, whole")).collect::<Vec<_>>());
     let open_files = || std::fs::read_dir(format!("/proc/{}/fd", node.keeper.id())).unwrap().count();
     let before = open_files();
     for round in 0..8 {

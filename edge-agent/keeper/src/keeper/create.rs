@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// How long a killed worker may take to die before its client is told that it does not.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest deadline that is kept; a longer one is cut to it.
-const MAX_DEADLINE: Duration = Duration::from_secs(600);
+const MAX_DEADLINE: Duration = Duration::from_mins(10);
 
 impl Keeper {
     /// Starts a worker for a request that was checked.
@@ -75,7 +75,7 @@ impl Keeper {
         let (worker, outcome) = match started {
             Ok(worker) => worker,
             Err(error) => {
-                self.close_output(output);
+                self.close_output(&output);
                 // The failure that matters is the one that is told.
                 drop(self.journal.forget(&key));
                 drop(std::fs::remove_dir_all(dir.path()));
@@ -115,7 +115,7 @@ impl Keeper {
     }
 
     /// Stops watching a container's output.
-    pub(super) fn close_output(&mut self, output: Output) {
+    pub(super) fn close_output(&mut self, output: &Output) {
         for (stream, token) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(output.tokens) {
             self.poller.remove(output.log.fd(stream), token);
         }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ impl Keeper {
         }
     }
 
-    fn upgrade_refused(&mut self, binary: &std::path::Path, asked_by: Option<Address>, reason: &str) {
+    fn upgrade_refused(&mut self, binary: &Path, asked_by: Option<Address>, reason: &str) {
         let message = format!("{} cannot take over: {reason}", binary.display());
         diag!(Error, "{message}");
         self.ending = None;
@@ -145,7 +145,7 @@ impl Keeper {
             }
             Some(Ending::Upgrade { binary, asked_by }) => {
                 let (binary, asked_by) = (binary.clone(), *asked_by);
-                self.replace(binary, asked_by)
+                self.replace(&binary, asked_by)
             }
         }
     }
@@ -172,7 +172,7 @@ impl Keeper {
 
     /// Becomes `binary`. The listening socket goes along as standard input, so that no client finds it closed;
     /// everything else is found again through the records.
-    fn replace(&mut self, binary: PathBuf, asked_by: Option<Address>) -> io::Result<bool> {
+    fn replace(&mut self, binary: &Path, asked_by: Option<Address>) -> io::Result<bool> {
         if let Some(address) = asked_by {
             self.answer(address, Ok(Reply::Done));
         }
@@ -189,7 +189,7 @@ impl Keeper {
         let Err(error) = nix::unistd::execv(&words[0], &words);
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         self.hold_output(FdFlags::CLOEXEC)?;
-        self.upgrade_refused(&binary, None, &error.to_string());
+        self.upgrade_refused(binary, None, &error.to_string());
         Ok(false)
     }
 }

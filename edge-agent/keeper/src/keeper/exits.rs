@@ -72,7 +72,7 @@ impl Keeper {
         self.kill_cgroup(&cgroup);
         if let Some(mut output) = output {
             output.log.finish(&mut self.scratch);
-            self.close_output(output);
+            self.close_output(&output);
         }
         self.save(key);
         diag!(Debug, "{key}: {status}");

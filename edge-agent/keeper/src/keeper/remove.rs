@@ -30,7 +30,7 @@ impl Keeper {
         let output = container.output.take();
         if let Some(mut output) = output {
             output.log.finish(&mut self.scratch);
-            self.close_output(output);
+            self.close_output(&output);
         }
         self.remove_deadline(key, now);
     }

@@ -1,5 +1,6 @@
 //! A keeper under test, a client for it, and what both leave behind cleaned up.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use serde_json::{Value, json};
 use skerry_keeper_protocol::{
