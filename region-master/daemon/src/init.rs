@@ -38,6 +38,10 @@ pub fn init(settings: &Settings) -> Result<InitReport> {
         .mode(0o700)
         .create(&settings.data_dir)
         .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
+    // The context file names the operator's files, and is read from anywhere.
+    let data_dir = std::path::absolute(&settings.data_dir)
+        .with_context(|| format!("cannot tell where {} is", settings.data_dir.display()))?;
+    let settings = &Settings { data_dir, ..settings.clone() };
     let made = Ca::init(&settings.ca_dir(), &domain, region, clock::wall())?;
     epoch(&settings.data_dir)?;
     let context = settings.data_dir.join("operator.toml");
