@@ -1,0 +1,6 @@
+//! Real processes, real containers and real faults. One file per topic, and most often one region per file: laying the ground
+//! costs more than most checks.
+
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails is told by its panic")]
+
+mod refusals;
