@@ -62,12 +62,7 @@ impl ContainerDir {
         self.0.join(stream.as_str())
     }
 
-    /// The bundle as the worker hands it to libcontainer, after its checks.
-    pub(crate) fn bundle(&self) -> PathBuf {
-        self.0.join("bundle")
-    }
-
-    /// libcontainer's root for this container alone.
+    /// What libcontainer keeps of this container.
     pub(crate) fn oci_root(&self) -> PathBuf {
         self.0.join("oci")
     }

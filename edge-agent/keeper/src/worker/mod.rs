@@ -4,23 +4,34 @@
 //! here: in a process with one thread that does nothing else and ends. What libcontainer traces goes to a pipe, as on
 //! standard error it would land in the container's log.
 
+mod config;
 mod executor;
-mod spec;
+mod limits;
 mod trace;
 
 use crate::cgroup::Hierarchies;
 use crate::job::{Job, Outcome};
 use crate::layout::ContainerDir;
 use crate::process;
+use config::Checked;
 use executor::Payload;
-use libcontainer::container::builder::ContainerBuilder;
+use libcgroups::common::CgroupConfig;
+use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
+use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener, NotifySocket};
+use libcontainer::process::args::{ContainerArgs, ContainerType};
+use libcontainer::process::container_main_process::container_main_process;
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::process::Signal;
+use libcontainer::user_ns::UserNamespaceConfig;
+use limits::Group;
+use rustix::process::{DumpableBehavior, Signal};
 use skerry_keeper_protocol::{FailureKind, LogStream, ProcessIdentity, decode, encode};
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
 use trace::Traces;
 
 /// Why a container was not made.
@@ -35,23 +46,25 @@ enum WorkerError {
     #[error("the keeper that asked is gone")]
     Orphaned,
     #[error(transparent)]
-    Spec(#[from] spec::SpecError),
+    Config(#[from] config::ConfigError),
+    #[error(transparent)]
+    Limits(#[from] limits::LimitError),
     #[error("cannot {step} container {key}")]
     Container {
         step: &'static str,
         key: String,
         #[source]
-        source: Box<LibcontainerError>,
+        source: Box<dyn Error>,
     },
 }
 
 impl WorkerError {
     const fn kind(&self) -> FailureKind {
         match self {
-            Self::Spec(_) => FailureKind::InvalidBundle,
+            Self::Config(_) | Self::Limits(limits::LimitError::Unsupported(_)) => FailureKind::InvalidBundle,
             Self::Prepare { .. } => FailureKind::Io,
             Self::Orphaned => FailureKind::Cancelled,
-            Self::Container { .. } => FailureKind::CreateFailed,
+            Self::Limits(_) | Self::Container { .. } => FailureKind::CreateFailed,
         }
     }
 }
@@ -90,42 +103,92 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
     if std::os::unix::process::parent_id() != job.keeper_pid {
         return Err(WorkerError::Orphaned);
     }
-    reset_inherited(job).map_err(prepare("a container's process state"))?;
-
     let dir = ContainerDir::new(job.run_dir.clone());
     let hierarchies = Hierarchies::detect().map_err(prepare("a cgroup"))?;
-    spec::write_checked_bundle(&job.bundle, &dir.bundle(), &job.cgroup, &hierarchies)?;
+    let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
+    let oom_score_adj = checked.spec.process().as_ref().and_then(|process| process.oom_score_adj());
+    reset_inherited(job, oom_score_adj.unwrap_or(0)).map_err(prepare("a container's process state"))?;
     std::fs::create_dir_all(dir.oci_root()).map_err(prepare("the state directory"))?;
-    start(job, &dir)
+
+    let Hierarchies::Split(mounts) = &hierarchies else {
+        if let Some(linux) = checked.spec.linux_mut() {
+            linux.set_resources(Some(checked.resources.clone()));
+        }
+        return start(job, &dir, checked, || Ok(()));
+    };
+    let group = Group { mounts, cgroup: &job.cgroup };
+    let resources = checked.resources.clone();
+    group.enter(&resources)?;
+    // The hierarchies go out of sight below, so what is still to be written is opened before.
+    let tasks_limit = group.tasks_limit(&resources)?;
+    limits::hide_hierarchies()?;
+    start(job, &dir, checked, move || Ok(tasks_limit.apply()?))
 }
 
-fn start(job: &Job, dir: &ContainerDir) -> Result<ProcessIdentity, WorkerError> {
+/// Makes the container, then does what has to be done `before_start`, then lets its program run.
+fn start(
+    job: &Job,
+    dir: &ContainerDir,
+    checked: Checked,
+    before_start: impl FnOnce() -> Result<(), WorkerError>,
+) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
-    let failed = |step| {
-        move |source| WorkerError::Container { step, key: job.key.to_string(), source: Box::new(source) }
+    let failed = |step: &'static str, source: Box<dyn Error>| WorkerError::Container {
+        step,
+        key: job.key.to_string(),
+        source,
     };
-    let output = |stream| open_output(dir, stream).map_err(prepare("an output pipe"));
-    let mut container = ContainerBuilder::new(job.key.to_string(), SyscallType::Linux)
-        .with_root_path(dir.oci_root())
-        .map_err(failed("prepare"))?
-        .with_executor(Payload)
-        .with_stdin(File::open("/dev/null").map_err(prepare("standard input"))?)
-        .with_stdout(output(LogStream::Stdout)?)
-        .with_stderr(output(LogStream::Stderr)?)
-        .validate_id()
-        .map_err(failed("name"))?
-        .as_init(dir.bundle())
-        .with_systemd(false)
-        .with_detach(true)
-        .build()
-        .map_err(failed("create"))?;
-    let pid = container
-        .pid()
-        .and_then(|pid| u32::try_from(pid.as_raw()).ok())
-        .ok_or_else(|| prepare("a container's process")(io::ErrorKind::NotFound.into()))?;
+    let stdin = File::open("/dev/null").map_err(prepare("standard input"))?;
+    let stdout = open_output(dir, LogStream::Stdout).map_err(prepare("an output pipe"))?;
+    let stderr = open_output(dir, LogStream::Stderr).map_err(prepare("an output pipe"))?;
+    let socket = dir.oci_root().join(NOTIFY_FILE);
+    // Processes in a namespace that the container joins must not look into this one, which is the node's.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| prepare("a worker")(error.into()))?;
+    let args = container_args(job, dir, checked, [&stdin, &stdout, &stderr])
+        .map_err(|source| failed("prepare", Box::new(source)))?;
+    let pid = container_main_process(&args).map_err(|source| failed("create", Box::new(source)))?;
+    let pid = u32::try_from(pid.as_raw()).map_err(|source| failed("create", Box::new(source)))?;
     let start_ticks = process::start_ticks(pid).map_err(prepare("a container's process"))?;
-    container.start().map_err(failed("start"))?;
+    before_start()?;
+    NotifySocket::new(socket).notify_container_start().map_err(|source| failed("start", Box::new(source)))?;
     Ok(ProcessIdentity { pid, start_ticks })
+}
+
+/// What libcontainer's builder would hand to its main process. The builder itself also keeps state files, which only
+/// the keeper needs and keeps better.
+fn container_args(
+    job: &Job,
+    dir: &ContainerDir,
+    checked: Checked,
+    [stdin, stdout, stderr]: [&File; 3],
+) -> Result<ContainerArgs, LibcontainerError> {
+    let Checked { spec, rootfs, .. } = checked;
+    let (key, root) = (job.key.as_str(), dir.oci_root());
+    Ok(ContainerArgs {
+        container_type: ContainerType::InitContainer,
+        syscall: SyscallType::Linux,
+        user_ns_config: UserNamespaceConfig::new(&spec)?,
+        notify_listener: NotifyListener::new(&root.join(NOTIFY_FILE))?,
+        container: Some(Container::new(key, ContainerStatus::Creating, None, &job.bundle, &root)?),
+        spec: Rc::new(spec),
+        rootfs,
+        console_socket: None,
+        preserve_fds: 0,
+        cgroup_config: CgroupConfig {
+            cgroup_path: job.cgroup.as_str().into(),
+            systemd_cgroup: false,
+            container_name: key.to_owned(),
+        },
+        detached: true,
+        executor: Box::new(Payload),
+        no_pivot: false,
+        stdin: Some(stdin.as_raw_fd()),
+        stdout: Some(stdout.as_raw_fd()),
+        stderr: Some(stderr.as_raw_fd()),
+        as_sibling: false,
+        pid_file: None,
+    })
 }
 
 /// Read-write, so that the container never gets EPIPE while no keeper has the pipe open.
@@ -137,7 +200,7 @@ fn open_output(dir: &ContainerDir, stream: LogStream) -> io::Result<File> {
 }
 
 /// Undoes what a container must not inherit from the keeper.
-fn reset_inherited(job: &Job) -> io::Result<()> {
+fn reset_inherited(job: &Job, oom_score_adj: i32) -> io::Result<()> {
     use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
     SigSet::empty().thread_set_mask()?;
     for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
@@ -149,8 +212,8 @@ fn reset_inherited(job: &Job) -> io::Result<()> {
         }
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // The keeper shields itself from the out-of-memory killer; a spec that says otherwise is applied later.
-    std::fs::write("/proc/self/oom_score_adj", "0")?;
+    // The keeper shields itself from the out-of-memory killer, its containers not.
+    std::fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string())?;
     if let Some(soft) = job.open_files {
         let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         limit.current = Some(soft);
@@ -160,7 +223,7 @@ fn reset_inherited(job: &Job) -> io::Result<()> {
 }
 
 /// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

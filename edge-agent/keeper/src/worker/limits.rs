@@ -1,0 +1,267 @@
+//! Joining cgroups of version 1, and their limits.
+//!
+//! libcontainer has its parent process write to `cgroup.procs`, for which the kernel waits until no process forks:
+//! some ten milliseconds for each container. A single-threaded process that moves itself through `tasks` waits for
+//! nobody, so the worker joins before it calls libcontainer, which then must not find the hierarchies. With version 2
+//! there is no such file, and libcontainer does it all.
+
+use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxResources};
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use skerry_keeper_protocol::CgroupPath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Devices that every container may use: making any node, and null, zero, full, tty, random, console and terminals.
+const ALLOWED_DEVICES: [&str; 11] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+];
+
+/// Why a limit is not in force.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LimitError {
+    #[error("cannot write {value:?} to {}", .path.display())]
+    Write {
+        path: PathBuf,
+        value: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot make cgroup {}", .path.display())]
+    Make {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("this node has no {0} cgroup, which a limit needs")]
+    NoController(&'static str),
+    #[error("limits on {0} are not supported")]
+    Unsupported(&'static str),
+    #[error("cannot leave the cgroup hierarchies out of sight")]
+    Hide(#[source] io::Error),
+}
+
+/// The cgroup of one container in the hierarchies of version 1.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    pub(super) mounts: &'a BTreeMap<String, PathBuf>,
+    pub(super) cgroup: &'a CgroupPath,
+}
+
+impl Group<'_> {
+    /// Makes the group, sets its limits but that on tasks, and moves this process into it.
+    pub(super) fn enter(&self, resources: &LinuxResources) -> Result<(), LimitError> {
+        refuse_unsupported(resources)?;
+        let mounts: BTreeSet<&Path> = self.mounts.values().map(PathBuf::as_path).collect();
+        for mount in &mounts {
+            let path = mount.join(self.cgroup.relative());
+            std::fs::create_dir_all(&path).map_err(|source| LimitError::Make { path, source })?;
+        }
+        if let Some(memory) = resources.memory() {
+            self.limit_memory(memory)?;
+        }
+        self.inherit_cpuset()?;
+        if let Some(cpu) = resources.cpu() {
+            self.limit_cpu(cpu)?;
+        }
+        self.limit_devices(resources.devices().as_deref().unwrap_or_default())?;
+        for mount in &mounts {
+            write(&mount.join(self.cgroup.relative()).join("tasks"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// The limit on tasks, to be set last, as libcontainer's own processes count until then.
+    pub(super) fn tasks_limit(&self, resources: &LinuxResources) -> Result<TasksLimit, LimitError> {
+        let Some(limit) = resources.pids().map(|pids| pids.limit()) else { return Ok(TasksLimit(None)) };
+        let mount = self.mounts.get("pids").ok_or(LimitError::NoController("pids"))?;
+        let path = mount.join(self.cgroup.relative()).join("pids.max");
+        let value = if limit > 0 { limit.to_string() } else { "max".to_owned() };
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(TasksLimit(Some((file, path, value)))),
+            Err(source) => Err(LimitError::Write { path, value, source }),
+        }
+    }
+
+    fn set(&self, controller: &'static str, file: &str, value: &str) -> Result<(), LimitError> {
+        let mount = self.mounts.get(controller).ok_or(LimitError::NoController(controller))?;
+        write(&mount.join(self.cgroup.relative()).join(file), value)
+    }
+
+    fn limit_memory(&self, memory: &LinuxMemory) -> Result<(), LimitError> {
+        let values = [
+            ("memory.limit_in_bytes", memory.limit()),
+            // After the limit on memory alone, which may not be the greater one.
+            ("memory.memsw.limit_in_bytes", memory.swap()),
+            ("memory.soft_limit_in_bytes", memory.reservation()),
+            ("memory.swappiness", memory.swappiness().and_then(|value| i64::try_from(value).ok())),
+        ];
+        for (file, value) in values {
+            if let Some(value) = value {
+                self.set("memory", file, &value.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<(), LimitError> {
+        let values = [
+            ("cpu", "cpu.shares", cpu.shares().map(|value| value.to_string())),
+            // The period first: a quota is checked against it.
+            ("cpu", "cpu.cfs_period_us", cpu.period().map(|value| value.to_string())),
+            ("cpu", "cpu.cfs_quota_us", cpu.quota().map(|value| value.to_string())),
+            ("cpuset", "cpuset.cpus", cpu.cpus().clone()),
+            ("cpuset", "cpuset.mems", cpu.mems().clone()),
+        ];
+        for (controller, file, value) in values {
+            if let Some(value) = value {
+                self.set(controller, file, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A group without processors and memory nodes takes no process, and children start without.
+    fn inherit_cpuset(&self) -> Result<(), LimitError> {
+        let Some(mount) = self.mounts.get("cpuset") else { return Ok(()) };
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let mut directory = mount.clone();
+            for part in self.cgroup.relative() {
+                let inherited = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+                directory.push(part);
+                let own = directory.join(file);
+                if std::fs::read_to_string(&own).is_ok_and(|text| text.trim().is_empty()) {
+                    write(&own, inherited.trim())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn limit_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<(), LimitError> {
+        if !self.mounts.contains_key("devices") {
+            return if rules.is_empty() { Ok(()) } else { Err(LimitError::NoController("devices")) };
+        }
+        for rule in rules {
+            let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
+            self.set("devices", file, &rule.to_string())?;
+        }
+        // Without rules everything is allowed already.
+        let allowed = ALLOWED_DEVICES.iter().filter(|_| !rules.is_empty());
+        allowed.into_iter().try_for_each(|rule| self.set("devices", "devices.allow", rule))
+    }
+}
+
+/// A limit on tasks whose file is open.
+#[derive(Debug)]
+pub(super) struct TasksLimit(Option<(File, PathBuf, String)>);
+
+impl TasksLimit {
+    /// Puts it into force.
+    pub(super) fn apply(self) -> Result<(), LimitError> {
+        let Some((mut file, path, value)) = self.0 else { return Ok(()) };
+        file.write_all(value.as_bytes()).map_err(|source| LimitError::Write { path, value, source })
+    }
+}
+
+/// Puts this process into a mount namespace where no cgroup hierarchy is mounted.
+pub(super) fn hide_hierarchies() -> Result<(), LimitError> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let hide = || -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        // Before anything is unmounted: nothing of this may reach the node's own mounts.
+        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+        unmount(ROOT, UnmountFlags::DETACH)?;
+        Ok(mount("tmpfs", ROOT, "tmpfs", MountFlags::empty(), c"size=4k")?)
+    };
+    hide().map_err(LimitError::Hide)
+}
+
+fn refuse_unsupported(resources: &LinuxResources) -> Result<(), LimitError> {
+    let asked = [
+        ("block devices", resources.block_io().is_some()),
+        ("huge pages", resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty())),
+        ("network classes", resources.network().is_some()),
+        ("rdma", resources.rdma().as_ref().is_some_and(|limits| !limits.is_empty())),
+        ("version 2 files", resources.unified().as_ref().is_some_and(|files| !files.is_empty())),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(LimitError::Unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, value: &str) -> Result<(), LimitError> {
+    std::fs::write(path, value).map_err(|source| LimitError::Write {
+        path: path.to_owned(),
+        value: value.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn limited(root: &Path, resources: serde_json::Value) -> Result<(), LimitError> {
+        let names = ["memory", "cpu", "cpuset", "pids", "devices"];
+        let mounts = names.map(|name| (name.to_owned(), root.join(name)));
+        for (_, mount) in &mounts {
+            std::fs::create_dir_all(mount).unwrap();
+        }
+        std::fs::write(root.join("cpuset/cpuset.cpus"), "0-1\n").unwrap();
+        let mounts = mounts.into_iter().collect();
+        let cgroup = "/a/b".parse().unwrap();
+        let group = Group { mounts: &mounts, cgroup: &cgroup };
+        let resources = serde_json::from_value(resources).unwrap();
+        group.enter(&resources)?;
+        // The kernel makes this file; here nobody does.
+        std::fs::write(root.join("pids/a/b/pids.max"), "").unwrap();
+        group.tasks_limit(&resources)?.apply()
+    }
+
+    #[test]
+    fn files_and_values() {
+        let root = tempfile::tempdir().unwrap();
+        let resources = json!({
+            "memory": {"limit": 1000, "swap": 2000},
+            "cpu": {"shares": 512, "quota": 50_000, "period": 100_000},
+            "pids": {"limit": 7},
+            "devices": [{"allow": false, "access": "rwm"}],
+        });
+        limited(root.path(), resources).unwrap();
+        let check = |file: &str, expect: &str| {
+            assert_eq!(std::fs::read_to_string(root.path().join(file)).unwrap(), expect, "{file}");
+        };
+        check("memory/a/b/memory.limit_in_bytes", "1000");
+        check("memory/a/b/memory.memsw.limit_in_bytes", "2000");
+        check("cpu/a/b/cpu.shares", "512");
+        check("cpu/a/b/cpu.cfs_quota_us", "50000");
+        check("pids/a/b/pids.max", "7");
+        check("devices/a/b/devices.deny", "a *:* rwm");
+        check("devices/a/b/tasks", "0");
+    }
+
+    #[test]
+    fn unlimited_tasks_and_unsupported_limits() {
+        let root = tempfile::tempdir().unwrap();
+        limited(root.path(), json!({"pids": {"limit": -1}})).unwrap();
+        assert_eq!(std::fs::read_to_string(root.path().join("pids/a/b/pids.max")).unwrap(), "max");
+        assert!(!root.path().join("devices/a/b/devices.allow").exists());
+        let refused = limited(root.path(), json!({"rdma": {"x": {"hcaHandles": 1}}}));
+        assert!(matches!(refused, Err(LimitError::Unsupported("rdma"))), "{refused:?}");
+    }
+}
