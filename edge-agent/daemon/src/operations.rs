@@ -1,0 +1,213 @@
+//! Carries out the brain's operations with the runtime.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use skerry_agent_state::{Failure, OpId, Operation, Outcome, StopSignal};
+use skerry_runtime::image::{Digest, ImageRef, ImageStore, PullProgress};
+use skerry_runtime::network::PortForward;
+use skerry_runtime::{ContainerStart, Runtime, SandboxSpec};
+use skerry_types::{AllocationIntent, ContainerName, ContainerSpec, ImageDigest, ReasonCode};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::failure;
+use crate::starts::runtime_reference;
+
+/// What operations work with.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) images: ImageStore,
+}
+
+/// Operations under way.
+pub(crate) struct Operations {
+    hands: Hands,
+    tasks: JoinSet<Result<Outcome, Failure>>,
+    names: HashMap<Id, OpId>,
+    cancels: BTreeMap<OpId, CancellationToken>,
+}
+
+impl Operations {
+    pub(crate) fn new(hands: Hands) -> Self {
+        Self { hands, tasks: JoinSet::new(), names: HashMap::new(), cancels: BTreeMap::new() }
+    }
+
+    pub(crate) fn begin(&mut self, op: OpId, operation: Operation) {
+        let cancel = CancellationToken::new();
+        let span = tracing::info_span!("op", alloc = %operation.allocation());
+        tracing::debug!(alloc = %operation.allocation(), op = op.0, what = name(&operation), "begins");
+        let work = carry_out(self.hands.clone(), operation, cancel.clone());
+        let task = self.tasks.spawn(work.instrument(span));
+        self.names.insert(task.id(), op);
+        self.cancels.insert(op, cancel);
+    }
+
+    /// Ends an operation early, if it is of a kind that can.
+    pub(crate) fn cancel(&self, op: OpId) {
+        if let Some(cancel) = self.cancels.get(&op) {
+            cancel.cancel();
+        }
+    }
+
+    /// The next answer; never while nothing is under way. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> (OpId, Result<Outcome, Failure>) {
+        loop {
+            let Some(ended) = self.tasks.join_next_with_id().await else {
+                return std::future::pending().await;
+            };
+            let (id, result) = match ended {
+                Ok((id, result)) => (id, result),
+                Err(error) => {
+                    tracing::error!(%error, "an operation failed in a way that is a defect of the agent");
+                    let message = "the agent has a defect; see its log on the node";
+                    (error.id(), Err(Failure::transient(ReasonCode::CreateFailed, message)))
+                }
+            };
+            if let Some(op) = self.names.remove(&id) {
+                self.cancels.remove(&op);
+                if let Err(failure) = &result {
+                    tracing::info!(op = op.0, reason = %failure.reason.code, message = failure.reason.message, "an operation failed");
+                }
+                return (op, result);
+            }
+        }
+    }
+
+    /// Gives up what is under way, as a crash would: every operation repairs what an earlier run of it left.
+    pub(crate) async fn stop(mut self) {
+        for cancel in self.cancels.values() {
+            cancel.cancel();
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn name(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Pull { .. } => "pull",
+        Operation::Prepare { .. } => "prepare",
+        Operation::Start { .. } => "start",
+        Operation::Signal { .. } => "signal",
+        Operation::RemoveContainer { .. } => "remove container",
+        Operation::RemoveAllocation { .. } => "remove allocation",
+        Operation::Discard { .. } => "discard",
+    }
+}
+
+async fn carry_out(
+    hands: Hands,
+    operation: Operation,
+    cancel: CancellationToken,
+) -> Result<Outcome, Failure> {
+    let Hands { runtime, images } = hands;
+    match operation {
+        Operation::Pull { intent } => {
+            for container in &intent.spec.containers {
+                pull(&images, container, &cancel).await?;
+            }
+        }
+        Operation::Prepare { intent, address } => {
+            let sandbox = SandboxSpec { address, ..sandbox(&intent) };
+            let address = runtime.prepare(&sandbox).await.map_err(|error| failure::prepare(&error))?;
+            return Ok(Outcome::Prepared { address });
+        }
+        Operation::Start { intent, container, attempt } => {
+            return start(&runtime, &images, &intent, &container, attempt).await;
+        }
+        Operation::Signal { container, signal } => {
+            let container = runtime_reference(container);
+            let sent = match signal {
+                StopSignal::Ask => runtime.ask(&container).await,
+                StopSignal::Kill => runtime.kill(&container).await,
+            };
+            sent.map_err(|error| failure::signal(&error))?;
+        }
+        Operation::RemoveContainer { container } => {
+            let removed = runtime.remove_container(&runtime_reference(container)).await;
+            removed.map_err(|error| failure::remove(&error))?;
+        }
+        Operation::RemoveAllocation { allocation } => {
+            runtime.remove_allocation(&allocation).await.map_err(|error| failure::remove(&error))?;
+        }
+        Operation::Discard { allocation, grace } => {
+            runtime.discard(&allocation, grace).await.map_err(|error| failure::remove(&error))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// An image that is here needs no registry, so a node starts its containers without a link.
+async fn pull(
+    images: &ImageStore,
+    container: &ContainerSpec,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let (image, digest) = pinned(container)?;
+    if images.local(&digest).is_some() {
+        return Ok(());
+    }
+    tracing::info!(%image, container = %container.name, "pulling");
+    let progress = watch::Sender::new(PullProgress::default());
+    let pulled = images.ensure(&image, &progress, cancel).await;
+    let image = pulled.map_err(|error| failure::pull(&container.name, &error))?;
+    tracing::info!(image = image.reference, bytes = image.size, "pulled");
+    Ok(())
+}
+
+async fn start(
+    runtime: &Runtime,
+    images: &ImageStore,
+    intent: &AllocationIntent,
+    name: &ContainerName,
+    attempt: u32,
+) -> Result<Outcome, Failure> {
+    let Some(spec) = intent.spec.containers.iter().find(|spec| spec.name == *name) else {
+        let message = format!("container {name} is not in the spec of {}", intent.id);
+        return Err(Failure::permanent(ReasonCode::CreateFailed, message));
+    };
+    let (image, digest) = pinned(spec)?;
+    let Some(image) = images.local(&digest) else {
+        let message =
+            format!("container {name}: image {image} is not on this node any more; it is pulled again");
+        return Err(Failure::transient(ReasonCode::ImageNotFound, message));
+    };
+    let started =
+        runtime.start(&sandbox(intent), ContainerStart { spec, attempt, image: Arc::new(image) }).await;
+    let started = started.map_err(|error| failure::start(name, &error))?;
+    Ok(Outcome::Started { pid: started.pid, started_at: started.started_at })
+}
+
+fn sandbox(intent: &AllocationIntent) -> SandboxSpec {
+    SandboxSpec { allocation: intent.id.clone(), ports: forwards(intent), address: None }
+}
+
+/// The host ports of an allocation.
+pub(crate) fn forwards(intent: &AllocationIntent) -> Vec<PortForward> {
+    let forward = |port: &skerry_types::PortBinding| PortForward {
+        protocol: port.protocol,
+        host: port.host,
+        container: port.container,
+    };
+    intent.ports.iter().map(forward).collect()
+}
+
+/// The digest as the image store knows it.
+pub(crate) fn store_digest(digest: &ImageDigest) -> Option<Digest> {
+    digest.as_str().parse().ok()
+}
+
+/// The image of a container, by the digest that admission found.
+fn pinned(container: &ContainerSpec) -> Result<(ImageRef, Digest), Failure> {
+    let bad = |why: String| {
+        let message = format!("container {}: image '{}': {why}", container.name, container.image);
+        Failure::permanent(ReasonCode::ImageInvalid, message)
+    };
+    let image: ImageRef = container.image.parse().map_err(|error| bad(failure::chain(&error)))?;
+    let digest = container.digest.as_ref().and_then(store_digest);
+    let digest = digest.ok_or_else(|| bad("it has no digest; apply the workload again".to_owned()))?;
+    Ok((image.with_digest(digest), digest))
+}
