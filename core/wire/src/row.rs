@@ -43,7 +43,7 @@ impl TableId {
     pub const FACTS: Self = Self(3);
     /// Up: usage of the node; key: empty; value: [`ObservedRow::Usage`].
     pub const USAGE: Self = Self(4);
-    /// Up: events; key: the node's running number in decimal; value: [`ObservedRow::Event`].
+    /// Up: events; key: the node's running number in 20 decimal digits, so that keys sort as numbers; value: [`ObservedRow::Event`].
     pub const EVENT: Self = Self(5);
 }
 

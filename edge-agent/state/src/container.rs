@@ -53,6 +53,7 @@ enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Backoff { until: MonoTime, shown: WallTime },
+    Start,
     End,
 }
 
@@ -80,6 +81,15 @@ impl ContainerLife {
 
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.step, Step::Running { .. })
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.step, Step::Starting(_))
+    }
+
+    /// Whether it runs, and was told to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.step, Step::Running { stop: Stop::Asked { .. } | Stop::Killed { .. }, .. })
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -142,12 +152,14 @@ impl ContainerLife {
         self.is_current(attempt)
     }
 
-    /// Wanted again after it was stopped.
+    /// Wanted again after it was stopped, or while it is: the stop goes on to its end, then it starts.
     pub(crate) fn revive(&mut self) {
-        if self.step == Step::Ended {
-            self.history.ended = false;
-            self.step = Step::Waiting;
+        match &mut self.step {
+            Step::Ended => self.step = Step::Waiting,
+            Step::Removing(_, then) | Step::RemoveAgain(_, then) if *then == Then::End => *then = Then::Start,
+            _ => {}
         }
+        self.history.ended = false;
     }
 
     pub(crate) fn start(&mut self, intent: &Arc<AllocationIntent>, fx: &mut Effects) {
@@ -207,13 +219,15 @@ impl ContainerLife {
         log_tail: String,
         fx: &mut Effects,
     ) -> Ending {
+        // Told to end, its end says nothing of what it would do by itself.
+        let asked = self.is_stopping();
         let policy = &intent.spec.restart;
         if was_stable(policy, &exit) {
             self.history.failures = 0;
         }
         self.history.last_exit = Some(exit);
         self.history.log_tail = log_tail;
-        let again = restarts(policy, &exit);
+        let again = asked || restarts(policy, &exit);
         let pause = wait(policy, self.history.failures, &self.seed(intent));
         self.history.failures = self.history.failures.saturating_add(1);
         self.history.ended = !again;
@@ -250,6 +264,7 @@ impl ContainerLife {
             (Step::Removing(mine, then), Ok(_)) if mine == op => {
                 self.step = match then {
                     Then::Backoff { until, shown } => Step::Backoff { until, shown },
+                    Then::Start => Step::Waiting,
                     Then::End => Step::Ended,
                 };
                 News::Good
@@ -286,7 +301,10 @@ impl ContainerLife {
 
     pub(crate) fn status(&self) -> ContainerStatus {
         let state = match self.step {
-            Step::Waiting | Step::Starting(_) => ContainerState::Waiting,
+            Step::Waiting
+            | Step::Starting(_)
+            | Step::Removing(_, Then::Start)
+            | Step::RemoveAgain(_, Then::Start) => ContainerState::Waiting,
             Step::Running { pid, started_at, .. } => ContainerState::Running { pid, started_at },
             Step::Backoff { shown, .. }
             | Step::Removing(_, Then::Backoff { shown, .. })

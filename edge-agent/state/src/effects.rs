@@ -3,92 +3,115 @@
 use std::collections::VecDeque;
 
 use skerry_types::{Event, EventLevel, EventSubject, Now, Outbox};
+use skerry_wire::ToParent;
 
+use crate::intake::Intake;
 use crate::{Action, OpId, Operation};
 
-/// What one input leads to.
+/// What waits until everything written before it is on disk.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Goes to the parent, if the link is still the one of this number.
+    Send(u64, ToParent),
+    /// Intent comes into force.
+    Intake(Intake),
+    /// An event may be told.
+    Event(u64, Event),
+}
+
+/// What inputs lead to. Operations never wait for the disk: what they rest on came into force after it was saved, so a full
+/// disk does not stop a restart.
 #[derive(Debug)]
 pub(crate) struct Effects {
-    outbox: Outbox<Action>,
-    /// Actions that depend on nothing unsaved, so that a full disk does not stop a restart.
-    free: VecDeque<Action>,
+    outbox: Outbox<Held>,
+    ready: VecDeque<Action>,
     next_op: u64,
     now: Now,
-    /// Whether the present input brought intent that is not on disk.
-    unsaved: bool,
-    events: Vec<Event>,
+    /// Counts links, so that what was due on one is never sent on the next.
+    link: u64,
+    events: VecDeque<Event>,
 }
 
 impl Effects {
     pub(crate) fn new() -> Self {
         Self {
             outbox: Outbox::default(),
-            free: VecDeque::new(),
+            ready: VecDeque::new(),
             next_op: 1,
             now: Now::default(),
-            unsaved: false,
-            events: Vec::new(),
+            link: 0,
+            events: VecDeque::new(),
         }
     }
 
     /// A new input is looked at.
     pub(crate) fn open(&mut self, now: Now) {
         self.now = now;
-        self.unsaved = false;
     }
 
     pub(crate) fn now(&self) -> Now {
         self.now
     }
 
-    pub(crate) fn outbox(&mut self) -> &mut Outbox<Action> {
+    pub(crate) fn outbox(&mut self) -> &mut Outbox<Held> {
         &mut self.outbox
-    }
-
-    /// From here to the end of the input, operations wait until what was written is on disk.
-    pub(crate) fn wait_for_disk(&mut self) {
-        self.unsaved = true;
     }
 
     pub(crate) fn begin(&mut self, operation: Operation) -> OpId {
         let op = OpId(self.next_op);
         self.next_op += 1;
-        self.act(Action::Begin(op, operation));
+        self.ready.push_back(Action::Begin(op, operation));
         op
     }
 
     pub(crate) fn cancel(&mut self, op: OpId) {
-        self.act(Action::Cancel(op));
+        self.ready.push_back(Action::Cancel(op));
     }
 
-    fn act(&mut self, action: Action) {
-        if self.unsaved {
-            self.outbox.push(action);
-        } else {
-            self.free.push_back(action);
+    /// The link came or went: what was due on the last one is void.
+    pub(crate) fn another_link(&mut self) {
+        self.link += 1;
+    }
+
+    pub(crate) fn close_link(&mut self, reason: String) {
+        self.ready.push_back(Action::CloseLink { reason });
+    }
+
+    /// Sends something that depends on nothing unsaved.
+    pub(crate) fn send(&mut self, message: ToParent) {
+        self.ready.push_back(Action::Send(message));
+    }
+
+    /// Sends something once everything written so far is on disk.
+    pub(crate) fn send_saved(&mut self, message: ToParent) {
+        self.outbox.push(Held::Send(self.link, message));
+    }
+
+    /// Sends what waited for the disk, unless its link is gone.
+    pub(crate) fn release(&mut self, link: u64, message: ToParent) {
+        if link == self.link {
+            self.send(message);
         }
-    }
-
-    /// An action that depends on nothing unsaved.
-    pub(crate) fn push_free(&mut self, action: Action) {
-        self.free.push_back(action);
     }
 
     pub(crate) fn event(&mut self, level: EventLevel, subject: EventSubject, reason: &str, message: String) {
-        self.events.push(Event { at: self.now.wall, level, subject, reason: reason.to_owned(), message });
+        self.events.push_back(Event {
+            at: self.now.wall,
+            level,
+            subject,
+            reason: reason.to_owned(),
+            message,
+        });
     }
 
-    pub(crate) fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     pub(crate) fn poll(&mut self) -> Option<Action> {
-        if let Some(action) = self.free.pop_front() {
+        if let Some(action) = self.ready.pop_front() {
             return Some(action);
         }
-        if let Some((id, batch)) = self.outbox.poll_batch() {
-            return Some(Action::Persist(id, batch));
-        }
-        self.outbox.poll_effect()
+        self.outbox.poll_batch().map(|(id, batch)| Action::Persist(id, batch))
     }
 }

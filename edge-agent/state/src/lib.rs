@@ -10,11 +10,13 @@
 mod container;
 mod effects;
 mod input;
+mod intake;
 mod ledger;
 mod lifecycle;
 mod report;
 mod restart;
 mod state;
+mod strangers;
 
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,7 @@ impl Lifecycle {
         self.disowned = false;
         if stopping && !self.wants_stop() {
             self.containers.iter_mut().for_each(ContainerLife::revive);
+            self.unsaved = true;
         }
     }
 
@@ -112,12 +113,18 @@ impl Lifecycle {
 
     /// When it wants to be looked at again.
     pub fn timeout(&self) -> Option<MonoTime> {
+        let stop = self.wants_stop();
         let stage = match self.stage {
-            Stage::Wait(at) | Stage::RemoveAgain(at) => Some(at),
+            Stage::Wait(at) if !stop => Some(at),
+            Stage::RemoveAgain(at) if stop => Some(at),
             _ => None,
         };
-        let waits =
-            if self.stage == Stage::Up || self.wants_stop() { self.containers.as_slice() } else { &[] };
+        // Only where `advance` looks at them: a time that nobody acts upon would be due for ever.
+        let waits = match self.stage {
+            Stage::Up => self.containers.as_slice(),
+            Stage::New | Stage::Wait(_) if stop => self.containers.as_slice(),
+            _ => &[],
+        };
         waits.iter().filter_map(ContainerLife::timeout).chain(stage).min()
     }
 
@@ -166,6 +173,9 @@ impl Lifecycle {
         let intent = Arc::clone(&self.intent);
         for container in &mut self.containers {
             container.remove_again(&intent, fx);
+            if container.is_stopping() {
+                container.stop(&intent, fx);
+            }
             if container.is_due(fx.now()) {
                 container.start(&intent, fx);
                 self.unsaved = true;
@@ -235,7 +245,8 @@ impl Lifecycle {
     ) {
         let Some(at) = self.containers.iter().position(|c| c.name.as_str() == container) else { return };
         let life = &mut self.containers[at];
-        if life.is_running() && life.is_current(attempt) {
+        // The end may be told before the answer to the start.
+        if (life.is_running() || life.is_starting()) && life.is_current(attempt) {
             let ending = life.exited(&self.intent, exit, log_tail, fx);
             self.note(at, Some(ending), fx);
         }

@@ -16,8 +16,8 @@ const EVENTS_MAX: usize = 256;
 pub(crate) struct Report {
     writer: Writer,
     shown: BTreeMap<RowKey, Arc<[u8]>>,
-    /// Revision under which each waiting event went up, by its number.
-    events: BTreeMap<u64, Revision>,
+    /// Events that wait, by number: the revision under which each goes up, once it is on disk.
+    events: BTreeMap<u64, Option<Revision>>,
     next_event: u64,
 }
 
@@ -28,7 +28,8 @@ impl Report {
         let writer = Writer::new(epoch, Revision(0));
         let mut report = Self { writer, shown: BTreeMap::new(), events: BTreeMap::new(), next_event };
         for (number, event) in waiting {
-            report.show_event(number, event);
+            report.events.insert(number, None);
+            report.tell(number, event);
         }
         report
     }
@@ -60,7 +61,7 @@ impl Report {
         let done: Vec<u64> = self
             .events
             .iter()
-            .filter(|(_, at)| **at <= settled.revision)
+            .filter(|(_, at)| at.is_some_and(|at| at <= settled.revision))
             .map(|(number, _)| *number)
             .collect();
         for number in done {
@@ -89,27 +90,31 @@ impl Report {
         self.show(RowKey::new(TableId::USAGE, ""), &ObservedRow::Usage(usage));
     }
 
-    /// Keeps an event until the master has it.
-    pub(crate) fn event(&mut self, event: Event, batch: &mut Batch) {
+    /// Keeps an event until the master has it, and gives its number. It is told once it is on disk: a number that the master
+    /// has seen must never be given to another event.
+    pub(crate) fn keep(&mut self, event: &Event, batch: &mut Batch) -> u64 {
         let number = self.next_event;
         self.next_event += 1;
-        batch.put(EVENT, number.to_be_bytes(), event_value(&event));
+        batch.put(EVENT, number.to_be_bytes(), event_value(event));
         if !self.events.contains_key(&(number - 1)) {
             batch.delete(EVENT, (number - 1).to_be_bytes());
         }
-        self.show_event(number, event);
+        self.events.insert(number, None);
         if self.events.len() > EVENTS_MAX
             && let Some((oldest, _)) = self.events.first_key_value()
         {
             self.forget_event(*oldest, batch);
         }
+        number
     }
 
-    fn show_event(&mut self, number: u64, event: Event) {
+    /// An event is on disk: it goes up, unless it made room for newer ones meanwhile.
+    pub(crate) fn tell(&mut self, number: u64, event: Event) {
+        let Some(told) = self.events.get_mut(&number) else { return };
         let revision = self.writer.newest().next();
+        *told = Some(revision);
         let value = ObservedRow::Event(event).encode();
         self.writer.set(revision, event_key(number), Some(value.into()));
-        self.events.insert(number, revision);
     }
 
     fn forget_event(&mut self, number: u64, batch: &mut Batch) {
@@ -132,6 +137,7 @@ impl Report {
     }
 }
 
+/// Padded, so that a snapshot, which goes by key, has events in order: the master takes none that is older than one it has.
 fn event_key(number: u64) -> RowKey {
-    RowKey::new(TableId::EVENT, number.to_string())
+    RowKey::new(TableId::EVENT, format!("{number:020}"))
 }

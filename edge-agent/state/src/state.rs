@@ -1,30 +1,24 @@
 //! The node's brain: inputs in, actions out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_types::{
-    AllocationId, AllocationIntent, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason,
-    ReasonCode,
+    AllocationId, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason, ReasonCode,
 };
-use skerry_wire::{
-    Cursor, Epoch, Hello, IntentRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, Row, RowKey, RowsFrame,
-    TableId, ToChild, ToParent,
-};
+use skerry_wire::{Epoch, Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, ToChild, ToParent};
 
-use crate::effects::Effects;
-use crate::ledger::{CURSOR, INTENT, LIFE, Ledger, Life, cursor_value, life_value};
+use crate::effects::{Effects, Held};
+use crate::intake::Copy;
+use crate::ledger::{LIFE, Ledger, Life, life_value};
 use crate::report::Report;
-use crate::restart::{TRANSIENT, wait};
+use crate::strangers::Stranger;
 use crate::{
     Action, Failure, FoundContainer, Input, LedgerRow, Lifecycle, LoadError, OpId, Operation, Outcome,
 };
 
 /// How long a link waits for the keeper and the facts before the node speaks without them.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// From the stop signal to the kill, for a container that nothing is known of.
-const DISCARD_GRACE: Duration = Duration::from_secs(10);
 
 /// What the brain is told once.
 #[derive(Debug, Clone)]
@@ -41,18 +35,18 @@ pub struct AgentConfig {
 #[derive(Debug)]
 pub struct AgentState {
     config: AgentConfig,
-    reader: Reader,
+    pub(crate) copy: Copy,
     report: Report,
-    lifecycles: BTreeMap<AllocationId, Lifecycle>,
+    pub(crate) lifecycles: BTreeMap<AllocationId, Lifecycle>,
     /// Who waits for an operation.
     ops: BTreeMap<OpId, AllocationId>,
     /// Allocations found here that nothing is known of.
-    strangers: BTreeMap<AllocationId, Stranger>,
+    pub(crate) strangers: BTreeMap<AllocationId, Stranger>,
     link: LinkStep,
-    inventory: bool,
+    pub(crate) inventory: bool,
     facts: bool,
     ready_by: MonoTime,
-    fx: Effects,
+    pub(crate) fx: Effects,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +58,6 @@ enum LinkStep {
     Welcome,
 }
 
-/// The removal of an allocation that should not be here.
-#[derive(Debug)]
-struct Stranger {
-    failures: u32,
-    step: StrangerStep,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum StrangerStep {
-    Discarding(OpId),
-    Again(MonoTime),
-}
-
 impl AgentState {
     /// Begins with what the ledger holds. Nothing is done before [`Input::Inventory`] tells what runs.
     pub fn load(
@@ -86,12 +67,13 @@ impl AgentState {
     ) -> Result<Self, LoadError> {
         let Ledger { cursor, intents, lives, events } = Ledger::read(rows)?;
         let fresh = Life::default();
+        let copy = Copy::new(cursor, intents.keys().cloned().collect());
         let lifecycles = intents.into_iter().map(|(id, intent)| {
             let lifecycle = Lifecycle::new(intent, lives.get(&id).unwrap_or(&fresh), now.wall);
             (id, lifecycle)
         });
         Ok(Self {
-            reader: Reader::new(cursor),
+            copy,
             report: Report::new(config.epoch, events),
             lifecycles: lifecycles.collect(),
             ops: BTreeMap::new(),
@@ -123,13 +105,15 @@ impl AgentState {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        let strangers = self.strangers.values().filter_map(|stranger| match stranger.step {
-            StrangerStep::Again(at) => Some(at),
-            StrangerStep::Discarding(_) => None,
-        });
         let greeting = (self.link == LinkStep::Greeting).then_some(self.ready_by);
-        let lifecycles = self.lifecycles.values().filter(|_| self.inventory).filter_map(Lifecycle::timeout);
+        let strangers = self.strangers.values().filter_map(Stranger::timeout);
+        let lifecycles = self.moving().filter_map(Lifecycle::timeout);
         lifecycles.chain(strangers).chain(greeting).min()
+    }
+
+    /// Allocations that are free to go on.
+    fn moving(&self) -> impl Iterator<Item = &Lifecycle> {
+        self.lifecycles.values().filter(|l| self.inventory && !self.strangers.contains_key(l.id()))
     }
 
     /// The next thing to do.
@@ -151,7 +135,7 @@ impl AgentState {
                 self.report.facts(facts);
             }
             Input::Usage(usage) => self.report.usage(usage),
-            Input::LinkUp => self.link = LinkStep::Greeting,
+            Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_down(),
             Input::Received(message) => self.receive(message),
             Input::Persisted(id) => self.fx.outbox().persisted(id),
@@ -174,13 +158,16 @@ impl AgentState {
         for container in found {
             by_allocation.entry(&container.container.allocation).or_default().push(container);
         }
-        for (id, lifecycle) in &mut self.lifecycles {
+        let strangers = &self.strangers;
+        let free = |id: &AllocationId| !strangers.contains_key(id);
+        for (id, lifecycle) in self.lifecycles.iter_mut().filter(|(id, _)| free(id)) {
             lifecycle.found(by_allocation.get(id).map_or(&[], Vec::as_slice), &mut self.fx);
         }
-        for id in by_allocation.keys().filter(|id| !self.lifecycles.contains_key(**id)) {
-            if !self.strangers.contains_key(*id) {
-                discard(&mut self.strangers, id, 0, &mut self.fx);
-            }
+        let unknown = |id: &AllocationId| !self.lifecycles.contains_key(id) && free(id);
+        let strangers: Vec<AllocationId> =
+            by_allocation.into_keys().filter(|id| unknown(id)).cloned().collect();
+        for id in &strangers {
+            self.discard(id);
         }
         if first {
             let adopted = found.len();
@@ -195,9 +182,15 @@ impl AgentState {
         self.advance_all();
     }
 
+    fn link_up(&mut self) {
+        self.link_down();
+        self.link = LinkStep::Greeting;
+    }
+
     fn link_down(&mut self) {
         self.link = LinkStep::Down;
-        self.reader.disconnected();
+        self.fx.another_link();
+        self.copy.disconnected();
         self.report.disconnected();
     }
 
@@ -212,10 +205,10 @@ impl AgentState {
             oldest: PROTOCOL_OLDEST,
             newest: PROTOCOL_NEWEST,
             software: self.config.software.clone(),
-            cursor: self.reader.cursor(),
+            cursor: self.copy.saved(),
             epoch: self.report.epoch(),
         };
-        self.fx.outbox().push(Action::Send(ToParent::Hello(hello)));
+        self.fx.send(ToParent::Hello(hello));
     }
 
     fn receive(&mut self, message: ToChild) {
@@ -234,92 +227,13 @@ impl AgentState {
         }
     }
 
-    fn close_link(&mut self, reason: String) {
-        self.fx.push_free(Action::CloseLink { reason });
+    pub(crate) fn close_link(&mut self, reason: String) {
+        self.fx.close_link(reason);
         self.link_down();
     }
 
-    fn take_rows(&mut self, frame: RowsFrame) {
-        let held = || {
-            let owned = self.lifecycles.iter().filter(|(_, lifecycle)| !lifecycle.is_disowned());
-            owned.map(|(id, _)| RowKey::new(TableId::INTENT, id.as_str())).collect()
-        };
-        let changes = match self.reader.handle(frame, held) {
-            Ok(changes) => changes,
-            Err(error) => return self.close_link(error.to_string()),
-        };
-        self.fx.wait_for_disk();
-        let mut touched = BTreeSet::new();
-        for row in changes.rows {
-            touched.extend(self.take_row(row));
-        }
-        for key in changes.removed {
-            touched.extend(self.drop_row(&key));
-        }
-        self.save_cursor(changes.cursor);
-        if self.inventory {
-            for id in &touched {
-                self.advance(id);
-            }
-        }
-    }
-
-    fn save_cursor(&mut self, cursor: Cursor) {
-        let outbox = self.fx.outbox();
-        outbox.batch().put(CURSOR, [], cursor_value(cursor));
-        outbox.push(Action::Send(ToParent::Ack(cursor)));
-    }
-
-    fn take_row(&mut self, row: Row) -> Option<AllocationId> {
-        if row.key.table != TableId::INTENT {
-            return None;
-        }
-        let Some(value) = row.value else { return self.drop_row(&row.key) };
-        match IntentRow::decode(&value) {
-            Ok(IntentRow::Allocation(intent)) if intent.id.as_str() == row.key.key => {
-                let id = intent.id.clone();
-                self.fx.outbox().batch().put(INTENT, id.as_str(), value);
-                self.intend(Arc::new(intent));
-                Some(id)
-            }
-            Ok(IntentRow::Allocation(intent)) => {
-                self.warn(
-                    "BadIntent",
-                    format!("row '{}' holds allocation {}; it is left out", row.key.key, intent.id),
-                );
-                None
-            }
-            Err(error) => {
-                self.warn(
-                    "BadIntent",
-                    format!("row '{}' cannot be read and is left out: {error}", row.key.key),
-                );
-                None
-            }
-        }
-    }
-
-    fn warn(&mut self, reason: &str, message: String) {
+    pub(crate) fn warn(&mut self, reason: &str, message: String) {
         self.fx.event(EventLevel::Warning, EventSubject::Node(self.config.node.clone()), reason, message);
-    }
-
-    fn intend(&mut self, intent: Arc<AllocationIntent>) {
-        let now = self.fx.now().wall;
-        match self.lifecycles.get_mut(&intent.id) {
-            Some(lifecycle) => lifecycle.intend(intent),
-            None => {
-                self.lifecycles.insert(intent.id.clone(), Lifecycle::new(intent, &Life::default(), now));
-            }
-        }
-    }
-
-    fn drop_row(&mut self, key: &RowKey) -> Option<AllocationId> {
-        let id = AllocationId::new(key.key.as_str()).ok()?;
-        self.lifecycles.get_mut(&id)?.disown();
-        let batch = self.fx.outbox().batch();
-        batch.delete(INTENT, id.as_str());
-        batch.delete(LIFE, id.as_str());
-        Some(id)
     }
 
     fn done(&mut self, op: OpId, result: &Result<Outcome, Failure>) {
@@ -331,39 +245,11 @@ impl AgentState {
         self.advance(&id);
     }
 
-    fn stranger_done(&mut self, id: &AllocationId, op: OpId, result: &Result<Outcome, Failure>) {
-        let Some(stranger) = self.strangers.get_mut(id) else { return };
-        if !matches!(stranger.step, StrangerStep::Discarding(mine) if mine == op) {
-            return;
-        }
-        let Err(failure) = result else {
-            self.strangers.remove(id);
-            return;
-        };
-        let pause = wait(&TRANSIENT, stranger.failures, id.as_str());
-        stranger.failures = stranger.failures.saturating_add(1);
-        stranger.step = StrangerStep::Again(self.fx.now().mono + pause);
-        let message = format!("{id} is not wanted here and could not be removed: {}", failure.reason.message);
-        self.warn("DiscardFailed", message);
-    }
-
     fn timeout(&mut self) {
+        self.discard_again();
         let now = self.fx.now().mono;
-        let due = |stranger: &Stranger| matches!(stranger.step, StrangerStep::Again(at) if now >= at);
-        let again: Vec<(AllocationId, u32)> = self
-            .strangers
-            .iter()
-            .filter(|(_, stranger)| due(stranger))
-            .map(|(id, stranger)| (id.clone(), stranger.failures))
-            .collect();
-        for (id, failures) in again {
-            discard(&mut self.strangers, &id, failures, &mut self.fx);
-        }
-        if !self.inventory {
-            return;
-        }
         let due = |lifecycle: &&Lifecycle| lifecycle.timeout().is_some_and(|at| now >= at);
-        let ids: Vec<AllocationId> = self.lifecycles.values().filter(due).map(|l| l.id().clone()).collect();
+        let ids: Vec<AllocationId> = self.moving().filter(due).map(|l| l.id().clone()).collect();
         for id in &ids {
             self.advance(id);
         }
@@ -377,7 +263,7 @@ impl AgentState {
     }
 
     /// Lets an allocation go on, and keeps and reports what changed.
-    fn advance(&mut self, id: &AllocationId) {
+    pub(crate) fn advance(&mut self, id: &AllocationId) {
         let Some(lifecycle) = self.lifecycles.get_mut(id) else { return };
         if self.inventory && !self.strangers.contains_key(id) {
             lifecycle.advance(&mut self.fx);
@@ -388,36 +274,35 @@ impl AgentState {
             return;
         }
         if let Some(life) = lifecycle.take_unsaved()
-            && !lifecycle.is_disowned()
+            && self.copy.holds(id)
         {
             self.fx.outbox().batch().put(LIFE, id.as_str(), life_value(id, &life));
         }
         self.report.status(lifecycle.status(self.fx.now().wall));
     }
 
-    /// Closes the input: events are kept, rows go up, the batch is sealed.
+    /// Closes the input: events are kept, the batch is sealed, what is on disk is let go, rows go up.
     fn finish(&mut self) {
-        for event in self.fx.take_events() {
-            self.report.event(event, self.fx.outbox().batch());
+        loop {
+            while let Some(event) = self.fx.take_event() {
+                let number = self.report.keep(&event, self.fx.outbox().batch());
+                self.fx.outbox().push(Held::Event(number, event));
+            }
+            self.fx.outbox().seal();
+            match self.fx.outbox().poll_effect() {
+                Some(Held::Send(link, message)) => self.fx.release(link, message),
+                Some(Held::Intake(intake)) => self.come_into_force(intake),
+                Some(Held::Event(number, event)) => self.report.tell(number, event),
+                None => break,
+            }
         }
-        self.fx.outbox().seal();
         if self.link != LinkStep::Welcome {
             return;
         }
         while let Some(frame) = self.report.poll_frame() {
-            self.fx.push_free(Action::Send(ToParent::Rows(frame)));
+            self.fx.send(ToParent::Rows(frame));
         }
     }
-}
-
-fn discard(
-    strangers: &mut BTreeMap<AllocationId, Stranger>,
-    id: &AllocationId,
-    failures: u32,
-    fx: &mut Effects,
-) {
-    let op = fx.begin(Operation::Discard { allocation: id.clone(), grace: DISCARD_GRACE });
-    strangers.insert(id.clone(), Stranger { failures, step: StrangerStep::Discarding(op) });
 }
 
 impl Operation {
