@@ -192,7 +192,7 @@ async fn mirrors_come_first_and_the_origin_stands_in() {
 #[tokio::test]
 async fn a_dead_or_silent_registry_is_unreachable() {
     let fake = FakeRegistry::start();
-    fake.script().hang = true;
+    fake.script().hang = Some(String::new());
     let registry = client(&fake.config(""));
     let error = registry.resolve(&fake.image("web:1")).await.expect_err("silent");
     assert!(matches!(error, RegistryError::Unreachable { .. }) && !error.is_permanent(), "{error}");

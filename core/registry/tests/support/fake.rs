@@ -27,8 +27,8 @@ pub(crate) struct Script {
     pub(crate) token_auth: bool,
     /// Answer everything with this status.
     pub(crate) status: Option<u16>,
-    /// Accept a request and never answer it.
-    pub(crate) hang: bool,
+    /// Accept requests for paths with this part and never answer them.
+    pub(crate) hang: Option<String>,
     /// Body bytes written, by path.
     pub(crate) served: BTreeMap<String, u64>,
     /// Request lines and the `Range` header, in order.
@@ -156,7 +156,7 @@ fn serve(mut stream: TcpStream, script: &Mutex<Script>, address: SocketAddr) -> 
     let mut script = script.lock().expect("script");
     let range = request.range.map(|at| format!(" from {at}")).unwrap_or_default();
     script.requests.push(format!("GET {}{range}", request.path));
-    if script.hang {
+    if script.hang.as_ref().is_some_and(|part| request.path.contains(part)) {
         drop(script);
         // Blocks until the client gives up.
         return BufReader::new(stream).lines().next().map(drop);

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use skerry_registry::Digest;
-use skerry_runtime::image::{ImageRef, ImageStore, PullError};
+use skerry_runtime::image::{ImageRef, ImageStore, PullError, PullProgress};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::layers::{Tar, noise};
 use crate::node::{Node, ensure, names};
@@ -155,6 +157,36 @@ async fn collection_takes_the_least_recently_used_and_keeps_shared_layers() {
     assert_eq!(names(&node.cache().join("blobs/sha256")).len(), 2);
     store.remove(&digest(&images[1])).await.expect("remove");
     assert!(is_empty(&store, &node));
+}
+
+#[tokio::test]
+async fn collection_leaves_a_pull_under_way_alone() {
+    let fake = FakeRegistry::start();
+    let layers = [Tar::default().file("1", b"1").gzip(), Tar::default().file("2", b"2").gzip()];
+    let digest = push(&fake, "web", "1", &layers);
+    let image = fake.image("web:1").with_digest(digest);
+    let node = Node::new(&fake.config(""));
+    let store = node.open();
+    fake.script().hang = Some(Digest::of(&layers[1].bytes).to_string());
+    let (progress, _) = watch::channel(PullProgress::default());
+    let cancel = CancellationToken::new();
+    let pull = store.ensure(&image, &progress, &cancel);
+    let layers = node.cache().join("layers");
+    let collecting = async {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while names(&layers).len() != 1 {
+            assert!(Instant::now() < deadline, "the first layer does not arrive");
+            tokio::task::yield_now().await;
+        }
+        let collected = store.collect(&BTreeSet::new(), u64::MAX).await.expect("collect");
+        assert_eq!((collected.layers, names(&layers).len()), (0, 1));
+        assert_eq!(names(&node.cache().join("blobs/sha256")).len(), 2);
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(pull, collecting);
+    assert!(matches!(result, Err(PullError::Cancelled { .. })), "{result:?}");
+    let collected = store.collect(&BTreeSet::new(), 0).await.expect("collect");
+    assert_eq!((collected.layers, names(&layers).len()), (1, 0));
 }
 
 fn is_empty(store: &ImageStore, node: &Node) -> bool {
