@@ -111,15 +111,16 @@ fn a_host_port_leads_to_a_container() {
 fn a_restarted_agent_finds_its_containers() {
     on_a_node(|| async {
         let machine = Machine::new("restart");
-        let (runtime, _events) = machine.open().await;
+        let (runtime, mut events) = machine.open().await;
         let kept = sandbox("web-0-1");
         let running = start(&machine, &runtime, &kept, &script("exec sleep 1000")).await;
         start(&machine, &runtime, &sandbox("web-1-2"), &script("echo last words; exit 3")).await;
         let pid = i32::try_from(running.pid).unwrap();
         let cmdline = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
         assert_eq!(cmdline, "sleep\x001000\x00");
+        assert!(matches!(next(&mut events).await, RuntimeEvent::Exited { .. }));
         runtime.close().await;
-        drop(runtime);
+        drop((runtime, events));
         // What a node that lost its power leaves of others.
         std::fs::create_dir_all(machine.config.data_dir.join("writable/gone-0-9/main/upper")).unwrap();
         std::fs::create_dir_all(machine.config.run_dir.join("bundles/web-0-1/other/rootfs")).unwrap();

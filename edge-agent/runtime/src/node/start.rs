@@ -83,10 +83,9 @@ impl Runtime {
         if let Some(started) = self.clear_way(&container, start.attempt).await? {
             return Ok(started);
         }
-        self.prepare_held(sandbox).await?;
         let config = ContainerConfig::settle(start.spec, &start.image.config)?;
         let request = self.create_request(&container, &start)?;
-        let made = self.make(&container, &start, config, request).await;
+        let made = self.make(sandbox, &container, &start, config, request).await;
         match made {
             Ok(started) => {
                 if let Err(error) = self.network.ports_ready(&sandbox.allocation).await {
@@ -157,6 +156,7 @@ impl Runtime {
 
     async fn make(
         &self,
+        sandbox: &SandboxSpec,
         container: &ContainerRef,
         start: &ContainerStart<'_>,
         config: ContainerConfig,
@@ -172,9 +172,14 @@ impl Runtime {
             traits: self.traits,
         };
         let image = start.image.clone();
-        tokio::task::spawn_blocking(move || files.write(&image, &config)).await.map_err(|panic| {
-            StartError::Files { path: request.bundle.clone(), source: std::io::Error::other(panic) }
+        let write = tokio::task::spawn_blocking(move || files.write(&image, &config));
+        // Neither needs the other; each is milliseconds of the kernel's work.
+        let (prepared, written) = tokio::join!(self.prepare_held(sandbox), write);
+        written.map_err(|panic| StartError::Files {
+            path: request.bundle.clone(),
+            source: std::io::Error::other(panic),
         })??;
+        prepared?;
         let process = self.create(request).await?;
         let started = Started { pid: process.pid, started_at: now() };
         self.shared.known(|known| known.started(container, start.attempt, started.pid, started.started_at));

@@ -19,8 +19,11 @@ use skerry_types::{
 
 use super::{DEADLINE, mounts_below};
 
-/// The keeper's program, built if it is not.
+/// The keeper's program, built if it is not; `SKERRY_KEEPER` names another build of it.
 pub(crate) fn keeper_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("SKERRY_KEEPER") {
+        return path.into();
+    }
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let built =
