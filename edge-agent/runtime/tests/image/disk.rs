@@ -85,7 +85,7 @@ async fn the_reserve_is_left_free() {
     let store = node.open_at(&tmpfs.0.path().join("cache"));
     match ensure(&store, &wanted).await {
         Err(PullError::DiskFull { need, free, .. }) => {
-            assert!(need >= 20 << 20 && free < need, "{need} {free}")
+            assert!(need >= 20 << 20 && free < need, "{need} {free}");
         }
         other => panic!("{other:?}"),
     }

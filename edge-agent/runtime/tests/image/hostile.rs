@@ -157,7 +157,7 @@ async fn bombs() {
         assert!(matches!(violation, Violation::TooManyBytes { limit } if limit < 100 << 20), "{violation}");
     }
     let small = Limits { max_layer_bytes: 10_000, ..limits };
-    let (_, violation) = refused(Tar::default().file("x", &[1; 20_000]).plain(), small).await;
+    let (_, violation) = refused(Tar::default().file("x", &vec![1; 20_000]).plain(), small).await;
     assert_eq!(violation, Violation::TooManyBytes { limit: 10_000 });
     let many = (0..50).fold(Tar::default(), |tar, i| tar.file(&i.to_string(), b""));
     let (entry, violation) = refused(many.gzip(), Limits { max_entries: 40, ..limits }).await;

@@ -76,7 +76,8 @@ impl Tar {
         let mut data = Vec::new();
         for (key, value) in records {
             let payload = key.len() + value.len() + 3;
-            let len = (payload..).find(|len| payload + len.to_string().len() == *len).expect("a length");
+            let len =
+                (payload..payload + 9).find(|len| payload + len.to_string().len() == *len).expect("a length");
             write!(data, "{len} {key}=").expect("memory");
             data.extend_from_slice(value);
             data.push(b'\n');

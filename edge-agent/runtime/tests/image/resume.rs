@@ -113,7 +113,7 @@ async fn a_blob_that_is_too_short_at_the_registry_is_truncated() {
     let error = ensure(&node.open(), &fake.image("web:1").with_digest(digest)).await.expect_err("truncated");
     match error {
         PullError::Truncated { have, size, .. } => {
-            assert_eq!((have, size), (1_000_000, layer.bytes.len() as u64))
+            assert_eq!((have, size), (1_000_000, layer.bytes.len() as u64));
         }
         other => panic!("{other:?}"),
     }
