@@ -21,10 +21,10 @@ use super::{DEADLINE, mounts_below};
 
 /// The keeper's program, built if it is not; `SKERRY_KEEPER` names another build of it.
 pub(crate) fn keeper_binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = std::env::var_os("SKERRY_KEEPER") {
         return path.into();
     }
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let built =
             Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "skerry-keeper"]).status().unwrap();
@@ -104,9 +104,24 @@ impl Drop for Machine {
             stream.read_to_end(&mut Vec::new()).ok();
         }
         let mounts = mounts_below(self.dir.path());
+        for dir in self.cgroups() {
+            remove_cgroup(&dir);
+        }
         for point in mounts.iter().rev().filter_map(|line| line.split(' ').nth(4)) {
             nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).ok();
         }
+    }
+}
+
+/// Groups go from the innermost on, each when its last process is gone.
+fn remove_cgroup(dir: &Path) {
+    let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_cgroup(&entry.path());
+    }
+    let began = std::time::Instant::now();
+    while dir.exists() && std::fs::remove_dir(dir).is_err() && began.elapsed() < DEADLINE {
+        std::thread::yield_now();
     }
 }
 
