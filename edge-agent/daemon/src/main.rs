@@ -1,6 +1,7 @@
 //! `skerry-agent`: runs on every node.
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ fn wait_for<T>(work: impl Future<Output = T>) -> Result<T> {
 fn start_logging() {
     let wanted = std::env::var("SKERRY_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
 }
