@@ -141,11 +141,13 @@ impl Hierarchies {
         Ok(removal)
     }
 
-    /// Removes the parents of `cgroup` from the innermost on, in each hierarchy until one is in use.
-    pub(crate) fn prune_parents(&self, cgroup: &CgroupPath) {
+    /// Removes the parents of `cgroup` from the innermost on, in each hierarchy until one is in use or one of `kept` is to be
+    /// below it.
+    pub(crate) fn prune_parents(&self, cgroup: &CgroupPath, kept: &[CgroupPath]) {
+        let is_kept = |path: &Path| kept.iter().any(|other| other.relative().starts_with(path));
         for mount in self.mounts() {
-            let parents = cgroup.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
-            for parent in parents {
+            let parents = cgroup.relative().ancestors().skip(1);
+            for parent in parents.take_while(|path| !path.as_os_str().is_empty() && !is_kept(path)) {
                 let removed = std::fs::remove_dir(mount.join(parent));
                 if removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
                     break;
@@ -277,9 +279,15 @@ mod tests {
         std::fs::create_dir_all(root.path().join("skerry/b")).unwrap();
         assert_eq!(hierarchies.remove(&cgroup()).unwrap(), Removal::Gone);
         assert_eq!(hierarchies.remove(&cgroup()).unwrap(), Removal::Gone);
-        hierarchies.prune_parents(&cgroup());
+        let other = |path: &str| path.parse::<CgroupPath>().unwrap();
+        hierarchies.prune_parents(&cgroup(), &[other("/skerry/a/side")]);
+        assert!(root.path().join("skerry/a").exists());
+        hierarchies.prune_parents(&cgroup(), &[other("/skerry/c/web")]);
         assert!(!root.path().join("skerry/a").exists());
         assert!(root.path().join("skerry/b").exists());
+        std::fs::remove_dir(root.path().join("skerry/b")).unwrap();
+        hierarchies.prune_parents(&cgroup(), &[other("/skerry/c/web")]);
+        assert!(root.path().join("skerry").exists());
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod args;
 mod cgroup;
 mod clock;
 mod diag;
+mod footprint;
 mod job;
 mod journal;
 mod keeper;

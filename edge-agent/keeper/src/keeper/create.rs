@@ -163,6 +163,7 @@ impl Keeper {
     pub(super) fn worker_ended(&mut self, key: &ContainerKey, status: ExitStatus) {
         let Some(container) = self.containers.get_mut(key) else { return };
         let Phase::Creating(create) = std::mem::replace(&mut container.phase, Phase::Exited) else { return };
+        self.pages_to_give_back = true;
         let outcome = match create.verdict {
             Some(failure) => Err(failure),
             None => read_outcome(&create.outcome, key, status),

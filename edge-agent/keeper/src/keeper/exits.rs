@@ -24,7 +24,7 @@ impl Keeper {
                 }
             }
         }
-        if !self.containers.values().any(|container| matches!(container.phase, Phase::Creating(_))) {
+        if !self.creating() {
             self.unclaimed = Vec::new();
         }
     }

@@ -17,11 +17,12 @@ mod startup;
 use crate::args::Settings;
 use crate::cgroup::Hierarchies;
 use crate::diag;
+use crate::footprint;
 use crate::journal::Journal;
 use crate::layout::Layout;
 use crate::logs::Scratch;
 use client::{Client, ClientError};
-use container::{Address, Container};
+use container::{Address, Container, Phase};
 use ending::Ending;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -60,6 +61,8 @@ pub(crate) struct Keeper {
     /// Ended children that may be containers whose worker has not been heard.
     unclaimed: Vec<(u32, ExitStatus)>,
     ending: Option<Ending>,
+    /// Code ran that an idle keeper does not need.
+    pages_to_give_back: bool,
     scratch: Scratch,
     /// Held so that no second keeper works on the same directories.
     _locks: [File; 2],
@@ -73,12 +76,20 @@ impl Keeper {
             if self.end_if_due()? {
                 return Ok(());
             }
+            if !self.creating() && std::mem::take(&mut self.pages_to_give_back) {
+                footprint::give_back();
+            }
             for source in self.poller.wait(self.next_timeout())? {
                 self.handle(source);
             }
             self.handle_deadlines();
             self.scratch.trim();
         }
+    }
+
+    /// Whether a create is under way.
+    fn creating(&self) -> bool {
+        self.containers.values().any(|container| matches!(container.phase, Phase::Creating(_)))
     }
 
     fn handle(&mut self, source: Source) {

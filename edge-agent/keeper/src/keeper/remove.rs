@@ -1,7 +1,7 @@
 //! Forgetting containers, without a trace.
 
 use super::Keeper;
-use super::container::{Answer, Phase, Remove};
+use super::container::{Answer, Container, Phase, Remove};
 use crate::cgroup::Removal;
 use crate::diag;
 use skerry_keeper_protocol::{CgroupPath, ContainerKey, Failure, FailureKind};
@@ -75,16 +75,15 @@ impl Keeper {
 
     fn removed(&mut self, key: &ContainerKey, cgroup: &CgroupPath) {
         let Some(container) = self.containers.remove(key) else { return };
-        // A worker that makes a group beside this one must not find their parent gone.
-        let parent = cgroup.relative().components().next();
-        let shared = |other: &CgroupPath| other.relative().components().next() == parent;
-        if !self
+        // A worker that makes a group must not find a parent of it gone.
+        let creating = |other: &Container| matches!(other.phase, Phase::Creating(_));
+        let kept: Vec<CgroupPath> = self
             .containers
             .values()
-            .any(|other| matches!(other.phase, Phase::Creating(_)) && shared(&other.entry.cgroup))
-        {
-            self.hierarchies.prune_parents(cgroup);
-        }
+            .filter(|other| creating(other))
+            .map(|other| other.entry.cgroup.clone())
+            .collect();
+        self.hierarchies.prune_parents(cgroup, &kept);
         if let Phase::Removing(remove) = container.phase {
             for (address, result) in remove.answers {
                 self.answer(address, result);

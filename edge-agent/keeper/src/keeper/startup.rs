@@ -83,6 +83,7 @@ impl Keeper {
             containers: BTreeMap::new(),
             unclaimed: Vec::new(),
             ending: None,
+            pages_to_give_back: true,
             scratch: Scratch::default(),
             _locks: locks,
         };

@@ -213,8 +213,14 @@ fn counts_swap(hierarchies: &Hierarchies, cgroup: &CgroupPath) -> bool {
 
 fn process_of(config: ProcessConfig) -> Process {
     let mut env = config.env;
-    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+    let has = |env: &[String], name: &str| env.iter().any(|entry| entry.starts_with(name));
+    if !has(&env, "PATH=") {
         env.push(DEFAULT_PATH.to_owned());
+    }
+    // Without one, libcontainer asks the C library for it inside the container, which would load name service modules
+    // out of the image into a process that still holds the worker's descriptors.
+    if !has(&env, "HOME=") {
+        env.push("HOME=/".to_owned());
     }
     let mut process = Process::default();
     process

@@ -44,7 +44,7 @@ fn gaps_are_filled() {
     let linux = got.spec.linux().as_ref().unwrap();
     assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/c/d")));
     let process = got.spec.process().as_ref().unwrap();
-    assert_eq!(process.env().as_deref().unwrap(), ["A=1", DEFAULT_PATH]);
+    assert_eq!(process.env().as_deref().unwrap(), ["A=1", DEFAULT_PATH, "HOME=/"]);
     assert_eq!(process.no_new_privileges(), None);
 }
 
