@@ -53,7 +53,7 @@ pub struct Region {
 /// Panics with what went wrong, after the logs of all daemons were printed.
 pub fn in_region(plan: &Plan<'_>, test: impl FnOnce(&mut Region) -> Result<()>) {
     if let Err(error) = run(plan, test) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 
@@ -119,7 +119,7 @@ impl Region {
             self.add_node(name, plan.agent_flags)?;
             if !plan.unjoined {
                 let token = self.token(site, &[])?;
-                let node = self.node(name)?;
+                let node = self.node_mut(name)?;
                 node.try_join(&token)?.ok()?;
                 node.start()?;
             }
@@ -127,7 +127,7 @@ impl Region {
         if !plan.unjoined {
             let operator = self.operator.clone();
             for (name, _) in plan.nodes {
-                self.node(name)?.reachable(&operator)?;
+                self.node_mut(name)?.reachable(&operator)?;
             }
         }
         Ok(())
@@ -161,7 +161,12 @@ impl Region {
     }
 
     /// A node by name.
-    pub fn node(&mut self, name: &str) -> Result<&mut Node> {
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes.get(name).with_context(|| format!("the region has no node {name}"))
+    }
+
+    /// A node by name, to start or end its processes.
+    pub fn node_mut(&mut self, name: &str) -> Result<&mut Node> {
         self.nodes.get_mut(name).with_context(|| format!("the region has no node {name}"))
     }
 
@@ -222,7 +227,7 @@ impl Region {
         let logs = self.nodes.values().flat_map(|node| [node.log(), node.keeper_log()]);
         for log in logs.chain([self.master.log()]) {
             let bad = log.lines().find(|line| {
-                let wrong = line.contains(" ERROR ") || line.contains("panicked at");
+                let wrong = line.contains("ERROR") || line.contains("panicked at");
                 wrong && !self.expected_errors.iter().any(|part| line.contains(part))
             });
             ensure!(bad.is_none(), "in a log: {}", bad.unwrap_or_default());

@@ -3,4 +3,5 @@
 
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails is told by its panic")]
 
+mod happy;
 mod refusals;
