@@ -3,5 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails is told by its panic")]
 
+mod chaos;
+mod clocks;
+mod failing;
 mod happy;
+mod images;
+mod join;
 mod refusals;

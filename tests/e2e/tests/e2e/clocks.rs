@@ -1,0 +1,1 @@
+//! Certificates that ran out and clocks that are wrong.

@@ -1,0 +1,1 @@
+//! Workloads that fail on their node, and what is said of them.

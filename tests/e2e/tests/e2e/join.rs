@@ -1,0 +1,1 @@
+//! Who is not let in: tokens, certificates and frames that are wrong.
