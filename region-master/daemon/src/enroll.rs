@@ -11,10 +11,6 @@ use crate::brain::{BrainHandle, Certify};
 use crate::ca::{Ca, CaError};
 use crate::clock;
 
-/// How long a node's certificate holds. Half of it is the longest a master may be away before a node's renewal is late, and an
-/// expired one may still renew with its key.
-pub(crate) const NODE_LIFE: Duration = Duration::from_hours(168);
-
 /// Answers wishes for certificates.
 #[derive(Debug)]
 pub(crate) struct Enroller {

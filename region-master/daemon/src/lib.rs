@@ -16,11 +16,13 @@ mod images;
 mod init;
 mod links;
 mod logs;
+mod node_life;
 mod run;
 mod settings;
 mod tls_listener;
 mod view;
 
 pub use init::{InitReport, init};
+pub use node_life::{NodeLife, NodeLifeError};
 pub use run::run;
 pub use settings::{Flags, Settings, SettingsError};

@@ -22,7 +22,7 @@ use crate::api::{Api, only_operators};
 use crate::brain::{BrainHandle, BrainTask};
 use crate::ca::{Ca, ServerNames, keep_server_identity};
 use crate::clock::Clock;
-use crate::enroll::{Enroller, NODE_LIFE};
+use crate::enroll::Enroller;
 use crate::links::{self, LinkTable};
 use crate::settings::Settings;
 use crate::{init, tls_listener};
@@ -60,7 +60,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (writes, progress, store_writer) = writer(store);
     let (brain, handle) = BrainTask::new(state, clock, writes, progress);
     let table = LinkTable::default();
-    let enroller = Arc::new(Enroller { ca: Arc::clone(&ca), brain: handle.clone(), node_life: NODE_LIFE });
+    let node_life = settings.node_certificate_life.duration();
+    let enroller = Arc::new(Enroller { ca: Arc::clone(&ca), brain: handle.clone(), node_life });
     let api = Api {
         brain: handle.clone(),
         links: table.clone(),

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use skerry_link::TrustDomain;
 use skerry_types::RegionName;
 
+use crate::node_life::NodeLife;
+
 const CONFIG: &str = "/etc/skerry/master.toml";
 const REGISTRIES: &str = "/etc/skerry/registries.toml";
 const DATA_DIR: &str = "/var/lib/skerry/master";
@@ -45,9 +47,18 @@ pub struct Flags {
     /// How to reach image registries [default: /etc/skerry/registries.toml, if it is there]
     #[arg(long, env = "SKERRY_REGISTRIES", value_name = "FILE", global = true)]
     pub registries: Option<PathBuf>,
+    /// How long a node's certificate holds, 10s to 90d; nodes renew it from half of that [default: 7d]
+    #[arg(long, env = "SKERRY_NODE_CERTIFICATE_LIFE", value_name = "DURATION", global = true)]
+    #[serde(default, deserialize_with = "node_life")]
+    pub node_certificate_life: Option<NodeLife>,
 }
 
 fn trust_domain<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<TrustDomain>, D::Error> {
+    let text: Option<String> = Deserialize::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+fn node_life<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<NodeLife>, D::Error> {
     let text: Option<String> = Deserialize::deserialize(deserializer)?;
     text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
@@ -69,6 +80,8 @@ pub struct Settings {
     pub advertise: Vec<String>,
     /// How to reach registries, if there is such a file.
     pub registries: Option<PathBuf>,
+    /// How long a node's certificate holds.
+    pub node_certificate_life: NodeLife,
 }
 
 /// Why the settings cannot be used.
@@ -111,6 +124,10 @@ impl Settings {
             links: flags.links.or(file.links).unwrap_or_else(|| address(LINKS)),
             advertise,
             registries: flags.registries.or(file.registries).or_else(default_registries),
+            node_certificate_life: flags
+                .node_certificate_life
+                .or(file.node_certificate_life)
+                .unwrap_or_default(),
         })
     }
 
