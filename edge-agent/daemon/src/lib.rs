@@ -6,10 +6,11 @@
 //! Deliberately lacks decisions: what should run, when it is tried again and what is told are the brain's affair; how an image is
 //! pulled or a container is made is the runtime's.
 //!
-//! Start with [`Settings`], then [`run`] and [`join_once`].
+//! Start with [`Settings`], then [`run()`], [`join_once`] and [`import_images`].
 
 mod brain;
 mod clock;
+mod control;
 mod facts;
 mod failure;
 mod join;
@@ -22,6 +23,7 @@ mod run;
 mod settings;
 mod starts;
 
+pub use control::import_images;
 pub use join::join_once;
 pub use run::run;
 pub use settings::{Flags, Settings, SettingsError};

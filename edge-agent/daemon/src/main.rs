@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use skerry_agent::{Flags, Settings, join_once, run};
+use skerry_agent::{Flags, Settings, import_images, join_once, run};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -32,8 +33,20 @@ enum Verb {
     Join,
     /// Run the agent; joins first if there is a token and no certificate [default]
     Run,
+    /// Images of this node
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageVerb {
+    /// Take in the images of an OCI archive or layout folder, as skopeo writes it, so that they need no registry
+    Import {
+        /// The archive or folder
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +71,10 @@ fn carry_out(arguments: Arguments) -> Result<()> {
     match verb {
         Verb::Join => {
             println!("{}", wait_for(join_once(&settings))??);
+            Ok(())
+        }
+        Verb::Image(ImageVerb::Import { file }) => {
+            print!("{}", wait_for(import_images(&settings, &file))??);
             Ok(())
         }
         Verb::Run | Verb::Version => wait_for(run(settings))?,

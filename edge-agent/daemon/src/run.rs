@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use skerry_agent_state::{AgentConfig, AgentState};
 use skerry_link::tls::{Identity, TrustRoots};
 use skerry_link::{BackoffSettings, DialHint, DialSettings, Dialer, LinkClock};
-use skerry_runtime::image::{ImageStore, Limits, RegistriesConfig, Registry};
+use skerry_registry::{ConfigError, RegistriesConfig};
+use skerry_runtime::image::ImageStore;
 use skerry_runtime::{Runtime, RuntimeConfig, RuntimeEvents};
 use skerry_store::{RedbStore, Store, StoreError, Writer, writer};
 use skerry_types::NodeName;
@@ -26,7 +27,7 @@ use crate::link::LinkTask;
 use crate::logs::BulkServer;
 use crate::operations::{Hands, forwards};
 use crate::renewal::{Renewal, RenewalSignals};
-use crate::{Settings, join};
+use crate::{Settings, control, join};
 
 /// How long the making of a container may take before the keeper gives it up.
 const CREATE_DEADLINE: Duration = Duration::from_secs(30);
@@ -81,12 +82,13 @@ struct Agent {
 
 impl Agent {
     async fn run(self) -> Result<()> {
+        let listener = control::listen(&self.settings)?;
         let (runtime, events, images) = self.open_runtime().await?;
         let cancel = CancellationToken::new();
         let (queue, progress, store_writer) = writer(self.store);
         let (brain, inbox) = BrainHandle::new();
         let machine = Machine::new(&self.settings.data_dir);
-        let hands = Hands { runtime: Arc::clone(&runtime), images };
+        let hands = Hands { runtime: Arc::clone(&runtime), images: images.clone() };
         let parts = Parts {
             state: self.state,
             clock: self.clock,
@@ -134,10 +136,11 @@ impl Agent {
             guard(&cancel, BrainTask::new(parts).run(events, cancel.clone())),
             link.run(cancel.clone()),
             renewal.run(cancel.clone()),
+            control::serve(listener, images, cancel.clone()),
             guard(&cancel, follow_signals(hint, cancel.clone())),
         );
         runtime.close().await;
-        let (written, brain, (), (), signals) = ended;
+        let (written, brain, (), (), (), signals) = ended;
         // The ledger's own word comes first: when it fails, the brain only follows.
         written.and(brain).and(signals)
     }
@@ -145,8 +148,7 @@ impl Agent {
     /// Brings up the runtime with what the ledger knows; the rest of what is on the node is removed.
     async fn open_runtime(&self) -> Result<(Arc<Runtime>, RuntimeEvents, ImageStore)> {
         let settings = &self.settings;
-        let limits = Limits { reserve_bytes: settings.reserve.disk.0, ..Limits::default() };
-        let images = ImageStore::open(&settings.cache_dir, limits, Registry::new(registries(settings)?))?;
+        let images = control::open_images(settings)?;
         let (runtime, events) = Runtime::open(runtime_config(settings)).await?;
         let known = self.state.lifecycles().map(|lifecycle| {
             let intent = lifecycle.intent();
@@ -159,11 +161,11 @@ impl Agent {
 }
 
 /// How registries are reached.
-pub(crate) fn registries(settings: &Settings) -> Result<RegistriesConfig> {
-    match &settings.registries {
-        Some(path) => Ok(RegistriesConfig::load(path)?),
-        None => Ok(RegistriesConfig::default()),
-    }
+pub(crate) fn registries(settings: &Settings) -> Result<RegistriesConfig, ConfigError> {
+    settings
+        .registries
+        .as_ref()
+        .map_or_else(|| Ok(RegistriesConfig::default()), |path| RegistriesConfig::load(path))
 }
 
 fn runtime_config(settings: &Settings) -> RuntimeConfig {
