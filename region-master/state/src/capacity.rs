@@ -48,6 +48,8 @@ impl RegionState {
     pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
         if self.cluster.set_reachable(name, reachable).is_ok() && reachable {
             self.room_appeared();
+            // Instances of an older spec that waited for their node to come back.
+            self.dirty.extend(self.rolling.iter().cloned());
         }
     }
 

@@ -10,9 +10,6 @@ use crate::input::{Action, LinkId, NodeIdentity};
 use crate::nodes::Link;
 use crate::state::RegionState;
 
-/// Rows in one batch: with the cursor and the counters beside them, far below the 100 keys that every store takes at once.
-const ROWS_IN_BATCH: usize = 40;
-
 impl RegionState {
     pub(crate) fn link_up(&mut self, id: LinkId, identity: &NodeIdentity) {
         let name = &identity.node;
@@ -33,7 +30,14 @@ impl RegionState {
     fn refuse(&mut self, link: LinkId, code: RefusalCode, message: String) {
         let refused = Refused { code, message: message.clone() };
         self.act(Action::Send(link, ToChild::Refused(refused)));
-        self.act(Action::Close { link, reason: message });
+        self.close(link, message);
+    }
+
+    /// Closes a link on which something was wrong. Nothing more of it is heard: what follows a frame that was not taken would
+    /// leave a gap behind it.
+    fn close(&mut self, link: LinkId, reason: String) {
+        self.act(Action::Close { link, reason });
+        self.link_down(link);
     }
 
     pub(crate) fn link_down(&mut self, id: LinkId) {
@@ -79,7 +83,7 @@ impl RegionState {
                 self.touched.insert(name);
             }
             ToParent::Hello(_) | ToParent::Rows(_) | ToParent::Ack(_) => {
-                self.act(Action::Close { link: id, reason: "a message out of turn".to_owned() });
+                self.close(id, "a message out of turn".to_owned());
             }
         }
     }
@@ -119,24 +123,29 @@ impl RegionState {
         let held = &node.held;
         let changes = match node.reader.handle(frame, || held.iter().cloned().collect::<Vec<RowKey>>()) {
             Ok(changes) => changes,
-            Err(error) => return self.act(Action::Close { link: id, reason: error.to_string() }),
+            Err(error) => return self.close(id, error.to_string()),
         };
-        let mut rows = 0;
         for row in changes.rows {
             self.take_row(name, row);
-            rows += 1;
-            if rows % ROWS_IN_BATCH == 0 {
-                self.outbox.seal();
-            }
+            self.seal_rows(name);
         }
         for key in &changes.removed {
             self.forget_row(name, key);
+            self.seal_rows(name);
         }
         if let Some(node) = self.nodes.get_mut(name) {
             node.record.cursor = changes.cursor;
         }
         self.save_node(name);
         self.act(Action::Send(id, ToChild::Ack(changes.cursor)));
+    }
+
+    /// Ends a batch amid a frame. The node's record goes with it, for it says which events were taken.
+    fn seal_rows(&mut self, name: &NodeName) {
+        if self.is_batch_full() {
+            self.save_node(name);
+            self.seal_if_full();
+        }
     }
 
     /// Sends each touched node what it has not got.

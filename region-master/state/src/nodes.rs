@@ -129,12 +129,14 @@ impl RegionState {
         }
         let Some(node) = self.nodes.get_mut(name) else { return };
         node.record.floor = node.writer.floor();
+        // The floor goes first: were a tombstone gone from above it, a node that is further back would not hear of it.
+        self.save_node(name);
         for key in &settled.forgotten {
             if let Ok(id) = AllocationId::new(key.key.as_str()) {
                 self.outbox.batch().delete(TOMBSTONE, tombstone_key(name, &id));
+                self.seal_if_full();
             }
         }
-        self.save_node(name);
     }
 
     /// Takes a row that a node sent.
@@ -193,29 +195,28 @@ impl RegionState {
             return Err(ApiError::NodeConnected { node: name.clone() });
         }
         let (allocations, held) = (node.allocations.clone(), node.held.clone());
-        for key in &held {
-            self.forget_row(name, key);
-        }
+        let tombstones: Vec<AllocationId> =
+            node.writer.tombstones().filter_map(|key| AllocationId::new(key.key.as_str()).ok()).collect();
+        // The node's own row goes first: what is of a node that is none is cleared away at the next start.
         self.cluster_remove(name);
         self.nodes.remove(name);
-        let batch = self.outbox.batch();
-        batch.delete(NODE, name.as_str());
-        let buried: Vec<AllocationId> = self.tombstones_of(name);
-        for id in &buried {
+        self.outbox.batch().delete(NODE, name.as_str());
+        for key in &held {
+            self.outbox.batch().delete(OBSERVED, observed_key(name, key));
+            self.seal_if_full();
+        }
+        for id in &tombstones {
             self.outbox.batch().delete(TOMBSTONE, tombstone_key(name, id));
+            self.seal_if_full();
         }
         for id in &allocations {
             self.drop_allocation(id);
+            self.seal_if_full();
         }
         let count = u32::try_from(allocations.len()).unwrap_or(u32::MAX);
         let message = format!("node {name} is removed; {count} allocations are placed elsewhere");
         self.tell_node(EventLevel::Info, name, "Removed", message);
         Ok(ApiReply::Removed(count))
-    }
-
-    fn tombstones_of(&self, name: &NodeName) -> Vec<AllocationId> {
-        let Some(node) = self.nodes.get(name) else { return Vec::new() };
-        node.writer.tombstones().filter_map(|key| AllocationId::new(key.key.as_str()).ok()).collect()
     }
 }
 

@@ -10,13 +10,11 @@ use skerry_types::{
 use skerry_wire::Revision;
 
 use crate::capacity::Place;
-use crate::ledger::{ALLOCATION, AllocationRecord, Value, WorkloadRecord, put};
+use crate::ledger::{ALLOCATION, AllocationRecord, WorkloadRecord};
 use crate::state::RegionState;
 
 /// Instances of a service that an update may take down at a time.
 const MAX_UNAVAILABLE: usize = 1;
-/// Allocations in one batch: an allocation, its event and their numbers stay far below the 100 keys that every store takes.
-const PLACED_IN_BATCH: usize = 32;
 
 /// Instances that found no place, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +143,7 @@ impl RegionState {
         let (workload, node) = (intent.workload.clone(), record.node.clone());
         self.save_allocation(record);
         self.tell_allocation(id, &workload, "Stopping", format!("node {node} is told to stop {id}"));
+        self.seal_if_full();
     }
 
     fn place_missing(&mut self, record: &WorkloadRecord, missing: &BTreeSet<InstanceIndex>) -> Vec<Pending> {
@@ -153,7 +152,7 @@ impl RegionState {
             return pending;
         }
         let places = self.cluster_place(&record.spec, missing.len());
-        for (at, (instance, place)) in missing.iter().zip(places).enumerate() {
+        for (instance, place) in missing.iter().zip(places) {
             match place {
                 Ok(place) => self.bind(record, *instance, place),
                 Err(reasons) => match pending.iter_mut().find(|pending| pending.reasons == reasons) {
@@ -161,10 +160,7 @@ impl RegionState {
                     None => pending.push(Pending { instances: vec![*instance], reasons }),
                 },
             }
-            if (at + 1).is_multiple_of(PLACED_IN_BATCH) {
-                put(self.outbox.batch(), &Value::CountersV1(self.counters));
-                self.outbox.seal();
-            }
+            self.seal_if_full();
         }
         pending
     }

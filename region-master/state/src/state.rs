@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Cluster;
-use skerry_types::{AllocationId, NodeName, Now, Outbox, RegionName, WorkloadKey};
+use skerry_types::{AllocationId, NodeName, Now, Outbox, RegionName, TableName, WorkloadKey};
 use skerry_wire::Epoch;
 
 use crate::input::{Action, ApiCall, ApiError, ApiReply, Input, LinkId};
 use crate::ledger::{
-    AllocationRecord, Counters, EventRecord, Ledger, LedgerRow, LoadError, TokenId, TokenRecord, Value, put,
+    ALLOCATION, AllocationRecord, Counters, EventRecord, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE,
+    TokenId, TokenRecord, Value, observed_key, put, tombstone_key,
 };
 use crate::nodes::{Node, restore_tombstone};
 use crate::workloads::Workload;
+
+/// Writes after which a batch is full. What one change adds beside it, a dozen at most, stays below the 100 keys that every
+/// store takes at once.
+const BATCH_FULL_AT: usize = 64;
 
 /// What the brain is told once.
 #[derive(Debug, Clone)]
@@ -84,11 +89,15 @@ impl RegionState {
             change: 0,
         };
         for (name, id, revision) in ledger.tombstones {
-            state.nodes.get_mut(&name).into_iter().for_each(|node| restore_tombstone(node, &id, revision));
+            match state.nodes.get_mut(&name) {
+                Some(node) => restore_tombstone(node, &id, revision),
+                None => state.clear(TOMBSTONE, tombstone_key(&name, &id)),
+            }
         }
         for (name, key, bytes) in ledger.observed {
-            if let Some(node) = state.nodes.get_mut(&name) {
-                node.restore(key, &bytes);
+            match state.nodes.get_mut(&name) {
+                Some(node) => node.restore(key, &bytes),
+                None => state.clear(OBSERVED, observed_key(&name, &key)),
             }
         }
         let names: Vec<NodeName> = state.nodes.keys().cloned().collect();
@@ -96,11 +105,21 @@ impl RegionState {
             state.cluster_upsert(name);
         }
         for record in ledger.allocations.into_values() {
-            state.restore_allocation(record);
+            if state.nodes.contains_key(&record.node) {
+                state.restore_allocation(record);
+            } else {
+                state.clear(ALLOCATION, record.intent.id.as_str().into());
+            }
         }
         state.dirty = state.workloads.keys().cloned().collect();
         state.finish();
         Ok(state)
+    }
+
+    /// Removes a row that the removal of its node, cut short, left behind.
+    fn clear(&mut self, table: TableName, key: Vec<u8>) {
+        self.outbox.batch().delete(table, key);
+        self.seal_if_full();
     }
 
     fn restore_allocation(&mut self, record: AllocationRecord) {
@@ -179,7 +198,25 @@ impl RegionState {
     fn settle_up(&mut self) {
         while let Some(key) = self.dirty.pop_first() {
             self.reconcile(&key);
+            self.seal_if_full();
         }
+        self.save_counters();
+    }
+
+    /// Ends a batch that holds much, between two changes each of which leaves the state valid. The running numbers go with
+    /// every batch: one that is on disk without them would have its numbers given out again.
+    pub(crate) fn seal_if_full(&mut self) {
+        if self.is_batch_full() {
+            self.save_counters();
+            self.outbox.seal();
+        }
+    }
+
+    pub(crate) fn is_batch_full(&mut self) -> bool {
+        self.outbox.batch().writes.len() >= BATCH_FULL_AT
+    }
+
+    fn save_counters(&mut self) {
         if !self.outbox.batch().is_empty() {
             put(self.outbox.batch(), &Value::CountersV1(self.counters));
         }

@@ -1,1 +1,10 @@
+//! The brain against a bench that answers as a shell, a store and nodes would, in virtual time.
 
+mod bench;
+mod join;
+mod links;
+mod lists;
+mod node;
+mod placing;
+mod store;
+mod workloads;

@@ -1,0 +1,174 @@
+//! A node as the region sees it: rows down, rows up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_types::{
+    AllocationId, AllocationIntent, AllocationStatus, Desired, Event, EventLevel, EventSubject, NodeFacts,
+    NodeName, Phase, WallTime,
+};
+use skerry_wire::{
+    Cursor, Epoch, Hello, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, Revision, RowKey,
+    TableId, ToChild, ToParent, Writer,
+};
+
+use crate::LinkId;
+
+/// What a node does with what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Runs and stops at once.
+    Prompt,
+    /// Takes rows, says nothing.
+    Mute,
+}
+
+pub(super) struct FakeNode {
+    pub(super) name: NodeName,
+    pub(super) manner: Manner,
+    pub(super) link: Option<LinkId>,
+    pub(super) intents: BTreeMap<AllocationId, AllocationIntent>,
+    cursor: Cursor,
+    reader: Reader,
+    writer: Writer,
+    revision: u64,
+}
+
+impl FakeNode {
+    pub(super) fn new(name: &NodeName, facts: NodeFacts) -> Self {
+        let mut node = Self {
+            name: name.clone(),
+            manner: Manner::Prompt,
+            link: None,
+            intents: BTreeMap::new(),
+            cursor: Cursor::default(),
+            reader: Reader::new(Cursor::default()),
+            writer: Writer::new(Epoch(1), Revision(0)),
+            revision: 0,
+        };
+        node.set(RowKey::new(TableId::FACTS, ""), Some(&ObservedRow::Facts(facts)));
+        node
+    }
+
+    /// The process ends and another begins, which knows what it held.
+    pub(super) fn restart(&mut self, epoch: u64, facts: NodeFacts) {
+        self.writer = Writer::new(Epoch(epoch), Revision(0));
+        self.revision = 0;
+        self.link = None;
+        self.set(RowKey::new(TableId::FACTS, ""), Some(&ObservedRow::Facts(facts)));
+        for intent in self.intents.clone().into_values() {
+            self.say(&intent.id, Phase::Running);
+        }
+    }
+
+    pub(super) fn hello(&mut self, link: LinkId) -> ToParent {
+        self.link = Some(link);
+        self.writer.disconnected();
+        self.reader = Reader::new(self.cursor);
+        ToParent::Hello(Hello {
+            oldest: PROTOCOL_OLDEST,
+            newest: PROTOCOL_NEWEST,
+            software: "test".to_owned(),
+            cursor: self.cursor,
+            epoch: self.writer.epoch(),
+        })
+    }
+
+    pub(super) fn cut(&mut self) {
+        self.link = None;
+        self.writer.disconnected();
+        self.reader.disconnected();
+    }
+
+    pub(super) fn receive(&mut self, message: ToChild) -> Vec<ToParent> {
+        let mut answers = Vec::new();
+        match message {
+            ToChild::Welcome(welcome) => drop(self.writer.connected(welcome.cursor)),
+            ToChild::Refused(_) => self.cut(),
+            ToChild::Ack(cursor) => drop(self.writer.acknowledged(cursor)),
+            ToChild::Rows(frame) => {
+                let held =
+                    || self.intents.keys().map(|id| RowKey::new(TableId::INTENT, id.as_str())).collect();
+                let changes = self.reader.handle(frame, held).expect("frames that follow");
+                for row in changes.rows {
+                    match row.value {
+                        Some(value) => {
+                            let IntentRow::Allocation(intent) = IntentRow::decode(&value).unwrap();
+                            self.obey(intent);
+                        }
+                        None => self.drop_row(&row.key),
+                    }
+                }
+                changes.removed.iter().for_each(|key| self.drop_row(key));
+                self.cursor = changes.cursor;
+                answers.push(ToParent::Ack(changes.cursor));
+            }
+        }
+        answers.extend(self.poll());
+        answers
+    }
+
+    pub(super) fn poll(&mut self) -> Vec<ToParent> {
+        std::iter::from_fn(|| self.writer.poll_frame()).map(ToParent::Rows).collect()
+    }
+
+    fn obey(&mut self, intent: AllocationIntent) {
+        let phase = match intent.desired {
+            Desired::Run => Phase::Running,
+            Desired::Stop => Phase::Stopped,
+        };
+        let id = intent.id.clone();
+        self.intents.insert(id.clone(), intent);
+        if self.manner == Manner::Prompt {
+            self.say(&id, phase);
+        }
+    }
+
+    fn drop_row(&mut self, key: &RowKey) {
+        self.intents.remove(&AllocationId::new(key.key.as_str()).unwrap());
+        self.set(RowKey::new(TableId::STATUS, key.key.as_str()), None);
+    }
+
+    /// Says what it was told, as a prompt node does at once.
+    pub(super) fn catch_up(&mut self) {
+        for intent in self.intents.clone().into_values() {
+            self.manner = Manner::Prompt;
+            self.obey(intent);
+        }
+    }
+
+    pub(super) fn say(&mut self, id: &AllocationId, phase: Phase) {
+        let generation = self.intents.get(id).map(|intent| intent.generation).unwrap_or_default();
+        let status = AllocationStatus {
+            id: id.clone(),
+            generation,
+            phase,
+            reason: None,
+            address: None,
+            containers: Vec::new(),
+            since: WallTime(1),
+        };
+        self.set(RowKey::new(TableId::STATUS, id.as_str()), Some(&ObservedRow::Status(status)));
+    }
+
+    pub(super) fn event(&mut self, number: u64) {
+        let event = Event {
+            at: WallTime(number),
+            level: EventLevel::Info,
+            subject: EventSubject::Node(self.name.clone()),
+            reason: "Heard".to_owned(),
+            message: number.to_string(),
+        };
+        self.set(RowKey::new(TableId::EVENT, format!("{number:020}")), Some(&ObservedRow::Event(event)));
+    }
+
+    pub(super) fn facts(&mut self, facts: NodeFacts) {
+        self.set(RowKey::new(TableId::FACTS, ""), Some(&ObservedRow::Facts(facts)));
+    }
+
+    pub(super) fn set(&mut self, key: RowKey, row: Option<&ObservedRow>) {
+        self.revision += 1;
+        let value: Option<Arc<[u8]>> = row.map(|row| row.encode().into());
+        self.writer.set(Revision(self.revision), key, value);
+    }
+}
