@@ -4,6 +4,7 @@
 //! here: in a process with one thread that does nothing else and ends. What libcontainer traces goes to a pipe, as on
 //! standard error it would land in the container's log.
 
+mod accounts;
 mod config;
 mod executor;
 mod limits;
@@ -19,6 +20,7 @@ use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener, NotifySocket};
+use libcontainer::oci_spec::runtime::Process;
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::process::container_main_process::container_main_process;
 use libcontainer::syscall::syscall::SyscallType;
@@ -106,7 +108,7 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
     let dir = ContainerDir::new(job.run_dir.clone());
     let hierarchies = Hierarchies::detect().map_err(prepare("a cgroup"))?;
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
-    let oom_score_adj = checked.spec.process().as_ref().and_then(|process| process.oom_score_adj());
+    let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
     reset_inherited(job, oom_score_adj.unwrap_or(0)).map_err(prepare("a container's process state"))?;
     std::fs::create_dir_all(dir.oci_root()).map_err(prepare("the state directory"))?;
 
