@@ -10,6 +10,9 @@ use skerry_types::{MonoTime, Now, WallTime};
 /// The floor is written at most this often: it only has to be far newer than a certificate is long, and flash wears out.
 const FLOOR_EVERY: Duration = Duration::from_hours(6);
 
+/// Further than any timer of the brain.
+const FAR: Duration = Duration::from_hours(365 * 24);
+
 /// Reads both clocks of the brain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
@@ -29,7 +32,9 @@ impl Clock {
 
     /// The moment of a timer, for the async runtime.
     pub(crate) fn instant(self, at: MonoTime) -> tokio::time::Instant {
-        (self.start + at.0).into()
+        // A moment beyond what the clock can say is as good as a year away: the brain is asked again then.
+        let moment = self.start.checked_add(at.0).unwrap_or_else(|| Instant::now() + FAR);
+        moment.into()
     }
 }
 

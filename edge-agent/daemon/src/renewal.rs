@@ -7,13 +7,15 @@ use skerry_link::enroll::{EnrollError, RENEW_RETRY_MAX, RefusalKind, renew, rene
 use skerry_link::tls::{Identity, TrustRoots};
 use skerry_link::{Credentials, LinkClock};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::chain;
 
 /// First wait after a renewal that failed; it doubles up to [`RENEW_RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// A refusal sooner than this after a renewal is of a connection that showed the former certificate.
+const REFUSAL_SETTLES: Duration = Duration::from_mins(1);
 
 /// What the link tells the renewal.
 #[derive(Debug, Default)]
@@ -57,9 +59,11 @@ impl Renewal {
     }
 
     async fn keep(&mut self) {
+        let mut renewed_at = None;
         loop {
-            self.wait_until_due().await;
+            self.wait_until_due(renewed_at).await;
             self.renew_at_last().await;
+            renewed_at = Some(Instant::now());
             let both = (self.identity.clone(), self.roots.clone());
             if self.renewed.send(both).await.is_err() {
                 return;
@@ -67,7 +71,7 @@ impl Renewal {
         }
     }
 
-    async fn wait_until_due(&self) {
+    async fn wait_until_due(&self, renewed_at: Option<Instant>) {
         let certificate = self.identity.certificate();
         // Fixed for this node and different from others', so that nodes enrolled together do not come together.
         let spread = certificate.key.0[0];
@@ -76,7 +80,11 @@ impl Renewal {
             tokio::select! {
                 // All are cancel-safe: a notice is kept until it is taken.
                 () = sleep(wait) => return,
-                () = self.signals.refused.notified() => return,
+                () = self.signals.refused.notified() => {
+                    if renewed_at.is_none_or(|at| at.elapsed() >= REFUSAL_SETTLES) {
+                        return;
+                    }
+                }
                 () = self.signals.told_time.notified() => {}
             }
         }
