@@ -35,7 +35,7 @@ fn push(region: &mut Region, name: &str, layer: &Layer, arch: Option<&str>) -> R
 }
 
 /// Waits until an allocation of the workload is held up by this, and `describe` says so in these words.
-fn is_held_up(region: &Region, workload: &str, reason: &str, words: &[&str]) -> Result<()> {
+pub(crate) fn is_held_up(region: &Region, workload: &str, reason: &str, words: &[&str]) -> Result<()> {
     let mut last = Value::Null;
     let found = until(&format!("{workload} held up by {reason}"), SOON, || {
         last = region.operator.allocation(workload)?;
