@@ -14,11 +14,12 @@ pub struct BackoffSettings {
 }
 
 impl Default for BackoffSettings {
-    /// Half a second, doubling to four seconds. A healed link is tried within four seconds, so that what the parent shows is
-    /// right within five. An attempt at a parent that does not answer sends 4 datagrams of 1,228 bytes: up to 6 MB an hour
-    /// while cut off, which a metered uplink should not pay; see [`BackoffSettings::metered`].
+    /// Half a second, doubling to three seconds. A healed link is tried within three seconds, and a neighbour that did not
+    /// answer may be asked for again a second late: what the parent shows is right within five. An attempt at a parent that
+    /// does not answer sends 4 datagrams of 1,228 bytes: up to 8 MB an hour while cut off, which a metered uplink should not
+    /// pay; see [`BackoffSettings::metered`].
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), max: Duration::from_secs(4) }
+        Self { first: Duration::from_millis(500), max: Duration::from_secs(3) }
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
             let mut backoff = Backoff::new(BackoffSettings::default());
             backoff.failures = 9;
             let wait = backoff.next_wait(&mut rng);
-            let tenth = (wait.as_millis() - 2000) * 10 / 2001;
+            let tenth = (wait.as_millis() - 1500) * 10 / 1501;
             tenths[usize::try_from(tenth).unwrap()] += 1;
         }
         assert!(tenths.iter().all(|count| (800..1200).contains(count)), "{tenths:?}");

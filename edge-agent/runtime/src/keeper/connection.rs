@@ -37,7 +37,7 @@ pub(super) async fn run(
     cancel: CancellationToken,
 ) {
     let mut retry = RETRY_FIRST;
-    let mut said = false;
+    let mut failures = 0_u32;
     loop {
         let connected = tokio::select! {
             // Dropping a connect half done leaves at most a keeper that was just started, which the next agent finds.
@@ -46,7 +46,7 @@ pub(super) async fn run(
         };
         match connected {
             Ok(mut session) => {
-                (retry, said) = (RETRY_FIRST, false);
+                (retry, failures) = (RETRY_FIRST, 0);
                 outlets.ended.send_modify(|count| *count += 1);
                 tokio::select! {
                     // What was asked and not answered is told `Lost` or `Closed` as the session is dropped.
@@ -58,8 +58,10 @@ pub(super) async fn run(
                 session.lose_all();
             }
             Err(error) => {
-                // Once for each absence: it is tried again for ever.
-                if !std::mem::replace(&mut said, true) {
+                // A keeper that is just dying may still take the connection: only the second failure in a row needs a
+                // person. It is said once for each absence, and tried again for ever.
+                failures = failures.saturating_add(1);
+                if failures == 2 {
                     tracing::error!(error = &error as &dyn std::error::Error, "keeper cannot be reached");
                 }
                 tokio::select! {
