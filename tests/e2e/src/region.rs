@@ -136,7 +136,7 @@ impl Region {
     /// Adds a host with an agent that has not joined.
     pub fn add_node(&mut self, name: &str, flags: &[&str]) -> Result<()> {
         let host = self.wan.host(name)?;
-        let mut all = vec!["--keep-alive".to_owned(), "2s".to_owned()];
+        let mut all = vec!["--keep-alive".to_owned(), "1s".to_owned()];
         if self.registry.is_some() {
             all.extend(["--registries".to_owned(), self.registries_path().display().to_string()]);
         }

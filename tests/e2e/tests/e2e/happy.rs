@@ -29,7 +29,8 @@ fn text(value: &Value, pointer: &str) -> String {
 
 /// Where the first port of an allocation is reached.
 fn address(allocation: &Value) -> Result<SocketAddr> {
-    let ip = text(allocation, "/node_address").parse().with_context(|| format!("no address: {allocation}"))?;
+    let ip =
+        text(allocation, "/node_address").parse().with_context(|| format!("no address: {allocation}"))?;
     let port = allocation.pointer("/ports/0/host").and_then(Value::as_u64).context("no port")?;
     Ok(SocketAddr::new(ip, u16::try_from(port)?))
 }

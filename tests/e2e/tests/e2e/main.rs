@@ -5,6 +5,8 @@
 
 mod chaos;
 mod clocks;
+mod crashes;
+mod cut;
 mod failing;
 mod happy;
 mod images;
