@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use support::{Client, KEEPER, Node, key};
+use support::{Client, Node, key, program};
 
 #[test]
 fn garbage_closes_only_its_own_connection() {
@@ -52,7 +52,7 @@ fn hello_comes_first_and_names_the_version() {
 fn a_second_keeper_is_refused() {
     let node = Node::start();
     for (run, state) in [("run", "state"), ("run", "other"), ("other", "state")] {
-        let second = Command::new(KEEPER)
+        let second = Command::new(program())
             .args(["--run-dir".as_ref(), node.path(run).as_os_str()])
             .args(["--state-dir".as_ref(), node.path(state).as_os_str()])
             .output()

@@ -10,7 +10,7 @@ use skerry_keeper_protocol::{
     ContainerState, ExitStatus, FailureKind, ProcessIdentity, Reply, Request, UnknownExit,
 };
 use std::path::Path;
-use support::{KEEPER, Node, eventually};
+use support::{Node, eventually, program};
 
 const COUNTER: &str = "trap 'exit 9' TERM; i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done";
 
@@ -160,7 +160,7 @@ fn an_upgrade_in_place_keeps_children_and_exit_codes() {
         assert_eq!(failure.kind, FailureKind::BadRequest, "{}", failure.message);
     }
     let next = node.path("next-keeper");
-    std::fs::copy(KEEPER, &next).unwrap();
+    std::fs::copy(program(), &next).unwrap();
     assert_eq!(client.call(Request::Upgrade { binary: next.clone() }), Ok(Reply::Done));
     while client.receive() {}
 
@@ -195,7 +195,7 @@ fn upgrades_lose_no_line_and_no_exit() {
     for round in 0..8 {
         let name = format!("r{round}");
         client.create(node.shell(&name, script));
-        assert_eq!(client.call(Request::Upgrade { binary: KEEPER.into() }), Ok(Reply::Done));
+        assert_eq!(client.call(Request::Upgrade { binary: program() }), Ok(Reply::Done));
         while client.receive() {}
         client = node.client();
         let state = eventually("it ends", || match client.inspect(&name).unwrap().state {

@@ -17,7 +17,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub const KEEPER: &str = env!("CARGO_BIN_EXE_skerry-keeper");
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const BUSYBOX: &str = "/bin/busybox";
 static NODES: AtomicU32 = AtomicU32::new(0);
@@ -32,6 +31,12 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < end, "not in {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The program under test: the one that cargo built, or another, such as the static one that ships.
+pub fn program() -> PathBuf {
+    std::env::var_os("SKERRY_KEEPER_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_skerry-keeper").into(), PathBuf::from)
 }
 
 pub fn key(name: &str) -> ContainerKey {
@@ -53,7 +58,7 @@ impl Node {
         make_rootfs(&dir.path().join("rootfs"));
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/skerry-keeper-test-{}-{number}", std::process::id());
-        let keeper = spawn_keeper(dir.path(), KEEPER);
+        let keeper = spawn_keeper(dir.path());
         let node = Self { dir, keeper, cgroup };
         node.client();
         node
@@ -80,7 +85,7 @@ impl Node {
     }
 
     pub fn restart_keeper(&mut self) {
-        self.keeper = spawn_keeper(self.dir.path(), KEEPER);
+        self.keeper = spawn_keeper(self.dir.path());
     }
 
     pub fn cgroup_of(&self, name: &str) -> String {
@@ -160,9 +165,9 @@ impl Drop for Node {
     }
 }
 
-fn spawn_keeper(dir: &Path, binary: &str) -> Child {
+fn spawn_keeper(dir: &Path) -> Child {
     let log = std::fs::OpenOptions::new().append(true).create(true).open(dir.join("keeper.log")).unwrap();
-    Command::new(binary)
+    Command::new(program())
         .args(["--log-level", "debug", "--run-dir"])
         .arg(dir.join("run"))
         .arg("--state-dir")
