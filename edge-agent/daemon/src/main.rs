@@ -1,4 +1,4 @@
-//! `skerry-agent`: runs on every node.
+//! `skerry-agent`, the program that runs on every node: reads the command line and starts what the library has. Start with [`carry_out`].
 
 use std::future::Future;
 use std::io::IsTerminal;

@@ -54,7 +54,8 @@ pub struct Flags {
     /// The site that the node stands in; must agree with the join token
     #[arg(long, env = "SKERRY_SITE", global = true)]
     pub site: Option<SiteName>,
-    /// Where masters listen, HOST[:PORT]; several are tried in turn [default: those of the join token]
+    /// Where masters listen, HOST[:PORT]; several are tried in turn; in the file a list, 'masters'
+    /// [default: those of the join token]
     #[arg(
         long = "master",
         env = "SKERRY_MASTERS",
@@ -77,7 +78,7 @@ pub struct Flags {
     /// Dial a master that does not answer up to once a minute only, for uplinks that are paid by volume
     #[arg(long, env = "SKERRY_METERED", global = true)]
     pub metered: bool,
-    /// A label of the node, KEY=VALUE; in the file a table
+    /// A label of the node, KEY=VALUE; in the file a table, 'labels'
     #[arg(
         long = "label",
         env = "SKERRY_LABELS",
@@ -87,7 +88,7 @@ pub struct Flags {
     )]
     #[serde(deserialize_with = "text::labels")]
     pub labels: Vec<Label>,
-    /// A mark that keeps away workloads that do not tolerate it
+    /// A mark that keeps away workloads that do not tolerate it; in the file a list, 'taints'
     #[arg(long = "taint", env = "SKERRY_TAINTS", value_name = "NAME", value_delimiter = ',', value_parser = text::taint, global = true)]
     pub taints: Vec<Taint>,
     /// Ports for 'host: auto' [default: 20000-29999]
