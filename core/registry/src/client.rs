@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, HeaderMap};
 use reqwest::{Response, StatusCode};
 
+use crate::clock::Clock;
 use crate::config::{HostConfig, RegistriesConfig};
 use crate::digest::Digest;
 use crate::endpoint::{Ask, Endpoint};
@@ -26,13 +28,24 @@ pub struct Registry {
 
 struct Inner {
     config: RegistriesConfig,
+    clock: Clock,
     endpoints: Mutex<BTreeMap<String, Arc<Endpoint>>>,
 }
 
 impl Registry {
     /// A client with this configuration. Nothing is read or dialled before the first request.
     pub fn new(config: RegistriesConfig) -> Self {
-        Self { inner: Arc::new(Inner { config, endpoints: Mutex::default() }) }
+        Self::with(config, Clock::system())
+    }
+
+    /// As [`Registry::new`], but registries' certificates are judged by `now`, the time since 1970, instead of the machine's
+    /// clock: for those who know it better.
+    pub fn by_clock(config: RegistriesConfig, now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self::with(config, Clock::with_source(now))
+    }
+
+    fn with(config: RegistriesConfig, clock: Clock) -> Self {
+        Self { inner: Arc::new(Inner { config, clock, endpoints: Mutex::default() }) }
     }
 
     /// The digest of the manifest or index that `image` names, computed over the bytes the registry serves and
@@ -154,7 +167,7 @@ impl Registry {
         }
         let default = HostConfig::default();
         let config = self.inner.config.host.get(host).unwrap_or(&default);
-        let endpoint = Endpoint::new(host, config, self.inner.config.timeouts)
+        let endpoint = Endpoint::new(host, config, self.inner.config.timeouts, &self.inner.clock)
             .map_err(|source| RegistryError::Config { host: host.to_owned(), source })?;
         let endpoint = Arc::new(endpoint);
         self.endpoints().insert(host.to_owned(), Arc::clone(&endpoint));

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::auth::{self, Authorization, Challenge};
+use crate::clock::Clock;
 use crate::config::{ConfigError, Credentials, HostConfig, Timeouts};
 use crate::error::RegistryError;
 use crate::image_ref::ImageRef;
@@ -44,10 +45,15 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(host: &str, config: &HostConfig, timeouts: Timeouts) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        host: &str,
+        config: &HostConfig,
+        timeouts: Timeouts,
+        clock: &Clock,
+    ) -> Result<Self, ConfigError> {
         let scheme = if config.insecure_http { "http" } else { "https" };
         let credentials = config.credentials()?;
-        let tls = tls_config(trusted(host, config)?);
+        let tls = tls_config(trusted(host, config)?, clock);
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect_policy())
@@ -274,8 +280,9 @@ fn read_ca(host: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Conf
         .map_err(|_| ConfigError::BadCa { path: path.to_owned(), host: host.to_owned() })
 }
 
-fn tls_config(roots: RootCertStore) -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+fn tls_config(roots: RootCertStore, clock: &Clock) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()
         .expect("ring supports TLS 1.2 and 1.3")
         .with_root_certificates(roots)

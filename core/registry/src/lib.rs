@@ -8,6 +8,7 @@
 
 mod auth;
 mod client;
+mod clock;
 mod config;
 mod digest;
 mod endpoint;

@@ -10,13 +10,17 @@ use support::image::{GZIP, TAR, TestLayer, index_json, manifest_json, push};
 use support::real::RealRegistry;
 
 fn client(toml: &str) -> Registry {
+    Registry::new(config(toml))
+}
+
+fn config(toml: &str) -> RegistriesConfig {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = folder.path().join("registries.toml");
     std::fs::write(&path, toml).expect("write");
     let mut config = RegistriesConfig::load(&path).expect("valid configuration");
     let short = Duration::from_secs(2);
     config.timeouts = Timeouts { connect: short, stall: short, document: short };
-    Registry::new(config)
+    config
 }
 
 fn layer(bytes: &[u8]) -> TestLayer {
@@ -227,4 +231,17 @@ async fn the_real_registry_with_tls_and_password() {
     assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
     let error = client("").resolve(&image).await.expect_err("unknown CA");
     assert!(matches!(error, RegistryError::Tls { .. }) && error.is_permanent(), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_are_judged_by_the_clock_that_is_given() {
+    let real = RealRegistry::start();
+    let image = real.image("nothing:1");
+    let right = Registry::new(config(&real.config(PASSWORD)));
+    let error = right.resolve(&image).await.expect_err("no such image");
+    assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
+    // The certificate of the test begins in 1975.
+    let wrong = Registry::by_clock(config(&real.config(PASSWORD)), || Duration::from_hours(24));
+    let error = wrong.resolve(&image).await.expect_err("not valid yet");
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
 }

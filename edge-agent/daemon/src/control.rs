@@ -3,10 +3,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use skerry_link::LinkClock;
 use skerry_runtime::image::{Digest, ImageStore, Limits, PullError, Registry};
+use skerry_types::WallTime;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -95,7 +98,8 @@ pub async fn import_images(settings: &Settings, file: &Path) -> Result<String> {
     match UnixStream::connect(socket(settings)).await {
         Ok(stream) => ask(stream, &file).await,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            let images = open_images(settings)?;
+            // It pulls nothing, so no certificate is judged.
+            let images = open_images(settings, Arc::new(LinkClock::system(WallTime(0))))?;
             Ok(lines(&images.import(&file).await?))
         }
         Err(error) => {
@@ -121,11 +125,12 @@ async fn ask(mut stream: UnixStream, file: &Path) -> Result<String> {
     }
 }
 
-/// The images of this node.
-pub(crate) fn open_images(settings: &Settings) -> Result<ImageStore, ImagesError> {
+/// The images of this node. Registries' certificates are judged by `clock`, which knows the master's time.
+pub(crate) fn open_images(settings: &Settings, clock: Arc<LinkClock>) -> Result<ImageStore, ImagesError> {
     let registries = crate::run::registries(settings)?;
     let limits = Limits { reserve_bytes: settings.reserve.disk.0, ..Limits::default() };
-    Ok(ImageStore::open(&settings.cache_dir, limits, Registry::new(registries))?)
+    let registry = Registry::by_clock(registries, move || Duration::from_millis(clock.now().0));
+    Ok(ImageStore::open(&settings.cache_dir, limits, registry)?)
 }
 
 /// Why the images cannot be opened.

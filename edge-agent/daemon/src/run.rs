@@ -148,7 +148,7 @@ impl Agent {
     /// Brings up the runtime with what the ledger knows; the rest of what is on the node is removed.
     async fn open_runtime(&self) -> Result<(Arc<Runtime>, RuntimeEvents, ImageStore)> {
         let settings = &self.settings;
-        let images = control::open_images(settings)?;
+        let images = control::open_images(settings, Arc::clone(&self.link_clock))?;
         let (runtime, events) = Runtime::open(runtime_config(settings)).await?;
         let known = self.state.lifecycles().map(|lifecycle| {
             let intent = lifecycle.intent();
