@@ -5,7 +5,8 @@
 //! only binaries, namespaces, addresses and files. All of it needs root.
 //!
 //! Start with [`Run`]: it names everything that belongs to one run, so that all of it can be found and taken down, also by
-//! the next run when this one was killed. Then [`Wan`] and [`Host`], [`Registry`], [`Process`], [`Snapshot`].
+//! the next run when this one was killed. Then [`Wan`] and [`Host`], [`Registry`], [`Process`], [`Snapshot`], and [`region`] for
+//! Skerry's own processes.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -30,6 +31,7 @@ mod mount;
 mod namespace;
 mod places;
 mod process;
+pub mod region;
 mod registry;
 mod run;
 mod seen;

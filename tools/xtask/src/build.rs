@@ -56,12 +56,20 @@ pub(crate) fn run(root: &Path, profile: Profile) -> Result<PathBuf> {
 
 /// The keeper is static and does not move in memory: it starts fastest so, and has the least private memory. It has a
 /// target folder of its own, so that its compiler flags do not make cargo build everything else again.
+///
+/// The shipped one is compiled for size and has no unwind tables: it aborts on a panic, and what it waits for is the kernel.
 fn keeper(root: &Path, profile: Profile, folder: &Path) -> Result<()> {
     let host = host_triple()?;
     let target = root.join("target/keeper");
     let mut command = cargo(root, profile);
     command.args(["--package", KEEPER, "--target", &host]).arg("--target-dir").arg(&target);
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    let mut flags = vec!["-C target-feature=+crt-static -C relocation-model=static".to_owned()];
+    if profile == Profile::Release {
+        let script = root.join("tools/xtask/no-unwind-tables.ld");
+        flags.push(format!("-C force-unwind-tables=no -C link-arg={}", script.display()));
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
+    }
+    command.env("RUSTFLAGS", flags.join(" "));
     command.env("LIBSECCOMP_LINK_TYPE", "static").env("LIBSECCOMP_LIB_PATH", libseccomp_folder()?);
     build(&mut command)?;
     place(&target.join(host).join(profile.name()).join(KEEPER), &folder.join(KEEPER))

@@ -1,22 +1,28 @@
 //! The demo: one region with three edge nodes on this machine, each in a network of its own, shown and checked step by
 //! step.
 
+mod calm;
+mod placed;
 mod show;
+mod storm;
+mod topology;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use skerry_ground::image::Image;
-use skerry_ground::{Host, Registry, Run, Snapshot, Wan, catch_interrupts};
+use skerry_ground::{Registry, Run, Snapshot, binary, catch_interrupts};
 
 use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};
 use crate::{images, is_root};
-use show::Show;
+use show::{Show, Step};
+use topology::{Ground, Region};
 
 const KIND: &str = "demo";
-const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// How many of the last lines of each log are shown when a step fails.
+const LOG_LINES: usize = 15;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -45,6 +51,25 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     let before = Snapshot::take()?;
     let mut show = Show::new("Skerry: one region, three edge nodes, and links that break");
+    let (run, stage) = set_stage(root, &mut show)?;
+    let played = play(&mut show, &run, stage);
+    let stage = played.inspect_err(|_| println!("Taking everything down."))?;
+    if options.keep {
+        keep(stage, run);
+        return show.end();
+    }
+    show.step("Take everything down", |step| take_down(step, stage, run, &before))?;
+    show.end()
+}
+
+/// Everything that runs. It ends from the top down.
+struct Stage {
+    region: Region,
+    registry: Registry,
+    ground: Ground,
+}
+
+fn set_stage(root: &Path, show: &mut Show) -> Result<(Run, Stage)> {
     let images = show.step("Build images from Debian packages", |_| images::run(root))?;
     let (ground, run) = show.step("Lay out the network", |step| {
         let run = Run::start(KIND)?;
@@ -59,57 +84,88 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         let registry = Registry::start(&ground.registry)?;
         for image in &images {
             let reference = registry.push(&image.layout, &image.name_and_tag())?;
-            step.check(
-                format!("pushed {reference}"),
-                registry.digest(&image.name_and_tag())? == image.digest,
-            )?;
+            let there = registry.digest(&image.name_and_tag())?;
+            step.check(format!("pushed {reference}"), there == image.digest)?;
         }
         Ok(registry)
     })?;
-    if options.keep {
-        keep(&ground, registry, run, &images);
-        return Ok(());
+    let region = show.step("Start the master", |step| calm::start_master(step, &ground, &registry))?;
+    Ok((run, Stage { region, registry, ground }))
+}
+
+/// All that is shown between the start of the master and the end.
+fn play(show: &mut Show, run: &Run, mut stage: Stage) -> Result<Stage> {
+    let acted = acts(show, run, &mut stage);
+    if acted.is_err() {
+        for path in stage.region.logs() {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            println!("The last lines of {}:", path.display());
+            println!("{}\n", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
+        }
     }
-    show.step("Take everything down", |step| {
-        drop(registry);
-        let name = run.name().to_owned();
-        run.take_down()?;
-        let left = Snapshot::take()?.left_by(&before, &[&name]);
-        step.note(left.join("\n"));
-        step.check("no process, mount, namespace, cgroup or file of the demo is left", left.is_empty())
+    acted.map(|()| stage)
+}
+
+fn acts(show: &mut Show, run: &Run, stage: &mut Stage) -> Result<()> {
+    let Stage { region, registry, ground } = stage;
+    show.step("Let three nodes join, at two sites", |step| calm::join(step, region))?;
+    show.step("Apply a manifest", |step| calm::apply(step, run, region, registry))?;
+    show.step("See where things run", |step| calm::placement(step, region))?;
+    show.step("Fetch the page from each instance", |step| calm::fetch(step, ground, region))?;
+    show.step("Send a message through the broker", |step| calm::message(step, ground, region))?;
+    show.step("Cut the link of a node", |step| storm::cut(step, ground, region))?;
+    let again = show
+        .step("Kill a container on the node that is cut off", |step| storm::kill_container(step, region))?;
+    show.step("Kill the master and an agent, and start them again", |step| {
+        storm::kill_daemons(step, ground, region)
     })?;
-    show.end();
-    Ok(())
+    show.step("Heal the link", |step| storm::heal(step, ground, region, &again))?;
+    show.step("Look back", |step| storm::look_back(step, region))
 }
 
-/// The machines of the demo.
-#[derive(Debug)]
-struct Ground {
-    _wan: Wan,
-    master: Host,
-    registry: Host,
-    nodes: Vec<Host>,
-}
-
-impl Ground {
-    fn new(run: &Run) -> Result<Self> {
-        let mut wan = Wan::new(run).context("making the network")?;
-        let master = wan.host("master")?;
-        let registry = wan.host("registry")?;
-        let nodes = NODES.iter().map(|name| wan.host(name)).collect::<Result<_>>()?;
-        Ok(Self { _wan: wan, master, registry, nodes })
+fn take_down(step: &mut Step, stage: Stage, run: Run, before: &Snapshot) -> Result<()> {
+    let Stage { region, registry, ground } = stage;
+    for workload in ["web", "broker", "hello"] {
+        step.skerry(&region.operator, &["delete", "workload", workload, "--wait"])?;
     }
-
-    fn hosts(&self) -> impl Iterator<Item = &Host> {
-        [&self.master, &self.registry].into_iter().chain(&self.nodes)
-    }
+    step.check("no container runs on any node", region.containers().is_empty())?;
+    drop((region, registry, ground));
+    let name = run.name().to_owned();
+    run.take_down()?;
+    let left = Snapshot::take()?.left_by(before, &[&name]);
+    step.note(left.join("\n"));
+    step.check("no process, mount, namespace, cgroup or file of the demo is left", left.is_empty())
 }
 
-fn keep(ground: &Ground, registry: Registry, run: Run, images: &[Image]) {
-    let names: Vec<String> = images.iter().map(Image::name_and_tag).collect();
-    println!("Everything is left running. The registry {} holds {}.", registry.authority(), names.join(", "));
-    println!("A shell on a node:    nsenter --net={} sh", ground.nodes[0].namespace().path().display());
-    println!("Take it all down:     cargo xtask demo --stop");
+fn keep(stage: Stage, run: Run) {
+    let Stage { region, registry, ground } = stage;
+    let skerry = binary("skerry").map_or_else(|_| "skerry".to_owned(), |path| path.display().to_string());
+    println!("Everything is left running. Have the command at hand, as an operator on the master's host:\n");
+    println!(
+        "  alias skerry='nsenter --net={} env SKERRY_CONFIG={} {skerry}'\n",
+        ground.master.namespace().path().display(),
+        region.operator.context().display()
+    );
+    let node = region.cut_off();
+    let wan = ground.wan.namespace().name();
+    for (command, purpose) in [
+        ("skerry get allocations -w".to_owned(), "watch what runs where"),
+        ("skerry describe workload web".to_owned(), "one workload, with its events"),
+        ("skerry logs -f workload/web".to_owned(), "the log of every instance"),
+        (
+            format!("skerry apply -f {}", run.folder().join("edge.yaml").display()),
+            "change it and apply it again",
+        ),
+        (format!("ip -n {wan} link set to-{} down", node.name()), "pull the plug of a node"),
+        (format!("ip -n {wan} link set to-{} up", node.name()), "and put it back"),
+        (format!("nsenter --net={} sh", node.host().namespace().path().display()), "a shell on that node"),
+        ("cargo xtask demo --stop".to_owned(), "take everything down"),
+    ] {
+        println!("  {command}\n      {purpose}");
+    }
+    println!();
+    region.leave();
     registry.leave();
     run.leave();
 }

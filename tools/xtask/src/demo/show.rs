@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use skerry_ground::region::Operator;
 
 /// Prints steps and counts them.
 #[derive(Debug)]
@@ -33,9 +34,11 @@ impl Show {
     }
 
     /// The last line.
-    pub(crate) fn end(self) {
+    pub(crate) fn end(self) -> Result<()> {
+        ensure!(self.checks > 0, "nothing was checked");
         let seconds = self.start.elapsed().as_secs_f32();
         println!("All {} steps done and {} checks passed in {seconds:.0} s.", self.steps, self.checks);
+        Ok(())
     }
 }
 
@@ -52,6 +55,34 @@ impl Step {
         for line in text.as_ref().trim_end().lines() {
             println!("{}{line}", self.indent);
         }
+    }
+
+    /// A command line, as a person would type it.
+    pub(crate) fn command(&mut self, line: impl AsRef<str>) {
+        println!("{}$ {}", self.indent, line.as_ref());
+    }
+
+    /// A command line that is typed on a certain machine.
+    pub(crate) fn on(&mut self, host: &str, line: impl AsRef<str>) {
+        println!("{}{host}$ {}", self.indent, line.as_ref());
+    }
+
+    /// Runs `skerry` with these arguments, shows the line and what it prints, and gives that.
+    pub(crate) fn skerry(&mut self, operator: &Operator, arguments: &[&str]) -> Result<String> {
+        self.skerry_as(&format!("skerry {}", arguments.join(" ")), operator, arguments)
+    }
+
+    /// As [`Step::skerry`], with another line shown: for paths that would only distract.
+    pub(crate) fn skerry_as(
+        &mut self,
+        line: &str,
+        operator: &Operator,
+        arguments: &[&str],
+    ) -> Result<String> {
+        self.command(line);
+        let said = operator.skerry(arguments)?;
+        self.note(&said);
+        Ok(said)
     }
 
     /// States what must be so. The demo ends here when it is not.
