@@ -103,7 +103,7 @@ impl Operator {
 
     /// Applies workloads; it must succeed.
     pub fn apply(&self, workloads: &[&Workload]) -> Result<Said> {
-        let text: Vec<String> = workloads.iter().map(|workload| workload.to_string()).collect();
+        let text: Vec<String> = workloads.iter().map(ToString::to_string).collect();
         self.skerry_with(&["apply", "-f", "-"], &text.join("\n---\n"))?.ok()
     }
 
@@ -166,13 +166,10 @@ impl Operator {
 
     /// All tables, for messages about what went wrong.
     pub fn whole_state(&self) -> String {
-        let mut text = String::new();
-        for kind in ["nodes", "workloads", "allocations", "events"] {
-            match self.skerry(&["get", kind, "-o", "wide"]) {
-                Ok(said) => text += &format!("\n--- {kind}\n{}{}", said.out, said.err),
-                Err(error) => text += &format!("\n--- {kind}: {error:#}"),
-            }
-        }
-        text
+        let table = |kind: &str| match self.skerry(&["get", kind, "-o", "wide"]) {
+            Ok(said) => format!("\n--- {kind}\n{}{}", said.out, said.err),
+            Err(error) => format!("\n--- {kind}: {error:#}"),
+        };
+        ["nodes", "workloads", "allocations", "events"].map(table).concat()
     }
 }

@@ -50,7 +50,8 @@ pub struct Region {
 
 /// Lays the ground, runs `test` in it, removes every workload, compares each node with what it was, and takes everything down.
 ///
-/// Panics with what went wrong, after the logs of all daemons were printed.
+/// # Panics
+/// With what went wrong, after the logs of all daemons were printed.
 pub fn in_region(plan: &Plan<'_>, test: impl FnOnce(&mut Region) -> Result<()>) {
     if let Err(error) = run(plan, test) {
         panic!("{error:#}");
@@ -215,7 +216,7 @@ impl Region {
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.master.pid().is_some() {
+        if self.master.pid().is_some() && !self.nodes.is_empty() {
             self.step("everything is removed");
             self.clear()?;
         }
@@ -236,19 +237,19 @@ impl Region {
     }
 
     fn everything_said(&self) -> String {
-        let mut text = format!("{}:", self.name);
+        let mut parts = vec![format!("{}:", self.name)];
         if self.master.pid().is_some() {
-            text += &self.operator.whole_state();
+            parts.push(self.operator.whole_state());
         }
-        let mut add = |what: &str, log: &str| {
-            text += &format!("\n--- {} {what}, the last lines\n{}", self.name, tail(log, SHOWN_LINES));
+        let shown = |what: &str, log: &str| {
+            format!("--- {} {what}, the last lines\n{}", self.name, tail(log, SHOWN_LINES))
         };
-        add("master", &self.master.log());
+        parts.push(shown("master", &self.master.log()));
         for (name, node) in &self.nodes {
-            add(&format!("agent {name}"), &node.log());
-            add(&format!("keeper {name}"), &node.keeper_log());
+            parts.push(shown(&format!("agent {name}"), &node.log()));
+            parts.push(shown(&format!("keeper {name}"), &node.keeper_log()));
         }
-        text
+        parts.join("\n")
     }
 }
 

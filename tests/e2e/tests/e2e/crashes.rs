@@ -28,17 +28,19 @@ fn killed_daemons_restart_no_healthy_container() {
             region.operator.running(name)?;
         }
         for fault in [
-            Fault { name: "the agent is stopped", agent: true, gently: true, ..Fault::default() },
-            Fault { name: "the agent is killed", agent: true, ..Fault::default() },
-            Fault { name: "the master is killed", master: true, ..Fault::default() },
-            Fault { name: "the keeper is killed", keeper: true, ..Fault::default() },
-            Fault { name: "agent and keeper are killed", agent: true, keeper: true, ..Fault::default() },
+            Fault { name: "the agent is stopped", ends: &[Daemon::Agent], gently: true },
+            Fault { name: "the agent is killed", ends: &[Daemon::Agent], gently: false },
+            Fault { name: "the master is killed", ends: &[Daemon::Master], gently: false },
+            Fault { name: "the keeper is killed", ends: &[Daemon::Keeper], gently: false },
+            Fault {
+                name: "agent and keeper are killed",
+                ends: &[Daemon::Agent, Daemon::Keeper],
+                gently: false,
+            },
             Fault {
                 name: "all three are killed",
-                agent: true,
-                master: true,
-                keeper: true,
-                ..Fault::default()
+                ends: &[Daemon::Master, Daemon::Agent, Daemon::Keeper],
+                gently: false,
             },
         ] {
             fault.strike(region).with_context(|| fault.name.to_owned())?;
@@ -47,13 +49,18 @@ fn killed_daemons_restart_no_healthy_container() {
     });
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Daemon {
+    Agent,
+    Keeper,
+    Master,
+}
+
 /// Which processes go at once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Fault {
     name: &'static str,
-    agent: bool,
-    master: bool,
-    keeper: bool,
+    ends: &'static [Daemon],
     gently: bool,
 }
 
@@ -71,45 +78,35 @@ impl Fault {
         let before = Before::see(region)?;
         self.kill(region)?;
         let code = 40 + u8::try_from(self.name.len())?;
-        self.meanwhile(region, code)?;
+        meanwhile(region, code)?;
         self.restart(region)?;
         before.holds(region)?;
         self.ends_are_known(region, &before, code)
     }
 
+    fn has(self, daemon: Daemon) -> bool {
+        self.ends.contains(&daemon)
+    }
+
     fn kill(self, region: &mut Region) -> Result<()> {
-        if self.master {
+        if self.has(Daemon::Master) {
             region.master.kill()?;
         }
         let node = region.node_mut("n1")?;
-        if self.agent && self.gently {
+        if self.has(Daemon::Agent) && self.gently {
             node.stop_agent()?;
-        } else if self.agent {
+        } else if self.has(Daemon::Agent) {
             node.kill_agent()?;
         }
-        if self.keeper { node.kill_keeper() } else { Ok(()) }
-    }
-
-    /// One container ends by itself with a code of its own, another by a signal; the others write.
-    fn meanwhile(self, region: &Region, code: u8) -> Result<()> {
-        let node = region.node("n1")?;
-        let victim = node.containers_of("victim");
-        let ended = node.containers_of("exiter");
-        ensure!(victim.len() == 1 && ended.len() == 1, "{:?}", node.containers());
-        let address = SocketAddr::from((node.host().address(), EXITER_PORT));
-        http::fetch(region.wan.namespace(), address, &format!("/exit?{code}"))?;
-        kill(victim[0].pid)?;
-        until("the end of two containers", SOON, || {
-            Ok((!victim[0].is_alive() && !ended[0].is_alive()).then_some(()))
-        })
+        if self.has(Daemon::Keeper) { node.kill_keeper() } else { Ok(()) }
     }
 
     fn restart(self, region: &mut Region) -> Result<()> {
         let operator = region.operator.clone();
-        if self.agent {
+        if self.has(Daemon::Agent) {
             region.node_mut("n1")?.start()?;
         }
-        if self.master {
+        if self.has(Daemon::Master) {
             region.master.start(&operator)?;
         }
         region.node_mut("n1")?.reachable(&operator)
@@ -117,7 +114,7 @@ impl Fault {
 
     fn ends_are_known(self, region: &Region, before: &Before, code: u8) -> Result<()> {
         // A keeper that is not there sees no end; one that is there keeps it for an agent that is not.
-        let exits: [&[String]; 2] = if self.keeper {
+        let exits: [&[String]; 2] = if self.has(Daemon::Keeper) {
             [
                 &[format!("\"Code\":{code}"), "\"Unknown\":true".to_owned()],
                 &["\"Signal\":9".to_owned(), "\"Unknown\":true".to_owned()],
@@ -145,7 +142,7 @@ impl Fault {
                 Ok(())
             })?;
         }
-        if self.keeper {
+        if self.has(Daemon::Keeper) {
             // What is in a pipe goes with the last one who has it open, and that was the container.
             return Ok(());
         }
@@ -190,6 +187,20 @@ impl Before {
         }
         Ok(())
     }
+}
+
+/// One container ends by itself with a code of its own, another by a signal; the others write.
+fn meanwhile(region: &Region, code: u8) -> Result<()> {
+    let node = region.node("n1")?;
+    let victim = node.containers_of("victim");
+    let ended = node.containers_of("exiter");
+    ensure!(victim.len() == 1 && ended.len() == 1, "{:?}", node.containers());
+    let address = SocketAddr::from((node.host().address(), EXITER_PORT));
+    http::fetch(region.wan.namespace(), address, &format!("/exit?{code}"))?;
+    kill(victim[0].pid)?;
+    until("the end of two containers", SOON, || {
+        Ok((!victim[0].is_alive() && !ended[0].is_alive()).then_some(()))
+    })
 }
 
 fn kill(pid: u32) -> Result<()> {
