@@ -3,12 +3,11 @@
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use skerry_link::{KeepAlive, KeepAliveError};
 use skerry_runtime::network::Subnet;
-use skerry_types::{LabelError, Labels, NodeName, Taint};
+use skerry_types::{DurationError, LabelError, Labels, NodeName, Taint, parse_duration};
 
 use super::SettingsError;
 
@@ -59,8 +58,8 @@ pub(super) fn default_pool() -> Subnet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Not a duration.
-    #[error("'{0}' is not a duration: write seconds or minutes, as in '25s' or '2m'")]
-    Duration(String),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
     /// A duration that cannot be a keep-alive.
     #[error(transparent)]
     KeepAlive(#[from] KeepAliveError),
@@ -86,14 +85,7 @@ impl FromStr for Interval {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
-        let (number, unit) = match (text.strip_suffix('s'), text.strip_suffix('m')) {
-            (Some(number), _) => (number, 1),
-            (_, Some(number)) => (number, 60),
-            _ => (text, 1),
-        };
-        let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-        let seconds = seconds.ok_or_else(|| TextError::Duration(text.to_owned()))?;
-        Ok(Self(KeepAlive::new(Duration::from_secs(seconds))?))
+        Ok(Self(KeepAlive::new(parse_duration(text)?)?))
     }
 }
 
