@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use skerry_types::{IdError, LabelError, QuantityError, SelectorError};
+use skerry_types::{DurationError, IdError, LabelError, QuantityError, SelectorError};
 
-use crate::duration::DurationError;
 use crate::image::ImageError;
 use crate::limits;
 use crate::node::Place;

@@ -11,7 +11,6 @@
 
 mod capability;
 mod check;
-mod duration;
 mod error;
 mod faults;
 mod image;
@@ -33,7 +32,6 @@ use crate::faults::Faults;
 use crate::node::{Kind, Node, Place};
 use crate::path::Path;
 
-pub use crate::duration::DurationError;
 pub use crate::error::{Hint, ManifestError, Problem};
 pub use crate::image::ImageError;
 pub use crate::schema::schema;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use skerry_types::show_duration;
 
+use crate::limits;
 use crate::write::{bytes_text, cpu_text};
-use crate::{duration, limits};
 
 /// One workload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -295,8 +296,8 @@ impl Default for Restart {
     fn default() -> Self {
         Self {
             policy: RestartWhen::Always,
-            backoff: duration::write(limits::DEFAULT_BACKOFF),
-            max_backoff: duration::write(limits::DEFAULT_MAX_BACKOFF),
+            backoff: show_duration(limits::DEFAULT_BACKOFF),
+            max_backoff: show_duration(limits::DEFAULT_MAX_BACKOFF),
         }
     }
 }

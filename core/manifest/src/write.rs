@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use skerry_types::{
     Bytes, ContainerSpec, HostPort, MilliCpu, Placement, PortSpec, Protocol, RestartPolicy, RestartWhen,
-    WorkloadKind, WorkloadSpec,
+    WorkloadKind, WorkloadSpec, show_duration,
 };
 
-use crate::{duration, raw};
+use crate::raw;
 
 /// The manifest of a workload as JSON. Image digests are not part of a manifest.
 ///
@@ -123,8 +123,8 @@ fn restart(policy: &RestartPolicy) -> raw::Restart {
             RestartWhen::OnFailure => raw::RestartWhen::OnFailure,
             RestartWhen::Never => raw::RestartWhen::Never,
         },
-        backoff: duration::write(policy.backoff),
-        max_backoff: duration::write(policy.max_backoff),
+        backoff: show_duration(policy.backoff),
+        max_backoff: show_duration(policy.max_backoff),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod allocation;
 mod durable;
+mod duration;
 mod event;
 mod id;
 mod label;
@@ -23,6 +24,7 @@ pub use allocation::{
     PortBinding, Reason, ReasonCode,
 };
 pub use durable::{Batch, Outbox, PersistId, TableName, Write};
+pub use duration::{DurationError, parse_duration, show_duration};
 pub use event::{Event, EventLevel, EventSubject};
 pub use id::{
     AllocationId, ContainerName, Generation, IdError, ImageDigest, InstanceIndex, NodeName, PortName,

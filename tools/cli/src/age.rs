@@ -1,16 +1,10 @@
-//! Times as people read and write them: ages such as `3m`, durations such as `1h30m`.
+//! Times as people read them: ages such as `3m`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use skerry_types::WallTime;
 
-const UNITS_MS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// Why a text is not a duration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write whole numbers with d, h, m, s or ms, largest first, as in '10s' or '1h30m'")]
-pub(crate) struct DurationError;
+const UNITS_MS: [(&str, u64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
 
 /// The present by this machine's clock.
 pub(crate) fn now() -> WallTime {
@@ -50,48 +44,10 @@ pub(crate) fn ahead(now: WallTime, at_ms: u64) -> String {
 /// A duration in its largest whole unit, seconds at least.
 pub(crate) fn short(duration: Duration) -> String {
     let ms = millis(duration);
-    UNITS_MS[..4]
+    UNITS_MS
         .iter()
         .find(|(_, unit)| ms >= *unit)
         .map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", ms / unit))
-}
-
-/// A duration to the millisecond, as [`duration`] reads it: `1m30s`.
-pub(crate) fn exact(duration: Duration) -> String {
-    let mut rest = millis(duration);
-    let mut text = String::new();
-    for (name, unit) in UNITS_MS {
-        text += &part(&mut rest, unit, name);
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
-/// Takes the whole units out of `rest`.
-fn part(rest: &mut u64, unit: u64, name: &str) -> String {
-    let count = *rest / unit;
-    *rest %= unit;
-    if count == 0 { String::new() } else { format!("{count}{name}") }
-}
-
-/// Reads `10s`, `5m`, `1h30m` or `500ms`.
-pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
-    if text.is_empty() {
-        return Err(DurationError);
-    }
-    let mut units = UNITS_MS.iter();
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at(digits);
-        let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
-        let (unit, after) = after.split_at(letters);
-        let (_, factor) = units.find(|(name, _)| *name == unit).ok_or(DurationError)?;
-        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
-        total = part.and_then(|part| part.checked_add(total)).ok_or(DurationError)?;
-        rest = after;
-    }
-    Ok(Duration::from_millis(total))
 }
 
 #[cfg(test)]
@@ -117,31 +73,5 @@ mod tests {
         assert_eq!(ahead(now, now.0 + 3_599_990), "in 1h");
         assert_eq!(ahead(now, now.0 + 3_599_000), "in 59m");
         assert_eq!(ahead(now, now.0 - 60_000), "1m ago");
-    }
-
-    #[test]
-    fn durations_are_read_largest_unit_first() {
-        let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(duration(text).ok(), ms.map(Duration::from_millis), "{text}");
-        };
-        check("10s", Some(10_000));
-        check("1h30m", Some(5_400_000));
-        check("500ms", Some(500));
-        check("0s", Some(0));
-        check("", None);
-        check("10", None);
-        check("30m1h", None);
-        check("1.5s", None);
-        check("-1s", None);
-        check("99999999999999999999d", None);
-    }
-
-    #[test]
-    fn exact_durations_read_back() {
-        for ms in [0, 1, 300, 1_000, 90_000, 90_061_001] {
-            let given = Duration::from_millis(ms);
-            assert_eq!(duration(&exact(given)), Ok(given));
-        }
-        assert_eq!(exact(Duration::from_millis(90_500)), "1m30s500ms");
     }
 }

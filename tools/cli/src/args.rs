@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use skerry_types::{Selector, TenantName};
+use skerry_types::{Selector, TenantName, parse_duration};
 
-use crate::age::duration;
 use crate::kind::{Target, TargetParser};
 use crate::verbs::wait::Goal;
 
@@ -60,7 +59,7 @@ pub(crate) struct ServerArgs {
     #[command(flatten)]
     pub(crate) file: FileArgs,
     /// Give up on an answer after this long
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) request_timeout: Duration,
 }
 
@@ -192,7 +191,7 @@ pub(crate) struct DeleteArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait at most
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration, requires = "wait")]
     pub(crate) timeout: Duration,
     /// Yes, this node will never come back
     #[arg(long)]
@@ -217,7 +216,7 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only what was written in the last 5m, 1h, ...
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) since: Option<Duration>,
     /// Only the last lines, of each container
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
@@ -237,7 +236,7 @@ pub(crate) struct WaitArgs {
     #[arg(long = "for", value_name = "STATE")]
     pub(crate) goal: Goal,
     /// How long to wait at most
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
     /// workload, allocation or node, or one thing as KIND/NAME
     #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true)]
@@ -276,7 +275,7 @@ pub(crate) enum TokenVerb {
         #[arg(long, value_name = "NAME")]
         site: String,
         /// How long it may be used
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
         ttl: Duration,
         /// How many nodes may join with it
         #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]

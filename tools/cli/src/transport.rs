@@ -5,9 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
+use skerry_types::show_duration;
 use tonic::{Code, Status};
 
-use crate::age::exact;
 use crate::print::plain_lines;
 
 /// Whom a call went to.
@@ -103,7 +103,7 @@ impl CallError {
                 format!("nothing listens at {server} (context '{context}'): connection refused")
             }
             Fault::Unreachable(why) => format!("cannot reach {master}: {why}"),
-            Fault::Silent(limit) => format!("no answer from {master} within {}", exact(*limit)),
+            Fault::Silent(limit) => format!("no answer from {master} within {}", show_duration(*limit)),
             Fault::Lost(why) => format!("lost the connection to {master}: {why}"),
             Fault::OtherCa => {
                 format!("{master} shows a certificate that the CA of this context did not sign")

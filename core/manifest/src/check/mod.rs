@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use skerry_types::{
     InstanceSpec, Labels, RestartPolicy, RestartWhen, TenantName, WorkloadKey, WorkloadKind, WorkloadName,
-    WorkloadSpec, check_labels,
+    WorkloadSpec, check_labels, parse_duration, show_duration,
 };
 
 use crate::error::Problem;
 use crate::faults::Faults;
 use crate::path::Path;
-use crate::{duration, limits, raw};
+use crate::{limits, raw};
 
 /// The workload, or nothing when `faults` say why.
 pub(crate) fn workload(manifest: &raw::Manifest, faults: &mut Faults<'_>) -> Option<WorkloadSpec> {
@@ -72,8 +72,8 @@ fn restart(restart: &raw::Restart, path: &Path<'_>, faults: &mut Faults<'_>) -> 
         faults.add(
             &path.field("backoff"),
             Problem::BackoffOverMax {
-                backoff: duration::write(backoff),
-                max_backoff: duration::write(max_backoff),
+                backoff: show_duration(backoff),
+                max_backoff: show_duration(max_backoff),
             },
         );
     }
@@ -89,7 +89,7 @@ fn restart(restart: &raw::Restart, path: &Path<'_>, faults: &mut Faults<'_>) -> 
 }
 
 fn wait(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<std::time::Duration> {
-    let wait = faults.take(path, duration::read(text))?;
+    let wait = faults.take(path, parse_duration(text))?;
     if (limits::BACKOFF_MIN..=limits::BACKOFF_MAX).contains(&wait) {
         return Some(wait);
     }
@@ -97,8 +97,8 @@ fn wait(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<std::tim
         path,
         Problem::OutOfBounds {
             found: text.to_owned(),
-            min: duration::write(limits::BACKOFF_MIN),
-            max: duration::write(limits::BACKOFF_MAX),
+            min: show_duration(limits::BACKOFF_MIN),
+            max: show_duration(limits::BACKOFF_MAX),
         },
     );
     None

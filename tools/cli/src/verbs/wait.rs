@@ -5,13 +5,13 @@ mod goal;
 use std::time::Duration;
 
 use skerry_api::v1;
+use skerry_types::show_duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::goal::Goal;
 use self::goal::{Standing, allocation, node, workload};
 use super::get::absent;
 use super::{required_name, split_tenant};
-use crate::age::exact;
 use crate::args::WaitArgs;
 use crate::failure::Failure;
 use crate::fetch::{List, Listed, Query, list, list_after};
@@ -103,7 +103,7 @@ pub(crate) async fn wait_for(
     drop(progress);
     explain(master, subject).await;
     let what = format!("{} is not {goal}", subject.shown());
-    Err(Failure::TimedOut { what, waited: exact(limit), last })
+    Err(Failure::TimedOut { what, waited: show_duration(limit), last })
 }
 
 /// Where things stand, as soon as something changed since `change`.

@@ -14,8 +14,8 @@ pub struct DurationError {
     text: String,
 }
 
-/// Reads a duration.
-pub(crate) fn read(text: &str) -> Result<Duration, DurationError> {
+/// Reads a duration: whole numbers with units, each at most once, largest first.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     total_ms(text).map(Duration::from_millis).ok_or_else(|| DurationError { text: text.to_owned() })
 }
 
@@ -39,7 +39,7 @@ fn total_ms(text: &str) -> Option<u64> {
 }
 
 /// Writes a duration so that it reads back; what is below a millisecond is lost.
-pub(crate) fn write(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
     for (unit, factor) in UNITS_MS {
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn durations_are_read_largest_unit_first() {
         let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(read(text).ok(), ms.map(Duration::from_millis), "{text}");
+            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text}");
         };
         check("10s", Some(10_000));
         check("5m", Some(300_000));
@@ -84,7 +84,7 @@ mod tests {
     fn durations_read_back() {
         for ms in [0, 1, 999, 1_000, 60_000, 90_061_001, u64::MAX / 2] {
             let duration = Duration::from_millis(ms);
-            assert_eq!(read(&write(duration)), Ok(duration));
+            assert_eq!(parse_duration(&show_duration(duration)), Ok(duration));
         }
     }
 }
