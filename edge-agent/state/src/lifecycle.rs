@@ -223,7 +223,9 @@ impl Lifecycle {
                     None
                 }
                 Some((attempt, FoundState::Exited { exit, log_tail }))
-                    if running || (self.stage == Stage::New && container.is_latest(attempt)) =>
+                    if running
+                        || (container.is_starting() && container.is_current(attempt))
+                        || (self.stage == Stage::New && container.is_latest(attempt)) =>
                 {
                     Some(container.exited(&intent, *exit, log_tail.clone(), fx))
                 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Cluster;
-use skerry_types::{AllocationId, NodeName, Now, Outbox, RegionName, TableName, WorkloadKey};
+use skerry_types::{
+    AllocationId, AllocationIntent, NodeName, Now, Outbox, RegionName, TableName, WorkloadKey, WorkloadSpec,
+};
 use skerry_wire::Epoch;
 
 use crate::input::{Action, ApiCall, ApiError, ApiReply, Input, LinkId};
@@ -133,6 +135,17 @@ impl RegionState {
     /// The region's name.
     pub fn region(&self) -> &RegionName {
         &self.config.region
+    }
+
+    /// What each node should hold.
+    pub fn intents(&self) -> impl Iterator<Item = (&NodeName, &Arc<AllocationIntent>)> {
+        self.allocations.values().map(|record| (&record.node, &record.intent))
+    }
+
+    /// What operators asked for, but for what is being deleted.
+    pub fn wanted(&self) -> impl Iterator<Item = &Arc<WorkloadSpec>> {
+        let records = self.workloads.values().map(|workload| &workload.record);
+        records.filter(|record| !record.deleting).map(|record| &record.spec)
     }
 
     /// The number of the last change to what lists show.

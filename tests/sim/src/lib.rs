@@ -1,1 +1,105 @@
-//! skerry-sim.
+//! A small world in which the very brains of a region and its nodes run in virtual time, while everything around them fails.
+//!
+//! One heap of events, one seed, one run: [`run`] plays hours of operators, crashes, cuts and full disks, checks after every
+//! event what must always hold, then stops the faults and checks that all agree, that nodes live on alone, that the master
+//! is right 5 s after a cut heals, and that silence follows. A seed replays bit for bit.
+//!
+//! What must always hold: what operators were told is so stays so; nothing is acknowledged before it is on disk; no node is
+//! over-committed and no host port is given twice; an instance has one place; a healthy container is ended only when the
+//! region wants it ended; no container is started twice; queues are bounded and no timer spins.
+//!
+//! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
+
+mod check;
+mod disk;
+mod event;
+mod faults;
+mod finale;
+mod link;
+mod master;
+mod mutation;
+mod node;
+mod operator;
+mod rng;
+mod runtime;
+mod world;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use mutation::{Mutation, UnknownMutation};
+
+/// What to play.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// All chance comes from here.
+    pub seed: u64,
+    /// How long faults go on, in virtual time.
+    pub storm: Duration,
+    /// A mistake to find.
+    pub mutation: Option<Mutation>,
+    /// End after so many events, without the last stages.
+    pub steps: Option<u64>,
+    /// Print every event.
+    pub trace: bool,
+}
+
+impl Options {
+    /// The usual world of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        Self { seed, storm: Duration::from_mins(40), mutation: None, steps: None, trace: false }
+    }
+}
+
+/// A run in which everything held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How long it was.
+    pub virtual_time: Duration,
+    /// How many nodes it had.
+    pub nodes: usize,
+    /// How many events.
+    pub steps: u64,
+    /// Over every event: the same for the same seed and code.
+    pub digest: u64,
+    /// How many calls of operators were acknowledged.
+    pub applied: u64,
+    /// How many containers were started.
+    pub containers: u64,
+}
+
+/// Something that must hold did not.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// Of which seed.
+    pub seed: u64,
+    /// With which mistake.
+    pub mutation: Option<Mutation>,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// After how many events.
+    pub steps: u64,
+    /// What.
+    pub what: String,
+    /// The last events.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            let short: String = line.chars().take(220).collect();
+            writeln!(f, "{short}")?;
+        }
+        writeln!(f, "seed {}, after {:?} and {} events: {}", self.seed, self.at, self.steps, self.what)?;
+        write!(f, "replay: cargo run -p skerry-sim -- --seed {} --trace", self.seed)?;
+        self.mutation.map_or(Ok(()), |mutation| write!(f, " --mutation {mutation:?}"))
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Plays a world to its end, or to the first thing that does not hold.
+pub fn run(options: Options) -> Result<Outcome, Box<Violation>> {
+    world::World::new(options).run().map_err(Box::new)
+}

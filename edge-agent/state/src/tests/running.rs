@@ -276,6 +276,19 @@ fn the_keeper_comes_back_with_what_it_saw_and_what_it_did_not() {
 }
 
 #[test]
+fn an_end_in_a_listing_that_overtakes_the_answer_to_its_start_is_not_lost() {
+    let mut bench = Bench::holding(&[web()]);
+    bench.feed(Input::Inventory(Vec::new()));
+    bench.answer();
+    bench.answer();
+    assert_eq!(bench.begun(), ["start main 0"]);
+    bench.feed(Input::Inventory(vec![found_dead(ID, "main", 0, ExitKind::Unknown)]));
+    bench.answer();
+    assert_eq!(bench.phase(ID), Phase::Backoff);
+    assert_eq!(bench.answer_all(), ["remove main"]);
+}
+
+#[test]
 fn a_stranger_is_discarded_until_it_is_gone() {
     let mut bench = Bench::new();
     bench.feed(Input::Inventory(vec![found("old-0-1", "main", 0), found("old-0-1", "side", 0)]));

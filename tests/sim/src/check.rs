@@ -1,0 +1,71 @@
+//! What must hold after every event.
+
+use std::collections::BTreeMap;
+
+use skerry_types::{AllocationId, Desired, Resources};
+use skerry_wire::{Cursor, ToParent, Welcome, decode};
+
+use crate::event::NodeAt;
+use crate::runtime::Container;
+use crate::world::World;
+
+impl World {
+    /// What runs on a node fits it.
+    pub(crate) fn check_capacity(&mut self, at: NodeAt) {
+        let host = &self.hosts[at];
+        let running: BTreeMap<&AllocationId, Resources> = host
+            .containers
+            .values()
+            .filter(|container| container.runs())
+            .map(|container| (&container.intent.id, container.intent.spec.resources()))
+            .collect();
+        let sum = running.values().fold(Resources::default(), |sum, part| sum + *part);
+        if !host.capacity.fits(&sum) {
+            let what =
+                format!("n{at} is over-committed: {sum:?} of {:?} by {:?}", host.capacity, running.keys());
+            self.fail(what);
+        }
+    }
+
+    /// A running container is ended only when the region wants it ended.
+    pub(crate) fn check_stop(&mut self, at: NodeAt, container: &Container, by: &str) {
+        let id = &container.intent.id;
+        let name = &self.hosts[at].name;
+        let wanted = self
+            .master
+            .state
+            .intents()
+            .any(|(node, intent)| intent.id == *id && node == name && intent.desired == Desired::Run);
+        if wanted && container.acknowledged {
+            self.fail(format!("{by} ends the healthy container {}/{} on n{at}", id, container.name));
+        }
+    }
+
+    /// What an agent acknowledges is on its disk.
+    pub(crate) fn check_ack(&mut self, at: NodeAt, acked: Cursor) {
+        let bytes = self.hosts[at].disk.value("cursor", &[]);
+        let on_disk: Cursor = bytes.and_then(|bytes| decode(bytes, 64).ok()).unwrap_or_default();
+        if on_disk.epoch != acked.epoch || on_disk.revision < acked.revision {
+            self.fail(format!("n{at} acknowledges {acked:?} with {on_disk:?} on disk"));
+        }
+        self.hosts[at].acked_by_agent = Some(acked);
+    }
+
+    /// What an agent acknowledged it has for ever.
+    pub(crate) fn check_hello(&mut self, at: NodeAt, message: &ToParent) {
+        let ToParent::Hello(hello) = message else { return };
+        let Some(acked) = self.hosts[at].acked_by_agent else { return };
+        if hello.cursor.epoch != acked.epoch || hello.cursor.revision < acked.revision {
+            self.fail(format!("n{at} acknowledged {acked:?} and has {:?}", hello.cursor));
+        }
+    }
+
+    /// What the master acknowledged it has as long as the node's tables live.
+    pub(crate) fn check_welcome(&mut self, at: NodeAt, welcome: &Welcome) {
+        let host = &self.hosts[at];
+        let Some(acked) = host.acked_by_master.filter(|acked| acked.epoch.0 == host.life) else { return };
+        if welcome.cursor.epoch != acked.epoch || welcome.cursor.revision < acked.revision {
+            self.fail(format!("the master acknowledged {acked:?} of n{at} and has {:?}", welcome.cursor));
+        }
+    }
+}

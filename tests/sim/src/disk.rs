@@ -1,0 +1,85 @@
+//! A store that loses what it was not done with.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use skerry_types::{Batch, PersistId};
+
+use crate::rng::Rng;
+
+/// A row: table, key, value.
+type Row = (String, Vec<u8>, Vec<u8>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    rows: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    queued: VecDeque<(PersistId, Batch)>,
+    /// A commit is under way.
+    pub(crate) busy: bool,
+    /// No room: commits wait.
+    pub(crate) full: bool,
+    /// Longest time of a commit in microseconds.
+    pub(crate) slowest: u64,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Self {
+        Self { slowest: 20_000, ..Self::default() }
+    }
+
+    pub(crate) fn submit(&mut self, id: PersistId, batch: Batch) {
+        self.queued.push_back((id, batch));
+    }
+
+    pub(crate) fn wants_commit(&self) -> bool {
+        !self.busy && !self.full && !self.queued.is_empty()
+    }
+
+    /// Everything queued is on disk.
+    pub(crate) fn commit(&mut self) -> Option<PersistId> {
+        self.busy = false;
+        let last = self.queued.back().map(|(id, _)| *id);
+        while let Some((_, batch)) = self.queued.pop_front() {
+            self.write(batch);
+        }
+        last
+    }
+
+    /// The process ends: of what was queued, some first part may have reached the disk.
+    pub(crate) fn crash(&mut self, rng: &mut Rng, keep_none: bool) {
+        let kept = if keep_none { 0 } else { rng.below(self.queued.len() + 1) };
+        for (_, batch) in std::mem::take(&mut self.queued).into_iter().take(kept) {
+            self.write(batch);
+        }
+        self.busy = false;
+    }
+
+    fn write(&mut self, batch: Batch) {
+        for write in batch.writes {
+            let key = (write.table.to_owned(), write.key);
+            match write.value {
+                Some(value) => self.rows.insert(key, value),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.rows.clear();
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.rows.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone()))
+    }
+
+    pub(crate) fn value(&self, table: &str, key: &[u8]) -> Option<&[u8]> {
+        self.rows.get(&(table.to_owned(), key.to_vec())).map(Vec::as_slice)
+    }
+
+    pub(crate) fn count(&self, table: &str) -> usize {
+        self.rows.keys().filter(|(name, _)| name == table).count()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queued.is_empty()
+    }
+}

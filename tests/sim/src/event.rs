@@ -1,0 +1,54 @@
+//! What can happen next.
+
+use skerry_agent_state::{Failure, OpId, Outcome};
+use skerry_region_state::LinkId;
+use skerry_types::ExitKind;
+use skerry_wire::{ToChild, ToParent};
+
+/// Which node, by its place in the world.
+pub(crate) type NodeAt = usize;
+
+/// Who has a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Party {
+    Master,
+    Node(NodeAt),
+}
+
+/// An end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Parent,
+    Child,
+}
+
+/// What travels on a link.
+#[derive(Debug, Clone)]
+pub(crate) enum Parcel<Message> {
+    Open,
+    Message(Message),
+    Close,
+}
+
+/// Something that will happen. `life` is of the process that waits for it: one that died meanwhile waits for nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Commit { party: Party, life: u64 },
+    Space(Party),
+    Timer { node: NodeAt, life: u64, due_us: u64 },
+    Dial { node: NodeAt, life: u64 },
+    Up(LinkId, Parcel<ToParent>),
+    Down(LinkId, Parcel<ToChild>),
+    Lost(LinkId, Side),
+    Heal(NodeAt),
+    Inventory { node: NodeAt, life: u64, keeper: u64 },
+    Execute { node: NodeAt, life: u64, op: OpId },
+    Answer { node: NodeAt, life: u64, op: OpId, result: Result<Outcome, Failure> },
+    Ends { node: NodeAt, pid: u32, kind: ExitKind },
+    BootAgent(NodeAt),
+    BootKeeper(NodeAt),
+    BootMaster,
+    Operator,
+    Fault,
+    Stage,
+}

@@ -1,0 +1,278 @@
+//! A node: the agent's brain, its ledger, and the shell between them and the runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skerry_agent_state::{Action, AgentConfig, AgentState, Failure, Input, OpId, Operation, Outcome};
+use skerry_region_state::{LinkId, NodeIdentity};
+use skerry_types::{
+    AllocationId, AllocationIntent, Bytes, ImageDigest, MilliCpu, NodeFacts, NodeName, Now, Resources,
+    SiteName, WallTime,
+};
+use skerry_wire::{Cursor, Epoch, ToParent};
+
+use crate::Mutation;
+use crate::disk::Disk;
+use crate::event::{Event, NodeAt, Parcel, Party};
+use crate::rng::Rng;
+use crate::runtime::Container;
+use crate::world::{MS, SECOND, World, clock};
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: NodeName,
+    pub(crate) capacity: Resources,
+    skew_ms: i64,
+    pub(crate) agent: Option<AgentState>,
+    /// Which life of the agent.
+    pub(crate) life: u64,
+    pub(crate) boot_us: u64,
+    pub(crate) disk: Disk,
+    timer_us: Option<u64>,
+    /// The link that the agent holds for its own.
+    pub(crate) link: Option<LinkId>,
+    pub(crate) dials: u32,
+    pub(crate) path_is_cut: bool,
+    pub(crate) stalled_until_us: u64,
+    pub(crate) delay_us: u64,
+    pub(crate) keeper_is_up: bool,
+    pub(crate) keeper_life: u64,
+    /// The agent has the keeper's listing, and hears of what happens since.
+    pub(crate) listed: bool,
+    /// Listings that this life of the agent got.
+    pub(crate) listings: u32,
+    pub(crate) containers: BTreeMap<u32, Container>,
+    pub(crate) next_pid: u32,
+    pub(crate) sandboxes: BTreeMap<AllocationId, Arc<AllocationIntent>>,
+    pub(crate) images: BTreeSet<ImageDigest>,
+    pub(crate) ops: BTreeMap<OpId, Operation>,
+    pub(crate) cancelled: BTreeSet<OpId>,
+    pub(crate) busy_until: BTreeMap<AllocationId, u64>,
+    pub(crate) fails_until_us: u64,
+    pub(crate) acked_by_master: Option<Cursor>,
+    pub(crate) acked_by_agent: Option<Cursor>,
+}
+
+impl Host {
+    pub(crate) fn new(at: NodeAt, rng: &mut Rng) -> Self {
+        let cores = rng.within(2..8);
+        Self {
+            name: NodeName::new(format!("n{at}")).expect("a node name"),
+            capacity: Resources {
+                cpu: MilliCpu(cores * 1000),
+                memory: Bytes(cores << 29),
+                disk: Bytes(1 << 30),
+            },
+            skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)],
+            agent: None,
+            life: 1,
+            boot_us: 0,
+            disk: Disk::new(),
+            timer_us: None,
+            link: None,
+            dials: 0,
+            path_is_cut: false,
+            stalled_until_us: 0,
+            delay_us: 50 * MS,
+            keeper_is_up: false,
+            keeper_life: 1,
+            listed: false,
+            listings: 0,
+            containers: BTreeMap::new(),
+            next_pid: 0,
+            sandboxes: BTreeMap::new(),
+            images: BTreeSet::new(),
+            ops: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            busy_until: BTreeMap::new(),
+            fails_until_us: 0,
+            acked_by_master: None,
+            acked_by_agent: None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..self.name.as_str().len()].copy_from_slice(self.name.as_str().as_bytes());
+        key
+    }
+
+    pub(crate) fn identity(&self, now_us: u64) -> NodeIdentity {
+        NodeIdentity {
+            node: self.name.clone(),
+            site: SiteName::new("s1").expect("a site name"),
+            expires: WallTime(now_us),
+            key: self.key(),
+        }
+    }
+
+    pub(crate) fn now(&self, now_us: u64) -> Now {
+        clock(now_us, self.boot_us, self.skew_ms)
+    }
+
+    fn facts(&self) -> NodeFacts {
+        NodeFacts {
+            capacity: self.capacity,
+            machine: self.capacity,
+            port_range: (30000, 30063),
+            ..NodeFacts::default()
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn boot_agent(&mut self, at: NodeAt) {
+        let keeps_epoch = self.is(Mutation::AgentKeepsEpoch);
+        let forgets = self.is(Mutation::AgentForgetsLedger);
+        let now_us = self.now_us;
+        let host = &mut self.hosts[at];
+        if host.agent.is_some() {
+            return;
+        }
+        host.boot_us = now_us;
+        host.timer_us = None;
+        host.listed = false;
+        host.listings = 0;
+        if forgets {
+            host.disk.wipe();
+        }
+        let config = AgentConfig {
+            node: host.name.clone(),
+            software: "sim".to_owned(),
+            epoch: Epoch(if keeps_epoch { 1 } else { host.life }),
+        };
+        match AgentState::load(config, host.now(now_us), host.disk.rows()) {
+            Ok(state) => host.agent = Some(state),
+            Err(error) => return self.fail(format!("an agent cannot read its ledger: {error}")),
+        }
+        let facts = host.facts();
+        self.tell_agent(at, Input::Facts(facts));
+        self.expect_inventory(at);
+        self.dial_later(at);
+    }
+
+    /// The agent asks the keeper what there is, once both are up.
+    pub(crate) fn expect_inventory(&mut self, at: NodeAt) {
+        let host = &self.hosts[at];
+        let (life, keeper) = (host.life, host.keeper_life);
+        if host.agent.is_some() && host.keeper_is_up {
+            self.soon(MS..500 * MS, Event::Inventory { node: at, life, keeper });
+        }
+    }
+
+    pub(crate) fn tell_agent(&mut self, at: NodeAt, input: Input) {
+        let now = self.hosts[at].now(self.now_us);
+        let Some(agent) = self.hosts[at].agent.as_mut() else { return };
+        agent.handle(now, input);
+        self.act_agent(at);
+        self.set_timer(at);
+    }
+
+    fn act_agent(&mut self, at: NodeAt) {
+        loop {
+            let host = &mut self.hosts[at];
+            let Some(action) = host.agent.as_mut().and_then(AgentState::poll_action) else { break };
+            match action {
+                Action::Persist(id, batch) => {
+                    host.disk.submit(id, batch);
+                    let now = host.now(self.now_us);
+                    if self.is(Mutation::AgentSkipsPersistWait)
+                        && let Some(agent) = self.hosts[at].agent.as_mut()
+                    {
+                        agent.handle(now, Input::Persisted(id));
+                    }
+                }
+                Action::Send(message) => self.send(at, message),
+                Action::CloseLink { .. } => {
+                    if let Some(link) = host.link {
+                        self.break_link(link, 0, 100 * MS);
+                    }
+                }
+                Action::Begin(op, operation) => self.begin_operation(at, op, operation),
+                Action::Cancel(op) => {
+                    host.cancelled.insert(op);
+                    let life = host.life;
+                    self.after(MS, Event::Execute { node: at, life, op });
+                }
+            }
+        }
+        self.work_disk(Party::Node(at));
+    }
+
+    fn send(&mut self, at: NodeAt, message: ToParent) {
+        if let ToParent::Ack(cursor) = message {
+            self.check_ack(at, cursor);
+        }
+        if let Some(link) = self.hosts[at].link {
+            self.send_up(link, Parcel::Message(message));
+        }
+    }
+
+    fn set_timer(&mut self, at: NodeAt) {
+        let host = &mut self.hosts[at];
+        let due = host.agent.as_ref().and_then(AgentState::poll_timeout);
+        let due_us =
+            due.map(|due| host.boot_us + u64::try_from(due.0.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX));
+        if host.timer_us == due_us {
+            return;
+        }
+        host.timer_us = due_us;
+        let life = host.life;
+        if let Some(due_us) = due_us {
+            self.at(due_us, Event::Timer { node: at, life, due_us });
+        }
+    }
+
+    pub(crate) fn timer(&mut self, at: NodeAt, life: u64, due_us: u64) {
+        if self.hosts[at].life != life || self.hosts[at].timer_us != Some(due_us) {
+            return;
+        }
+        if self.is(Mutation::TimersNeverFire) {
+            return;
+        }
+        self.hosts[at].timer_us = None;
+        self.tell_agent(at, Input::Timeout);
+        let host = &self.hosts[at];
+        let now = host.now(self.now_us).mono;
+        if let Some(agent) = &host.agent
+            && agent.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let what = format!("a time of {} stays due: {agent:#?}", host.name);
+            self.fail(what);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, at: NodeAt, life: u64, op: OpId, result: Result<Outcome, Failure>) {
+        if self.hosts[at].life != life {
+            return;
+        }
+        if let Ok(Outcome::Started { pid, .. }) = &result
+            && let Some(container) = self.hosts[at].containers.get_mut(pid)
+        {
+            container.acknowledged = true;
+        }
+        self.tell_agent(at, Input::Done(op, result));
+    }
+
+    pub(crate) fn crash_agent(&mut self, at: NodeAt, back_within_us: u64) {
+        if self.hosts[at].agent.take().is_none() {
+            return;
+        }
+        let keep_none = self.is(Mutation::AgentSkipsPersistWait);
+        let host = &mut self.hosts[at];
+        host.life += 1;
+        host.disk.crash(&mut self.rng, keep_none);
+        host.busy_until.clear();
+        host.cancelled.clear();
+        let ops = std::mem::take(&mut host.ops);
+        if let Some(link) = host.link.take() {
+            self.break_link(link, 0, 60 * SECOND);
+        }
+        for operation in ops.into_values() {
+            self.finish_without_agent(at, &operation);
+        }
+        self.soon(100 * MS..back_within_us, Event::BootAgent(at));
+    }
+}

@@ -1,0 +1,242 @@
+//! The world: who is in it, what time it is, and what happens next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Duration;
+
+use skerry_region_state::LinkId;
+use skerry_types::{MonoTime, Now, WallTime};
+
+use crate::event::{Event, Party};
+use crate::finale::Stage;
+use crate::link::Pipe;
+use crate::master::Master;
+use crate::node::Host;
+use crate::operator::Operators;
+use crate::rng::Rng;
+use crate::{Mutation, Options, Outcome, Violation};
+
+/// Lines of trace that a violation shows.
+const TRACE_KEPT: usize = 40;
+/// Events in a row without any time passing: somebody spins.
+const EVENTS_AT_ONCE_MAX: u32 = 100_000;
+
+pub(crate) const MS: u64 = 1_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) rng: Rng,
+    /// True time in microseconds.
+    pub(crate) now_us: u64,
+    order: u64,
+    at_once: u32,
+    heap: BTreeMap<(u64, u64), Event>,
+    pub(crate) master: Master,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) pipes: BTreeMap<LinkId, Pipe>,
+    pub(crate) next_link: u64,
+    pub(crate) operators: Operators,
+    pub(crate) stage: Stage,
+    /// Messages but acknowledgements that were sent.
+    pub(crate) frames: u64,
+    /// Operations that agents began.
+    pub(crate) begun: u64,
+    found: Option<String>,
+    trace: VecDeque<String>,
+    digest: DefaultHasher,
+}
+
+impl World {
+    pub(crate) fn new(options: Options) -> Self {
+        let mut rng = Rng::new(options.seed);
+        let count = 2 + rng.below(3);
+        let hosts = (0..count).map(|at| Host::new(at, &mut rng)).collect();
+        let mut world = Self {
+            options,
+            rng,
+            now_us: SECOND,
+            order: 0,
+            at_once: 0,
+            heap: BTreeMap::new(),
+            master: Master::new(),
+            hosts,
+            pipes: BTreeMap::new(),
+            next_link: 0,
+            operators: Operators::default(),
+            stage: Stage::Storm,
+            frames: 0,
+            begun: 0,
+            found: None,
+            trace: VecDeque::new(),
+            digest: DefaultHasher::new(),
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        self.enroll_hosts();
+        for at in 0..self.hosts.len() {
+            self.after(0, Event::BootKeeper(at));
+            self.after(MS, Event::BootAgent(at));
+        }
+        self.after(SECOND, Event::Operator);
+        self.after(20 * SECOND, Event::Fault);
+        let storm_us = u64::try_from(self.options.storm.as_micros()).unwrap_or(u64::MAX);
+        self.after(storm_us, Event::Stage);
+    }
+
+    /// Runs until the end of the last stage.
+    pub(crate) fn run(mut self) -> Result<Outcome, Violation> {
+        let mut steps = 0;
+        while self.stage != Stage::Done && self.options.steps.is_none_or(|most| steps < most) {
+            let Some(((at, _), event)) = self.heap.pop_first() else {
+                self.fail("nothing is left to happen".to_owned());
+                break;
+            };
+            self.at_once = if at > self.now_us { 0 } else { self.at_once + 1 };
+            self.now_us = at;
+            steps += 1;
+            self.note(&format_args!("{event:?}"));
+            self.happen(event);
+            if self.at_once > EVENTS_AT_ONCE_MAX {
+                self.fail("time stands still: something spins".to_owned());
+            }
+            if self.found.is_some() {
+                break;
+            }
+        }
+        let virtual_time = Duration::from_micros(self.now_us);
+        match self.found {
+            Some(what) => Err(Violation {
+                seed: self.options.seed,
+                mutation: self.options.mutation,
+                at: virtual_time,
+                steps,
+                what,
+                trace: self.trace.into(),
+            }),
+            None => Ok(Outcome {
+                virtual_time,
+                nodes: self.hosts.len(),
+                steps,
+                digest: self.digest.finish(),
+                applied: self.operators.acknowledged,
+                containers: self.hosts.iter().map(|host| u64::from(host.next_pid)).sum(),
+            }),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Commit { party, life } => self.commit(party, life),
+            Event::Space(party) => self.space(party),
+            Event::Timer { node, life, due_us } => self.timer(node, life, due_us),
+            Event::Dial { node, life } => self.dial(node, life),
+            Event::Up(link, parcel) => self.deliver_up(link, parcel),
+            Event::Down(link, parcel) => self.deliver_down(link, parcel),
+            Event::Lost(link, side) => self.lost(link, side),
+            Event::Heal(node) => self.hosts[node].path_is_cut = false,
+            Event::Inventory { node, life, keeper } => self.inventory(node, life, keeper),
+            Event::Execute { node, life, op } => self.execute(node, life, op),
+            Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
+            Event::Ends { node, pid, kind } => self.container_ends(node, pid, kind),
+            Event::BootAgent(node) => self.boot_agent(node),
+            Event::BootKeeper(node) => self.boot_keeper(node),
+            Event::BootMaster => self.boot_master(),
+            Event::Operator => self.operate(),
+            Event::Fault => self.strike(),
+            Event::Stage => self.next_stage(),
+        }
+    }
+
+    pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    pub(crate) fn at(&mut self, at_us: u64, event: Event) {
+        self.order += 1;
+        self.heap.insert((at_us.max(self.now_us), self.order), event);
+    }
+
+    /// A time from `range` in microseconds.
+    pub(crate) fn soon(&mut self, range: std::ops::Range<u64>, event: Event) {
+        let delay = self.rng.within(range);
+        self.after(delay, event);
+    }
+
+    pub(crate) fn is(&self, mutation: Mutation) -> bool {
+        self.options.mutation == Some(mutation)
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        if self.found.is_none() {
+            self.found = Some(what);
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: &dyn fmt::Display) {
+        let line = format!("{:>13.6} {what}", Duration::from_micros(self.now_us).as_secs_f64());
+        self.digest.write(line.as_bytes());
+        if self.options.trace {
+            println!("{line}");
+        }
+        if self.trace.len() == TRACE_KEPT {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(line);
+    }
+
+    fn commit(&mut self, party: Party, life: u64) {
+        let (mine, disk) = match party {
+            Party::Master => (self.master.life, &mut self.master.disk),
+            Party::Node(at) => (self.hosts[at].life, &mut self.hosts[at].disk),
+        };
+        if mine != life {
+            return;
+        }
+        if disk.full {
+            disk.busy = false;
+            return;
+        }
+        if let Some(id) = disk.commit() {
+            match party {
+                Party::Master => self.tell_master(skerry_region_state::Input::Persisted(id)),
+                Party::Node(at) => self.tell_agent(at, skerry_agent_state::Input::Persisted(id)),
+            }
+        }
+    }
+
+    /// Lets a disk that has something to write begin.
+    pub(crate) fn work_disk(&mut self, party: Party) {
+        let (life, disk) = match party {
+            Party::Master => (self.master.life, &mut self.master.disk),
+            Party::Node(at) => (self.hosts[at].life, &mut self.hosts[at].disk),
+        };
+        if disk.wants_commit() {
+            disk.busy = true;
+            let slowest = disk.slowest;
+            self.soon(500..slowest, Event::Commit { party, life });
+        }
+    }
+
+    pub(crate) fn space(&mut self, party: Party) {
+        let disk = match party {
+            Party::Master => &mut self.master.disk,
+            Party::Node(at) => &mut self.hosts[at].disk,
+        };
+        disk.full = false;
+        disk.slowest = 20 * MS;
+        self.work_disk(party);
+    }
+}
+
+/// What a party that started at `boot_us` and whose clock is off by `skew_ms` takes for the present.
+pub(crate) fn clock(now_us: u64, boot_us: u64, skew_ms: i64) -> Now {
+    const EPOCH_MS: u64 = 1_800_000_000_000;
+    let wall = (EPOCH_MS + now_us / MS).saturating_add_signed(skew_ms);
+    Now { mono: MonoTime(Duration::from_micros(now_us - boot_us)), wall: WallTime(wall) }
+}
