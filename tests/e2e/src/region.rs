@@ -207,7 +207,11 @@ impl Region {
         let workloads = self.operator.list("workloads")?;
         let names = workloads.iter().filter_map(|one| one.pointer("/metadata/name").and_then(Value::as_str));
         for name in names {
-            self.operator.delete(name).with_context(|| self.operator.whole_state())?;
+            let said = self.operator.skerry(&["delete", "workload", name, "--wait", "--timeout", "60s"])?;
+            // It may have been on its way out already.
+            if !said.err.contains("there is no workload") {
+                said.ok().with_context(|| self.operator.whole_state())?;
+            }
         }
         for node in self.nodes.values() {
             node.is_clean()?;
