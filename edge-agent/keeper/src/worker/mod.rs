@@ -71,9 +71,10 @@ impl WorkerError {
     }
 }
 
-/// Reads a job from standard input, does it, and writes its outcome to standard output.
+/// Reads a job from standard input, does it, and writes its outcome to standard output. A keeper that was killed asks nothing and
+/// hears nothing, which is no failure: its successor clears up.
 pub(crate) fn run() -> io::Result<()> {
-    let job = read_job()?;
+    let Some(job) = read_job()? else { return Ok(()) };
     let traces = Traces::collect();
     let outcome = match make(&job) {
         Ok(process) => Outcome::Started(process),
@@ -88,14 +89,17 @@ pub(crate) fn run() -> io::Result<()> {
         }
     };
     let frame = encode(&outcome).map_err(io::Error::other)?;
-    io::stdout().write_all(&frame)?;
-    io::stdout().flush()
+    let answered = io::stdout().write_all(&frame).and_then(|()| io::stdout().flush());
+    answered.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
-fn read_job() -> io::Result<Job> {
+fn read_job() -> io::Result<Option<Job>> {
     let mut payload = Vec::new();
     io::stdin().read_to_end(&mut payload)?;
-    decode(payload.get(4..).unwrap_or_default()).map_err(io::Error::other)
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    decode(payload.get(4..).unwrap_or_default()).map(Some).map_err(io::Error::other)
 }
 
 fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
