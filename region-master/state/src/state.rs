@@ -142,6 +142,11 @@ impl RegionState {
         self.allocations.values().map(|record| (&record.node, &record.intent))
     }
 
+    /// Whether a node's link is up.
+    pub fn is_connected(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(Node::is_reachable)
+    }
+
     /// What operators asked for, but for what is being deleted.
     pub fn wanted(&self) -> impl Iterator<Item = &Arc<WorkloadSpec>> {
         let records = self.workloads.values().map(|workload| &workload.record);

@@ -149,11 +149,12 @@ impl World {
             wrong.extend(surplus(host, &views));
         }
         let disk = &self.master.disk;
-        let rows = (disk.count("workload"), disk.count("tombstone"), disk.is_idle());
-        if rows != (specs.len(), 0, true) {
+        let rows = (disk.count("workload"), disk.count("observed"), disk.count("tombstone"), disk.is_idle());
+        // Each node says its facts and one status for each of its allocations.
+        let want = (specs.len(), self.hosts.len() + views.len(), 0, true);
+        if rows != want {
             wrong.push(format!(
-                "the store has (workloads, tombstones, idle) {rows:?}, wanted are {}",
-                specs.len()
+                "the store has (workloads, observed, tombstones, idle) {rows:?}, not {want:?}"
             ));
         }
         if !wrong.is_empty() {

@@ -1,11 +1,13 @@
 //! The master: the region's brain, its disk, and the shell between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_region_state::{
     Action, ApiCall, ApiReply, CallId, Input, NewToken, RegionConfig, RegionState, SecretHash, TokenId,
 };
-use skerry_types::{Desired, InstanceIndex, Now, RegionName, SiteName, WallTime, WorkloadKey};
+use skerry_types::{
+    AllocationId, AllocationIntent, Desired, InstanceIndex, Now, RegionName, SiteName, WallTime, WorkloadKey,
+};
 use skerry_wire::{Epoch, ToChild};
 
 use crate::Mutation;
@@ -24,12 +26,14 @@ pub(crate) struct Master {
     pub(crate) life: u64,
     boot_us: u64,
     next_call: u64,
+    /// Allocations that should run, as of the last input.
+    runs: BTreeSet<AllocationId>,
 }
 
 impl Master {
     pub(crate) fn new() -> Self {
         let state = load(clock(SECOND, 0, 0), &Disk::new()).expect("an empty store can be read");
-        Self { state, disk: Disk::new(), up: true, life: 1, boot_us: 0, next_call: 0 }
+        Self { state, disk: Disk::new(), up: true, life: 1, boot_us: 0, next_call: 0, runs: BTreeSet::new() }
     }
 
     pub(crate) fn next_call(&mut self) -> CallId {
@@ -87,7 +91,8 @@ impl World {
                     }
                     self.send_down(link, Parcel::Message(message));
                 }
-                Action::Close { link, .. } => {
+                Action::Close { link, reason } => {
+                    self.check_close(&reason);
                     self.send_down(link, Parcel::Close);
                     self.after(MS, Event::Lost(link, crate::event::Side::Parent));
                 }
@@ -153,8 +158,23 @@ impl World {
             }
         }
         let lost = self.operators.missing(&self.master.state);
-        if let Some(what) = doubled.or(lost) {
+        if let Some(what) = doubled.or(lost).or_else(|| self.replaced_unseen()) {
             self.fail(what);
         }
+        let runs = self.master.state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+        self.master.runs = runs.map(|(_, intent)| intent.id.clone()).collect();
+    }
+
+    /// An instance that is still wanted is given up only when its node is there to stop it: else it would run twice.
+    fn replaced_unseen(&self) -> Option<String> {
+        let region = &self.master.state;
+        let wanted = |intent: &AllocationIntent| {
+            region.wanted().any(|spec| spec.key == intent.workload && intent.instance.0 < spec.instances)
+        };
+        let mut stopped = region.intents().filter(|(_, intent)| {
+            intent.desired == Desired::Stop && self.master.runs.contains(&intent.id) && wanted(intent)
+        });
+        let (node, intent) = stopped.find(|(node, _)| !region.is_connected(node))?;
+        Some(format!("{} is replaced while {node} is not heard from", intent.id))
     }
 }

@@ -185,8 +185,10 @@ impl World {
                     }
                 }
                 Action::Send(message) => self.send(at, message),
-                Action::CloseLink { .. } => {
-                    if let Some(link) = host.link {
+                Action::CloseLink { reason } => {
+                    let link = host.link;
+                    self.check_close(&reason);
+                    if let Some(link) = link {
                         self.break_link(link, 0, 100 * MS);
                     }
                 }
