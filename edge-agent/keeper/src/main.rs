@@ -38,7 +38,7 @@ mod process;
 mod worker;
 
 use args::{Command, Settings};
-use keeper::Keeper;
+use keeper::{Keeper, StartError};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -65,7 +65,12 @@ fn keep(settings: Settings) -> ExitCode {
         Ok(keeper) => report(&keeper.run()),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            diag!(Error, "{error}{}", cause.unwrap_or_default());
+            let cause = cause.unwrap_or_default();
+            match error {
+                // Nobody has to act: an agent that was restarted in the wrong moment finds the other.
+                StartError::Taken { .. } => diag!(Warn, "{error}"),
+                StartError::Io { .. } => diag!(Error, "{error}{cause}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -28,6 +28,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use poller::{ClientId, Poller, Source};
 use skerry_keeper_protocol::{ContainerKey, Event, ExitStatus, Failure, LogStream, Reply, ServerMessage};
+pub(crate) use startup::StartError;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
