@@ -37,7 +37,7 @@ impl Runtime {
     /// fine.
     pub async fn remove_container(&self, container: &ContainerRef) -> Result<(), RemoveError> {
         // At first without waiting: this calls off a start that is under way and hangs.
-        self.forget(self.shared.known(|known| known.starts(container))).await?;
+        self.end(&self.shared.known(|known| known.starts(container))).await?;
         let lock = self.allocation(&container.allocation);
         let _held = lock.lock().await;
         self.forget(self.shared.known(|known| known.starts(container))).await?;
@@ -52,7 +52,7 @@ impl Runtime {
 
     /// Removes everything of an allocation, logs too, killing what runs. Absent is fine.
     pub async fn remove_allocation(&self, alloc: &AllocationId) -> Result<(), RemoveError> {
-        self.forget(self.shared.known(|known| known.of_allocation(alloc))).await?;
+        self.end(&self.shared.known(|known| known.of_allocation(alloc))).await?;
         let lock = self.allocation(alloc);
         let held = lock.lock().await;
         self.forget(self.shared.known(|known| known.of_allocation(alloc))).await?;
@@ -103,12 +103,18 @@ impl Runtime {
         Ok(false)
     }
 
-    /// Ends starts and has the keeper forget them.
-    async fn forget(&self, starts: Vec<super::known::Entry>) -> Result<(), KeeperError> {
+    /// Ends starts. They stay known: one that is under way may be made all the same, and then has to be found.
+    async fn end(&self, starts: &[super::known::Entry]) -> Result<(), KeeperError> {
         for entry in starts {
             self.keeper.delete(entry.key.clone()).await?;
-            self.shared.known(|known| known.forget(&entry.key));
         }
+        Ok(())
+    }
+
+    /// Ends starts and forgets them. To be called while nothing else is done to the allocation.
+    async fn forget(&self, starts: Vec<super::known::Entry>) -> Result<(), KeeperError> {
+        self.end(&starts).await?;
+        self.shared.known(|known| starts.iter().for_each(|entry| known.forget(&entry.key)));
         Ok(())
     }
 }
