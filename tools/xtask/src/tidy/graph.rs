@@ -64,8 +64,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("skerry-ground", &[]),
     ("skerry-e2e", &["skerry-ground", "skerry-types", "skerry-wire", "skerry-link", "skerry-api"]),
-    ("skerry-benches", &["skerry-ground"]),
-    ("xtask", &["skerry-ground", "skerry-benches"]),
+    ("skerry-benches", &["skerry-ground", "skerry-types", "skerry-api", "skerry-runtime"]),
+    ("xtask", &["skerry-ground"]),
 ];
 
 /// Packages that may be a dev-dependency of any shell, for tests with real processes.

@@ -1,0 +1,93 @@
+//! Measurements of Skerry against goals, and against other runtimes or the machine's own floor in the same run.
+//! `cargo xtask bench` builds what is measured and runs this.
+//!
+//! It measures and judges; it neither builds nor installs. What is measured are the release binaries in `$SKERRY_BIN_DIR`, from
+//! outside; only the start of a container is driven through the agent's own library, so that the moment of the decision is
+//! known. Start with [`MEASUREMENTS`].
+
+mod applies;
+mod fleet;
+mod idle;
+mod measurement;
+mod peers;
+mod print;
+mod process;
+mod sizes;
+mod stage;
+mod start;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+
+pub(crate) use measurement::Measurement;
+
+/// A measurement gives one or more values.
+type Measure = fn() -> Result<Vec<Measurement>>;
+
+/// All measurements by name, in the order in which they are run.
+const MEASUREMENTS: &[(&str, Measure)] = &[
+    ("sizes", sizes::measure),
+    ("start", start::measure),
+    ("fleet", fleet::measure),
+    ("applies", applies::measure),
+    ("idle", idle::measure),
+];
+
+/// Measures speeds and sizes of the release binaries in `$SKERRY_BIN_DIR`.
+#[derive(Debug, Parser)]
+#[command(name = "skerry-benches", disable_version_flag = true)]
+struct Arguments {
+    /// Print one JSON object per line instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle
+    #[arg(default_value = "")]
+    filter: String,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs every measurement that is asked for, also when one fails, and fails when a goal is missed.
+fn run(arguments: &Arguments) -> Result<()> {
+    skerry_ground::catch_interrupts()?;
+    let chosen: Vec<_> = MEASUREMENTS.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    ensure!(!chosen.is_empty(), "no measurement has '{}' in its name", arguments.filter);
+    let mut rows = Vec::new();
+    let mut failed = Vec::new();
+    for (name, measure) in chosen {
+        skerry_ground::check_interrupt()?;
+        eprintln!("measuring: {name}");
+        match measure() {
+            Ok(measured) => {
+                if arguments.json {
+                    for row in &measured {
+                        println!("{}", row.to_json());
+                    }
+                }
+                rows.extend(measured);
+            }
+            Err(error) => {
+                eprintln!("error: {name}: {error:#}");
+                failed.push(*name);
+            }
+        }
+    }
+    if !arguments.json {
+        print::table(&rows);
+    }
+    let missed = rows.iter().filter(|row| !row.ok()).count();
+    if missed > 0 || !failed.is_empty() {
+        bail!("{missed} goal(s) missed, {} measurement(s) failed {failed:?}", failed.len());
+    }
+    Ok(())
+}
