@@ -176,6 +176,32 @@ fn a_killed_keeper_is_followed_by_another() {
 }
 
 #[test]
+fn a_removal_finds_what_a_start_makes_after_the_keeper_died() {
+    on_a_node(|| async {
+        let machine = Machine::new("late");
+        let (runtime, mut events) = machine.open().await;
+        let (sandbox, spec) = (sandbox("web-0-1"), script("exec sleep 1000"));
+        for moment_ms in 0..25 {
+            let keeper = nix::unistd::Pid::from_raw(machine.keeper_pid().unwrap());
+            let start = ContainerStart { spec: &spec, attempt: 0, image: machine.image.clone() };
+            let removal = async {
+                tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+                nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
+                while !matches!(next(&mut events).await, RuntimeEvent::Inventory(_)) {}
+                runtime.remove_container(&container("web-0-1")).await
+            };
+            // The start may succeed or be called off: it depends on the moment.
+            let (_, removed) = tokio::join!(runtime.start(&sandbox, start), removal);
+            removed.unwrap();
+            assert_eq!(runtime.keeper().list().await.unwrap(), Vec::new(), "killed after {moment_ms} ms");
+        }
+        runtime.remove_allocation(&sandbox.allocation).await.unwrap();
+        assert_eq!(machine.leftovers(), Vec::<String>::new());
+        runtime.close().await;
+    });
+}
+
+#[test]
 fn restarts_of_a_container_share_its_log_and_not_its_files() {
     on_a_node(|| async {
         let machine = Machine::new("again");
