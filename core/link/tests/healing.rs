@@ -1,65 +1,14 @@
 //! A cut in the middle: nothing is told to anybody, and what was sent meanwhile arrives soon after the cut is healed.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use support::relay::Relay;
 use support::*;
-use tokio::net::UdpSocket;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-/// Carries datagrams between one child and the parent, unless it is cut.
-struct Relay {
-    address: SocketAddr,
-    cut: Arc<AtomicBool>,
-    /// When the last datagram from the child was dropped.
-    dropped: watch::Receiver<Option<Instant>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Relay {
-    async fn to(parent: SocketAddr) -> Self {
-        let child_side = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let parent_side = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        parent_side.connect(parent).await.unwrap();
-        let address = child_side.local_addr().unwrap();
-        let cut = Arc::new(AtomicBool::new(false));
-        let is_cut = cut.clone();
-        let (drops, dropped) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let (mut up, mut down) = ([0; 2048], [0; 2048]);
-            let mut child = None;
-            loop {
-                tokio::select! {
-                    got = child_side.recv_from(&mut up) => {
-                        let (len, from) = got.unwrap();
-                        child = Some(from);
-                        if is_cut.load(Ordering::SeqCst) {
-                            drops.send_replace(Some(Instant::now()));
-                        } else {
-                            parent_side.send(&up[..len]).await.unwrap();
-                        }
-                    }
-                    got = parent_side.recv(&mut down) => {
-                        let len = got.unwrap();
-                        if let (Some(child), false) = (child, is_cut.load(Ordering::SeqCst)) {
-                            child_side.send_to(&down[..len], child).await.unwrap();
-                        }
-                    }
-                }
-            }
-        });
-        Self { address, cut, dropped, _tasks: tasks }
-    }
-}
 
 #[tokio::test]
 async fn what_was_sent_into_a_cut_arrives_soon_after_it() {

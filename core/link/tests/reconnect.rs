@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use skerry_link::{BackoffSettings, DialSettings, DialState, Dialer, LinkLost};
+use support::relay::Relay;
 use support::*;
 use tokio::time::timeout;
 
@@ -15,20 +17,23 @@ async fn a_parent_that_was_killed_is_found_again() {
     let ca = TestCa::new("one");
     let identity = ca.identity(REGION, week(now()));
     let (roots, any) = (ca.roots(), "127.0.0.1:0".parse().unwrap());
-    // A runtime of its own, whose end takes tasks and sockets away without a word to anybody, like a kill.
+    // A runtime of its own, whose end takes tasks and sockets away; the cut swallows what they might still say, as a kill would.
     let first = tokio::runtime::Runtime::new().unwrap();
     let guard = first.enter();
     let parent = Parent::start_at(any, &identity, &roots, right_clock(), nobody());
     drop(guard);
     let address = parent.address;
     let node = ca.identity(NODE, week(now()));
-    let mut dialer = dialer(vec![address.to_string()], &node, &roots, right_clock());
+    let relay = Relay::to(address).await;
+    let mut dialer = dialer(vec![relay.address.to_string()], &node, &roots, right_clock());
     let mut before = connect(&mut dialer).await;
     assert_eq!(before.echo("one").await, "one");
+    relay.cut.store(true, Ordering::SeqCst);
     first.shutdown_background();
     drop(parent);
 
     let _parent = restart(address, &identity, &roots).await;
+    relay.cut.store(false, Ordering::SeqCst);
     before.sender.send("two").await.unwrap();
     let lost = timeout(Duration::from_secs(5), before.connection.closed()).await.unwrap();
     assert_eq!(lost, LinkLost::Reset, "a restarted parent says at once that it does not know the connection");

@@ -285,7 +285,7 @@ pub(crate) enum TokenVerb {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// List the tokens that may still be used
+    /// List the tokens and what is left of them
     List {
         #[command(flatten)]
         output: OutputArgs,
