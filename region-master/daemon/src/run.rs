@@ -1,6 +1,7 @@
 //! A running master.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use skerry_api::v1::operator_server::OperatorServer;
@@ -29,6 +30,9 @@ use crate::{init, tls_listener};
 
 /// Names that stand in every master's certificate, so that it is reached by any address and on the machine itself.
 const ALWAYS_NAMED: [&str; 4] = ["skerry-master", "localhost", "127.0.0.1", "::1"];
+
+/// How long calls and links have to end once the master is told to.
+const END_WAIT: Duration = Duration::from_secs(3);
 
 /// Runs a master until it is told to end, or its store fails.
 pub async fn run(settings: Settings) -> Result<()> {
@@ -76,8 +80,11 @@ pub async fn run(settings: Settings) -> Result<()> {
     let served = tokio::join!(
         tasks.guard("the store", async { store_writer.run().await.context("the store") }),
         tasks.guard("the brain", async { brain.run(cancel.clone()).await.context("the brain") }),
-        tasks.guard("the links", links_until(server, handle, table, enroller, cancel.clone())),
-        tasks.guard("the API", serve_api(api, listener, tls, cancel.clone())),
+        tasks.guard(
+            "the links",
+            at_most(links_until(server, handle, table, enroller, cancel.clone()), &cancel)
+        ),
+        tasks.guard("the API", at_most(serve_api(api, listener, tls, cancel.clone()), &cancel)),
         tasks.guard("the certificate", async {
             keep_server_identity(Arc::clone(&ca), names, identity.clone(), link_clock, cancel.clone()).await;
             Ok(())
@@ -87,6 +94,19 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (store, brain, links, api, certificate, signals) = served;
     // The store's own word comes first: when it fails, the others only follow.
     store.and(brain).and(links).and(api).and(certificate).and(signals)
+}
+
+/// A call that goes on for ever, such as a log that is followed, does not hold up the end of the master.
+async fn at_most(part: impl Future<Output = Result<()>>, cancel: &CancellationToken) -> Result<()> {
+    let too_late = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(END_WAIT).await;
+    };
+    tokio::select! {
+        // Whatever the part still held belongs to callers, who were told that the master ends.
+        result = part => result,
+        () = too_late => Ok(()),
+    }
 }
 
 type Rows = Vec<skerry_region_state::LedgerRow>;
