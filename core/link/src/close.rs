@@ -1,6 +1,7 @@
 //! Why a connection ended, in a form that the other side can print and act on.
 
 use std::fmt;
+use std::time::Duration;
 
 use quinn::{ConnectionError, VarInt};
 
@@ -8,6 +9,17 @@ use crate::tls::ServerRefusal;
 
 /// Bytes of free text sent with a close: a sentence. Longer texts are cut.
 const DETAIL_MAX: usize = 512;
+
+/// How long an endpoint that closes waits for its peers. The close goes out at once; what is waited for is that it may be sent
+/// again, and a peer behind a cut would be waited for until its timer ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Waits until the peers of a closed endpoint had a chance to hear it.
+pub(crate) async fn farewell(endpoint: &quinn::Endpoint) {
+    if tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await.is_err() {
+        tracing::debug!("some peers may not have heard the farewell; they find out by themselves");
+    }
+}
 
 macro_rules! close_reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::ALPN_LINK;
 use crate::backoff::{Backoff, BackoffSettings};
 use crate::clock::LinkClock;
-use crate::close::LinkLost;
+use crate::close::{LinkLost, farewell};
 use crate::connection::Connection;
 use crate::server::peer_certificate;
 use crate::tls::{
@@ -276,7 +276,7 @@ impl Dialer {
         Ok((endpoint, address))
     }
 
-    /// Closes all connections of this dialler and waits until the parent had a chance to hear it.
+    /// Closes all connections of this dialler and waits until the parent had a chance to hear it, a second at most.
     pub async fn shut_down(&mut self) {
         self.endpoints.shut_down().await;
     }
@@ -383,7 +383,7 @@ impl Endpoints {
     pub(crate) async fn shut_down(&mut self) {
         for endpoint in [self.v4.take(), self.v6.take()].into_iter().flatten() {
             endpoint.close(crate::CloseReason::Done.var_int(), b"");
-            endpoint.wait_idle().await;
+            farewell(&endpoint).await;
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::certificate::{CertificateError, PeerCertificate};
 use crate::clock::LinkClock;
-use crate::close::{CloseReason, LinkLost, detail_bytes};
+use crate::close::{CloseReason, LinkLost, detail_bytes, farewell};
 use crate::connection::Connection;
 use crate::enroll::EnrollSession;
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -209,11 +209,11 @@ impl LinkServer {
         });
     }
 
-    /// Closes every connection with [`CloseReason::ShuttingDown`] and waits until the other sides had a chance to hear it.
+    /// Closes every connection with [`CloseReason::ShuttingDown`] and waits until the other sides had a chance to hear it, a second at most.
     pub async fn shut_down(&mut self) {
         self.handshakes.shutdown().await;
         self.endpoint.close(CloseReason::ShuttingDown.var_int(), b"");
-        self.endpoint.wait_idle().await;
+        farewell(&self.endpoint).await;
     }
 }
 
