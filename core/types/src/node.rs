@@ -36,7 +36,7 @@ pub struct NodeFacts {
     pub address: Option<IpAddr>,
 }
 
-/// How much of a node is in use. Sent when it changed by more than a twentieth, so an idle node stays silent.
+/// How much of a node is in use. Sent when it changed by more than a tenth, so an idle node stays silent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUsage {
     /// In use on the whole machine.

@@ -9,7 +9,7 @@ use sysinfo::System;
 use crate::Settings;
 
 /// Usage is told when a part of it moved by more than this share of the machine: an idle node stays silent.
-const TELL_SHARE: u64 = 20;
+const TELL_SHARE: u64 = 10;
 
 /// Looks at the machine.
 pub(crate) struct Machine {
@@ -149,18 +149,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_twentieth_is_news() {
+    fn only_a_tenth_is_news() {
         let gib = 1 << 30;
         let total = Resources { cpu: MilliCpu(4000), memory: Bytes(20 * gib), disk: Bytes(100 * gib) };
         let told = Resources { cpu: MilliCpu(1000), memory: Bytes(5 * gib), disk: Bytes(50 * gib) };
         let check =
             |used: Resources, expect: bool| assert_eq!(differs(&told, &used, &total), expect, "{used:?}");
         check(told, false);
-        check(Resources { cpu: MilliCpu(1200), ..told }, false);
-        check(Resources { cpu: MilliCpu(1201), ..told }, true);
-        check(Resources { memory: Bytes(4 * gib), ..told }, false);
-        check(Resources { memory: Bytes(4 * gib - 1), ..told }, true);
-        check(Resources { disk: Bytes(56 * gib), ..told }, true);
+        check(Resources { cpu: MilliCpu(1400), ..told }, false);
+        check(Resources { cpu: MilliCpu(1401), ..told }, true);
+        check(Resources { memory: Bytes(3 * gib), ..told }, false);
+        check(Resources { memory: Bytes(3 * gib - 1), ..told }, true);
+        check(Resources { disk: Bytes(61 * gib), ..told }, true);
     }
 
     #[test]
