@@ -25,6 +25,10 @@ use crate::stage::{LIMIT, rootfs};
 /// Starts of each, in turn, so that a noisy moment hits all alike.
 const SAMPLES: usize = 40;
 
+/// Time for the kernel to finish the removal of one container before the next one starts: it takes a network namespace down
+/// under a lock that the making of one takes too, and a node does not start right after each removal.
+const SETTLE: Duration = Duration::from_millis(150);
+
 /// Half, and nine tenths, of all starts of Skerry, runc and crun.
 pub(crate) fn measure() -> Result<Vec<Measurement>> {
     let run = Run::start("bench")?;
@@ -36,7 +40,7 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         executor.block_on(sample(&host, &rootfs))
     })??;
-    let Times { ours, runc, crun } = times;
+    let Times { ours, network, runc, crun } = times;
     let row = |name: &str, share: usize, peer: &str, theirs: &[f64]| {
         Measurement::new(name, quantile(&ours, share), "ms").with_peer(peer, quantile(theirs, share))
     };
@@ -44,6 +48,7 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
     Ok(vec![
         row("decision to first instruction, p50", 50, "runc, no veth", &runc).at_most(10.0).below_peer(),
         row("decision to first instruction, p50", 50, "crun, no veth", &crun),
+        Measurement::new("network namespace alone, p50", quantile(&network, 50), "ms"),
         row("decision to first instruction, p90", 90, "runc, no veth", &runc),
     ])
 }
@@ -51,6 +56,8 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
 /// Milliseconds.
 struct Times {
     ours: Vec<f64>,
+    /// Making the network namespace with its address alone, in a sandbox of its own.
+    network: Vec<f64>,
     runc: Vec<f64>,
     crun: Vec<f64>,
 }
@@ -81,17 +88,22 @@ async fn sample(host: &Host, rootfs: &Path) -> Result<Times> {
     if !matches!(first, Some(RuntimeEvent::Inventory(_))) {
         bail!("the runtime began with {first:?}");
     }
-    let (mut ours, mut runc, mut crun) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut network, mut runc, mut crun) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut runc_peer = Peer::new("runc", host, rootfs)?;
     let mut crun_peer = Peer::new("crun", host, rootfs)?;
     for number in 0..SAMPLES {
         skerry_ground::check_interrupt()?;
         ours.push(one(&runtime, &image, &logs, number).await?);
+        std::thread::sleep(SETTLE);
+        network.push(sandbox_alone(&runtime, number).await?);
+        std::thread::sleep(SETTLE);
         runc.push(runc_peer.first_instruction_ms(number)?);
+        std::thread::sleep(SETTLE);
         crun.push(crun_peer.first_instruction_ms(number)?);
+        std::thread::sleep(SETTLE);
     }
     runtime.close().await;
-    Ok(Times { ours, runc, crun })
+    Ok(Times { ours, network, runc, crun })
 }
 
 async fn one(runtime: &Runtime, image: &Arc<Image>, logs: &Path, number: usize) -> Result<f64> {
@@ -105,6 +117,16 @@ async fn one(runtime: &Runtime, image: &Arc<Image>, logs: &Path, number: usize) 
     let first = first_instruction(&logs.join(&name).join("main"))?;
     runtime.discard(&allocation, Duration::ZERO).await?;
     Ok(first - decided)
+}
+
+async fn sandbox_alone(runtime: &Runtime, number: usize) -> Result<f64> {
+    let allocation = AllocationId::new(format!("network-{number}-1"))?;
+    let sandbox = SandboxSpec { allocation: allocation.clone(), ports: Vec::new(), address: None };
+    let before = now_ms();
+    runtime.prepare(&sandbox).await.map_err(|error| anyhow!("{error}"))?;
+    let took = now_ms() - before;
+    runtime.discard(&allocation, Duration::ZERO).await?;
+    Ok(took)
 }
 
 fn hello() -> Result<ContainerSpec> {
