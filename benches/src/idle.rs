@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit};
 use skerry_ground::region::Node;
 use skerry_ground::{Traffic, check_interrupt, output, processes, run_command, until};
 
@@ -148,12 +149,17 @@ fn conmon_kib(stage: &Stage) -> Result<f64> {
     let podman = || {
         let mut command = Command::new("podman");
         command.arg("--root").arg(stage.run.folder().join("podman")).arg("--runroot").arg(&folder);
-        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        // crun, its default, takes no machine that has both versions of cgroups mounted.
+        command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
         command
     };
     let name = format!("{}-peer", stage.run.name());
+    let open_files = getrlimit(Resource::Nofile).maximum.unwrap_or(1024);
     let mut run = podman();
-    run.args(["run", "--detach", "--network", "none", "--log-driver", "k8s-file", "--name", &name]);
+    // Raising a hard limit, as it does by default, needs a capability that not every machine gives.
+    run.args(["run", "--ulimit", &format!("nofile=1024:{open_files}"), "--ulimit", "nproc=1024:1024"]);
+    run.arg("--cgroup-parent").arg(format!("/{}", stage.run.name()));
+    run.args(["--detach", "--network", "none", "--log-driver", "k8s-file", "--name", &name]);
     let id = output(run.arg("--rootfs").arg(&rootfs).args(["/hello", "sleep"]))?.trim().to_owned();
     let measured = until("podman's conmon", LIMIT, || {
         let found = processes()
