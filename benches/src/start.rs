@@ -137,12 +137,19 @@ fn hello() -> Result<ContainerSpec> {
         command: Vec::new(),
         args: vec!["run".to_owned()],
         env: Vec::new(),
-        resources: Resources { cpu: MilliCpu(100), memory: Bytes(32 << 20), disk: Bytes(0) },
+        resources: Resources {
+            cpu: MilliCpu(100),
+            memory: Bytes(32 << 20),
+            disk: Bytes(0),
+            ..Resources::default()
+        },
         limits: Limits { cpu: None, memory: Bytes(32 << 20), pids: 50 },
         ports: Vec::new(),
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     })
 }
 

@@ -45,7 +45,9 @@ fn manifest(spec: &WorkloadSpec) -> raw::Manifest {
         },
         spec: raw::Spec {
             kind: match spec.kind {
-                WorkloadKind::Service => raw::Life::Service,
+                WorkloadKind::Service | WorkloadKind::Job(_) | WorkloadKind::Cron | WorkloadKind::Daemon => {
+                    raw::Life::Service
+                }
             },
             instances: spec.instances,
             containers: spec.instance.containers.iter().map(container).collect(),

@@ -76,6 +76,7 @@ fn resources() -> impl Strategy<Value = (Resources, Limits)> {
                 cpu: MilliCpu(cpu),
                 memory: Bytes(memory.saturating_sub(less)),
                 disk: Bytes(disk),
+                ..Resources::default()
             };
             let cpu = more_cpu.map(|more| MilliCpu((cpu + more).min(1_024_000)));
             (resources, Limits { cpu, memory: Bytes(memory), pids })
@@ -112,8 +113,7 @@ prop_compose! {
             ports: ports.into_iter().map(port).collect(),
             user,
             read_only,
-            capabilities: Capabilities { add: names(add), drop: names(drop) },
-        }
+            capabilities: Capabilities { add: names(add), drop: names(drop) }, probes: skerry_types::Probes::default(), stop_signal: None, }
     }
 }
 
@@ -140,6 +140,7 @@ prop_compose! {
             prefer: prefer.into_iter().map(|(text, weight)| Preference { matches: parsed(text), weight }).collect(),
             spread: spread.into_iter().map(|(by, max_skew)| Spread { by: spread_by(by), max_skew }).collect(),
             tolerate: tolerate.into_iter().map(|taint| Taint::new(taint).expect("a taint")).collect(),
+            ..Placement::default()
         }
     }
 }
@@ -178,10 +179,8 @@ prop_compose! {
                     backoff,
                     max_backoff: (backoff + Duration::from_millis(more)).min(Duration::from_hours(24)),
                 },
-                stop_grace: skerry_manifest::limits::DEFAULT_STOP_GRACE,
-            }),
-            placement,
-        }
+                stop_grace: skerry_manifest::limits::DEFAULT_STOP_GRACE, init: Vec::new(), schedule: None, deadline: None, stop_after: None, }),
+            placement, priority: WorkloadSpec::DEFAULT_PRIORITY, update: skerry_types::UpdatePolicy::default(), on_disconnect: skerry_types::OnDisconnect::default(), scale: None, exclusive: false, }
     }
 }
 

@@ -27,6 +27,10 @@ pub struct AllocationIntent {
     pub spec: Arc<InstanceSpec>,
     /// Host ports chosen at placement, one for each port of `spec` that has one.
     pub ports: Vec<PortBinding>,
+    /// Graphics processors chosen at placement.
+    pub gpus: Vec<GpuBinding>,
+    /// The time zone of the node's site, an IANA name; UTC when `None`. Schedules go by it.
+    pub timezone: Option<String>,
     /// Whether it should run.
     pub desired: Desired,
 }
@@ -53,6 +57,17 @@ pub struct PortBinding {
     pub host: u16,
 }
 
+/// A graphics processor, or a part of one, that a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuBinding {
+    /// Which container.
+    pub container: ContainerName,
+    /// Its number on the node.
+    pub gpu: u16,
+    /// How much of it: 1000 for all.
+    pub share: crate::MilliGpu,
+}
+
 /// What a node says of one allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocationStatus {
@@ -70,6 +85,23 @@ pub struct AllocationStatus {
     pub containers: Vec<ContainerStatus>,
     /// Since when it has been in this phase, by the node's clock.
     pub since: WallTime,
+    /// Since when every container is well and ready, by the node's clock; `None` while not all are.
+    pub ready_since: Option<WallTime>,
+    /// The newest due time of its schedule that it has run for, by the schedule's clock; `None` before the first.
+    pub last_due: Option<WallTime>,
+}
+
+/// What an allocation uses, and the gauges that it publishes. Sent when one of them changed by more than a tenth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationLoad {
+    /// Which allocation.
+    pub id: AllocationId,
+    /// Processor time over the last look's interval.
+    pub cpu: crate::MilliCpu,
+    /// Memory.
+    pub memory: crate::Bytes,
+    /// Gauges by name, in thousandths.
+    pub gauges: std::collections::BTreeMap<String, u64>,
 }
 
 /// Where an allocation is in its life.
@@ -99,6 +131,11 @@ impl Phase {
     /// Whether this allocation holds nothing on its node any more and never will again.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Stopped)
+    }
+
+    /// Whether it came to an end by itself and will not start again.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
     }
 }
 
@@ -164,6 +201,14 @@ pub enum ReasonCode {
     OutOfMemory,
     /// The keeper of containers does not answer.
     Keeper,
+    /// A probe says that it is not well.
+    Unhealthy,
+    /// An init container did not come to a good end.
+    InitFailed,
+    /// A run took longer than it may.
+    DeadlineExceeded,
+    /// The node was without a link for too long.
+    Disconnected,
 }
 
 impl fmt::Display for ReasonCode {
@@ -180,6 +225,10 @@ impl fmt::Display for ReasonCode {
             Self::Exited => "Exited",
             Self::OutOfMemory => "OutOfMemory",
             Self::Keeper => "Keeper",
+            Self::Unhealthy => "Unhealthy",
+            Self::InitFailed => "InitFailed",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Disconnected => "Disconnected",
         })
     }
 }

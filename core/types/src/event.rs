@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocationId, NodeName, WallTime, WorkloadKey};
+use crate::{AllocationId, NodeName, RegionName, TenantName, WallTime, WorkloadKey};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,10 @@ pub enum EventSubject {
     Node(NodeName),
     /// The region itself.
     Region,
+    /// A region below it.
+    Child(RegionName),
+    /// A tenant.
+    Tenant(TenantName),
 }
 
 impl fmt::Display for EventSubject {
@@ -59,6 +63,8 @@ impl fmt::Display for EventSubject {
             Self::Allocation(id, _) => write!(f, "allocation/{id}"),
             Self::Node(name) => write!(f, "node/{name}"),
             Self::Region => write!(f, "region"),
+            Self::Child(name) => write!(f, "region/{name}"),
+            Self::Tenant(name) => write!(f, "tenant/{name}"),
         }
     }
 }

@@ -11,17 +11,21 @@ mod durable;
 mod duration;
 mod event;
 mod id;
+mod instances;
 mod label;
+mod life;
 mod node;
 mod placement;
+mod region;
 mod selector;
+mod tenant;
 mod time;
 mod unit;
 mod workload;
 
 pub use allocation::{
-    AllocationIntent, AllocationStatus, ContainerState, ContainerStatus, Desired, Exit, ExitKind, Phase,
-    PortBinding, Reason, ReasonCode,
+    AllocationIntent, AllocationLoad, AllocationStatus, ContainerState, ContainerStatus, Desired, Exit,
+    ExitKind, GpuBinding, Phase, PortBinding, Reason, ReasonCode,
 };
 pub use durable::{Batch, Outbox, PersistId, TableName, Write};
 pub use duration::{DurationError, parse_duration, show_duration};
@@ -30,12 +34,22 @@ pub use id::{
     AllocationId, ContainerName, Generation, IdError, ImageDigest, InstanceIndex, NodeName, PortName,
     RegionName, SiteName, TenantName, WorkloadName,
 };
+pub use instances::InstanceSet;
 pub use label::{LabelError, Labels, Taint, check_labels};
-pub use node::{NodeFacts, NodeUsage, Reachability};
-pub use placement::{Placement, Preference, Refusal, Rule, Spread, SpreadBy};
+pub use life::{
+    JobPolicy, OnDisconnect, OnReturn, Overlap, Probe, ProbeCheck, Probes, Scale, ScaleTarget, Schedule,
+    TimeZone, UpdatePolicy, Wave, WaveSize, Window,
+};
+pub use node::{Gpu, NodeFacts, NodeUsage, Reachability};
+pub use placement::{Affinity, Near, Place, Placement, Preference, Refusal, Rule, Spread, SpreadBy};
+pub use region::{
+    HandedBack, LinkClass, NodeDigest, Point, PointError, RegionDigest, Share, ShareStatus, SiteDigest,
+    SiteSpec, Sketch, SketchBucket, SketchClass, TenantGrant, TenantUse,
+};
 pub use selector::{Attributes, Selector, SelectorError};
+pub use tenant::{Excess, Quota, TenantSpec};
 pub use time::{MonoTime, Now, WallTime};
-pub use unit::{Bytes, MilliCpu, QuantityError, Resources};
+pub use unit::{Bandwidth, Bytes, MilliCpu, MilliGpu, QuantityError, Resources};
 pub use workload::{
     Capabilities, ContainerSpec, EnvVar, HostPort, InstanceSpec, Limits, PortSpec, Protocol, RestartPolicy,
     RestartWhen, WorkloadKey, WorkloadKind, WorkloadSpec,

@@ -20,6 +20,8 @@ pub struct NodeFacts {
     pub taints: Vec<Taint>,
     /// First and last port of the range for `host: auto`.
     pub port_range: (u16, u16),
+    /// Graphics processors that workloads may have, in the order of their numbers.
+    pub gpus: Vec<Gpu>,
     /// Processor architecture as images name it: `amd64`, `arm64`.
     pub arch: String,
     /// Operating system with version.
@@ -34,6 +36,15 @@ pub struct NodeFacts {
     pub boot_id: String,
     /// The address people reach the node's host ports at, if it knows one.
     pub address: Option<IpAddr>,
+}
+
+/// A graphics processor of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its model; placement sees the first one's as `node.gpu_model`.
+    pub model: String,
+    /// Device files that a container gets with it.
+    pub devices: Vec<String>,
 }
 
 /// How much of a node is in use. Sent when it changed by more than a tenth, so an idle node stays silent.

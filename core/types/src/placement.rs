@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, MilliCpu, Protocol, Selector, Taint};
+use crate::{Bandwidth, Bytes, MilliCpu, MilliGpu, Point, Protocol, Selector, SiteName, Taint};
 
 /// Where instances may and should go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,41 @@ pub struct Placement {
     pub spread: Vec<Spread>,
     /// Taints that do not keep this workload away.
     pub tolerate: Vec<Taint>,
+    /// Places to be near to.
+    pub near: Vec<Near>,
+    /// Workloads to be beside.
+    pub affinity: Vec<Affinity>,
+    /// Workloads to be apart from.
+    pub anti_affinity: Vec<Affinity>,
+}
+
+/// A wish to be near to a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Near {
+    /// Which place.
+    pub to: Place,
+    /// How much: 1 to 100 for the nearest, less in proportion for places further away.
+    pub weight: i32,
+}
+
+/// A place to be near to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A point on earth.
+    Point(Point),
+    /// A site that has a point of its own.
+    Site(SiteName),
+}
+
+/// A wish about other workloads' instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// Which workloads of the tenant, by their labels.
+    pub matches: Selector,
+    /// The same what.
+    pub by: SpreadBy,
+    /// How much, 1 to 100; a must when `None`.
+    pub weight: Option<i32>,
 }
 
 /// One soft wish.
@@ -105,6 +140,50 @@ pub enum Rule {
         /// The most that any of the refused nodes has free.
         most_free: Bytes,
     },
+    /// Not enough free bandwidth.
+    Bandwidth {
+        /// What the instance needs.
+        need: Bandwidth,
+        /// The most that any of the refused nodes has free.
+        most_free: Bandwidth,
+    },
+    /// Not enough free graphics processors, whole or in part.
+    Gpu {
+        /// What the instance needs.
+        need: MilliGpu,
+        /// The most that any of the refused nodes could give one instance.
+        most_free: MilliGpu,
+    },
+    /// No instance of the workloads to be beside is there.
+    Affinity {
+        /// Which workloads.
+        matches: String,
+        /// The same what.
+        by: String,
+    },
+    /// An instance of the workloads to be apart from is there.
+    AntiAffinity {
+        /// Which workloads.
+        matches: String,
+        /// The same what.
+        by: String,
+    },
+    /// The node takes nothing more: it is cordoned or drained.
+    Cordoned,
+    /// A region is not heard from. Counts regions, not nodes.
+    RegionUnreachable,
+    /// A region has handed instances back. Counts regions, not nodes.
+    HandedBack {
+        /// Its main reason.
+        why: String,
+    },
+    /// A tenant's limit is reached.
+    Quota {
+        /// Whose.
+        tenant: String,
+        /// How much of what is used.
+        excess: String,
+    },
     /// A fixed host port is taken.
     HostPort {
         /// The port.
@@ -144,6 +223,18 @@ impl fmt::Display for Rule {
             Self::Cpu { need, most_free } => write!(f, "needs {need} cpu, at most {most_free} free"),
             Self::Memory { need, most_free } => write!(f, "needs {need} memory, at most {most_free} free"),
             Self::Disk { need, most_free } => write!(f, "needs {need} disk, at most {most_free} free"),
+            Self::Bandwidth { need, most_free } => {
+                write!(f, "needs {need} bit/s of bandwidth, at most {most_free} free")
+            }
+            Self::Gpu { need, most_free } => write!(f, "needs {need} gpu, at most {most_free} free"),
+            Self::Affinity { matches, by } => write!(f, "no workload with '{matches}' is on the same {by}"),
+            Self::AntiAffinity { matches, by } => {
+                write!(f, "a workload with '{matches}' is on the same {by}")
+            }
+            Self::Cordoned => write!(f, "cordoned"),
+            Self::RegionUnreachable => write!(f, "region not heard from"),
+            Self::HandedBack { why } => write!(f, "region handed it back: {why}"),
+            Self::Quota { tenant, excess } => write!(f, "tenant {tenant} would use {excess}"),
             Self::HostPort { port, protocol } => write!(f, "host port {port}/{protocol} is taken"),
             Self::HostPortRange { need } => write!(f, "needs {need} host ports, fewer are free"),
             Self::MaxSkew { by, max_skew } => write!(f, "would break max_skew {max_skew} over {by}"),

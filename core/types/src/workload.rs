@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ContainerName, Labels, MilliCpu, Placement, PortName, Resources, TenantName, WorkloadName,
+    Bytes, ContainerName, JobPolicy, Labels, MilliCpu, OnDisconnect, Placement, PortName, Probes, Resources,
+    Scale, Schedule, TenantName, UpdatePolicy, WorkloadName,
 };
 
 /// Which workload: its tenant and its name.
@@ -35,6 +36,24 @@ impl fmt::Display for WorkloadKey {
 pub enum WorkloadKind {
     /// Keep `instances` running.
     Service,
+    /// Run `instances` to their end, once.
+    Job(JobPolicy),
+    /// Run `instances` to their end each time the schedule of their [`InstanceSpec`] says so.
+    Cron,
+    /// One instance on each matching node; `instances` is zero.
+    Daemon,
+}
+
+impl WorkloadKind {
+    /// The word that manifests use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Job(_) => "job",
+            Self::Cron => "cron",
+            Self::Daemon => "daemon",
+        }
+    }
 }
 
 /// A validated workload: everything that placement and the nodes need to know. Image references carry digests.
@@ -48,27 +67,58 @@ pub struct WorkloadSpec {
     pub kind: WorkloadKind,
     /// How many instances to keep.
     pub instances: u32,
+    /// 0 to 100; a higher one is placed first, and may take the room of a lower one.
+    pub priority: u8,
     /// What each instance runs.
     pub instance: Arc<InstanceSpec>,
     /// Where instances may and should go.
     pub placement: Placement,
+    /// How it goes from one generation to the next.
+    pub update: UpdatePolicy,
+    /// What happens to instances that are not heard from.
+    pub on_disconnect: OnDisconnect,
+    /// How `instances` follows the load, if it does.
+    pub scale: Option<Scale>,
+    /// At most one of each instance anywhere.
+    pub exclusive: bool,
+}
+
+impl WorkloadSpec {
+    /// Priority of a workload that says nothing of it.
+    pub const DEFAULT_PRIORITY: u8 = 50;
 }
 
 /// What one instance runs: the part of a workload that a node needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSpec {
-    /// One or more containers, which share a network namespace and a fate.
+    /// Containers that run one after the other to a good end, before the others start.
+    pub init: Vec<ContainerSpec>,
+    /// One or more containers, which share a network namespace and a fate. They start in this order and stop in the opposite
+    /// one.
     pub containers: Vec<ContainerSpec>,
     /// What happens when a container ends.
     pub restart: RestartPolicy,
     /// From the stop signal to the kill.
     pub stop_grace: Duration,
+    /// When it runs; at once, and as long as its restart policy says, when `None`.
+    pub schedule: Option<Schedule>,
+    /// A run that takes longer than this is ended and has failed; `None`: no bound.
+    pub deadline: Option<Duration>,
+    /// After this long without a link the node stops it; `None`: never.
+    pub stop_after: Option<Duration>,
 }
 
 impl InstanceSpec {
-    /// What an instance reserves: the sum over its containers.
+    /// What an instance reserves: the sum over its containers, or what an init container needs where that is more.
     pub fn resources(&self) -> Resources {
-        self.containers.iter().fold(Resources::default(), |sum, container| sum + container.resources)
+        let sum =
+            self.containers.iter().fold(Resources::default(), |sum, container| sum + container.resources);
+        self.init.iter().fold(sum, |most, container| most.max(&container.resources))
+    }
+
+    /// Init containers and then the others.
+    pub fn all_containers(&self) -> impl Iterator<Item = &ContainerSpec> {
+        self.init.iter().chain(&self.containers)
     }
 
     /// All ports of all containers, in order.
@@ -104,6 +154,10 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// Changes to the default capability set.
     pub capabilities: Capabilities,
+    /// How the node looks whether it is well.
+    pub probes: Probes,
+    /// What asks it to end: a signal's number; the image's stop signal or `SIGTERM` when `None`.
+    pub stop_signal: Option<u8>,
 }
 
 /// One environment variable.

@@ -8,6 +8,25 @@ use skerry_types::{AllocationId, ContainerName, WallTime};
 pub enum BulkHeader {
     /// Parent to node: send a container's log; answered by [`BulkFrame`]s.
     Logs(LogsRequest),
+    /// Parent to region: a call of the operator API, for a caller who may make it at the parent; answered by [`BulkFrame`]s
+    /// that are the answer's messages, each with its length before it.
+    Call(CallRequest),
+}
+
+/// A call of the operator API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRequest {
+    /// The call's name, such as `ListAllocations`.
+    pub method: String,
+    /// Who asks, for the log.
+    pub user: String,
+    /// The request, protobuf, at most [`CallRequest::MESSAGE_MAX`] bytes.
+    pub message: Vec<u8>,
+}
+
+impl CallRequest {
+    /// Longest request in bytes: a manifest and some.
+    pub const MESSAGE_MAX: usize = 512 * 1024;
 }
 
 /// Which part of which log.

@@ -1,4 +1,5 @@
-//! The bytes of every variant, fixed for ever: `fixtures/v1.txt`. A failing line means that old peers would misread.
+//! The bytes of every variant, fixed from the first release on: `fixtures/v1.txt`. A failing line means that old peers would
+//! misread. `SKERRY_PRINT_FIXTURES=1 cargo test -p skerry-wire golden -- --nocapture` prints the lines of this build.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,6 +17,9 @@ const FIXTURES: &str = include_str!("../fixtures/v1.txt");
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, value: &T) {
     let bytes = encode(value);
     let line = format!("{name} {}", hex::encode(&bytes));
+    if std::env::var_os("SKERRY_PRINT_FIXTURES").is_some() {
+        return println!("{line}");
+    }
     assert!(FIXTURES.lines().any(|fixture| fixture == line), "no such fixture:\n{line}");
     assert_eq!(&decode::<T>(&bytes, bytes.len()).unwrap(), value, "{name} reads back");
 }
@@ -32,7 +36,12 @@ fn spec() -> InstanceSpec {
         command: vec!["nginx".into()],
         args: vec!["-g".into()],
         env: vec![EnvVar { name: "LEVEL".into(), value: "info".into() }],
-        resources: Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(200 << 20) },
+        resources: Resources {
+            cpu: MilliCpu(250),
+            memory: Bytes(64 << 20),
+            disk: Bytes(200 << 20),
+            ..Resources::default()
+        },
         limits: Limits { cpu: Some(MilliCpu(1000)), memory: Bytes(128 << 20), pids: 200 },
         ports: vec![
             port("http", Protocol::Tcp, HostPort::Auto),
@@ -42,13 +51,86 @@ fn spec() -> InstanceSpec {
         user: Some("101:101".into()),
         read_only: true,
         capabilities: Capabilities { add: vec!["NET_BIND_SERVICE".into()], drop: vec!["CHOWN".into()] },
+        probes: Probes {
+            health: Some(probe(ProbeCheck::Http { port: PortName::new("http").unwrap(), path: "/".into() })),
+            ready: Some(probe(ProbeCheck::Exec { command: vec!["true".into()] })),
+        },
+        stop_signal: Some(3),
     };
     let restart = RestartPolicy {
         when: RestartWhen::OnFailure,
         backoff: Duration::from_secs(1),
         max_backoff: Duration::from_mins(5),
     };
-    InstanceSpec { containers: vec![container], restart, stop_grace: Duration::from_secs(10) }
+    let schedule = Schedule {
+        cron: "0 3 * * *".into(),
+        timezone: TimeZone::Named("Europe/Oslo".into()),
+        overlap: Overlap::Replace,
+        starting_deadline: Some(Duration::from_mins(5)),
+    };
+    InstanceSpec {
+        init: vec![container.clone()],
+        containers: vec![container],
+        restart,
+        stop_grace: Duration::from_secs(10),
+        schedule: Some(schedule),
+        deadline: Some(Duration::from_hours(1)),
+        stop_after: Some(Duration::from_hours(2)),
+    }
+}
+
+fn probe(check: ProbeCheck) -> Probe {
+    let (interval, timeout, grace) =
+        (Duration::from_secs(10), Duration::from_secs(2), Duration::from_secs(30));
+    Probe { check, interval, timeout, failures: 3, grace }
+}
+
+/// A workload with every part that a share carries.
+fn workload() -> WorkloadSpec {
+    let site = SiteName::new("oslo").unwrap();
+    let beside = |weight| Affinity { matches: "app=db".parse().unwrap(), by: SpreadBy::Site, weight };
+    let target = ScaleTarget::Metric { name: "queue".into(), value_milli: 5000 };
+    WorkloadSpec {
+        key: key(),
+        labels: BTreeMap::from([("app".into(), "web".into())]),
+        kind: WorkloadKind::Job(JobPolicy {
+            parallelism: 2,
+            retries: 3,
+            deadline: Some(Duration::from_mins(1)),
+        }),
+        instances: 4,
+        priority: 70,
+        instance: Arc::new(spec()),
+        placement: Placement {
+            require: "node.arch=arm64".parse().unwrap(),
+            prefer: vec![Preference { matches: "site.tier=edge".parse().unwrap(), weight: -5 }],
+            spread: vec![Spread { by: SpreadBy::Attribute("node.rack".into()), max_skew: Some(2) }],
+            tolerate: vec![Taint::new("maintenance").unwrap()],
+            near: vec![
+                Near { to: Place::Point("59.91,10.75".parse().unwrap()), weight: 20 },
+                Near { to: Place::Site(site), weight: 10 },
+            ],
+            affinity: vec![beside(Some(5))],
+            anti_affinity: vec![beside(None)],
+        },
+        update: UpdatePolicy {
+            waves: vec![Wave {
+                matches: "site.tier=edge".parse().unwrap(),
+                size: WaveSize::Percent(10),
+                healthy_for: Duration::from_secs(30),
+            }],
+            window: Some(Window { days: 0b1_1111, from_minute: 60, minutes: 120 }),
+            per_site: Some(1),
+            ..UpdatePolicy::default()
+        },
+        on_disconnect: OnDisconnect {
+            replace_after: Some(Duration::from_mins(10)),
+            on_return: OnReturn::KeepNew,
+            stop_after: None,
+        },
+        scale: Some(Scale { min: 1, max: 9, target, stabilization: Duration::from_mins(5), step: 2 }),
+        exclusive: true,
+    }
 }
 
 fn port(name: &str, protocol: Protocol, host: HostPort) -> PortSpec {
@@ -89,6 +171,8 @@ fn status(phase: Phase, state: ContainerState, kind: ExitKind) -> ObservedRow {
         address: Some([10, 210, 0, 5].into()),
         containers: vec![container],
         since: WallTime(1_700_000_000_001),
+        ready_since: Some(WallTime(1_700_000_000_002)),
+        last_due: Some(WallTime(1_700_000_000_003)),
     })
 }
 
@@ -108,6 +192,7 @@ fn messages_down() {
     let welcome = Welcome {
         protocol: 1,
         region: RegionName::new("north").unwrap(),
+        above: vec![RegionName::new("world").unwrap()],
         now: WallTime(1_700_000_000_000),
         cursor: cursor(),
         epoch: Epoch(9),
@@ -138,6 +223,12 @@ fn rows_down() {
                 host: 20_000,
             }],
             desired,
+            gpus: vec![GpuBinding {
+                container: ContainerName::new("main").unwrap(),
+                gpu: 1,
+                share: MilliGpu(500),
+            }],
+            timezone: Some("Europe/Oslo".into()),
         };
         check(&format!("intent.{desired:?}"), &IntentRow::Allocation(intent));
     }
@@ -170,11 +261,22 @@ fn rows_up() {
     }
     check("status.exit.unknown", &status(Phase::Backoff, ContainerState::Ended, ExitKind::Unknown));
     let facts = NodeFacts {
-        capacity: Resources { cpu: MilliCpu(1500), memory: Bytes(3 << 30), disk: Bytes(10 << 30) },
-        machine: Resources { cpu: MilliCpu(2000), memory: Bytes(4 << 30), disk: Bytes(20 << 30) },
+        capacity: Resources {
+            cpu: MilliCpu(1500),
+            memory: Bytes(3 << 30),
+            disk: Bytes(10 << 30),
+            ..Resources::default()
+        },
+        machine: Resources {
+            cpu: MilliCpu(2000),
+            memory: Bytes(4 << 30),
+            disk: Bytes(20 << 30),
+            ..Resources::default()
+        },
         labels: BTreeMap::from([("tier".into(), "edge".into())]),
         taints: vec![Taint::new("maintenance").unwrap()],
         port_range: (20_000, 29_999),
+        gpus: vec![Gpu { model: "t4".into(), devices: vec!["/dev/nvidia0".into()] }],
         arch: "arm64".into(),
         os: "Debian 12".into(),
         kernel: "6.1".into(),
@@ -184,19 +286,157 @@ fn rows_up() {
         address: Some([192, 0, 2, 1].into()),
     };
     check("facts", &ObservedRow::Facts(facts));
-    let used = Resources { cpu: MilliCpu(15), memory: Bytes(3 << 20), disk: Bytes(10) };
+    let used =
+        Resources { cpu: MilliCpu(15), memory: Bytes(3 << 20), disk: Bytes(10), ..Resources::default() };
     check("usage", &ObservedRow::Usage(NodeUsage { used }));
     let subjects = [
         ("workload", EventSubject::Workload(key())),
         ("allocation", EventSubject::Allocation(id(), key())),
         ("node", EventSubject::Node(NodeName::new("n1").unwrap())),
         ("region", EventSubject::Region),
+        ("child", EventSubject::Child(RegionName::new("north").unwrap())),
+        ("tenant", EventSubject::Tenant(TenantName::new("acme").unwrap())),
     ];
     for (name, subject) in subjects {
         let (reason, message) = ("Started".into(), "it runs".into());
         let event = Event { at, level: EventLevel::Warning, subject, reason, message };
         check(&format!("event.{name}"), &ObservedRow::Event(event));
     }
+}
+
+#[test]
+fn loads() {
+    let gauges = BTreeMap::from([("queue".to_owned(), 1500)]);
+    check(
+        "load",
+        &ObservedRow::Load(AllocationLoad { id: id(), cpu: MilliCpu(90), memory: Bytes(5), gauges }),
+    );
+}
+
+#[test]
+fn rows_to_a_region() {
+    let share = Share {
+        spec: workload(),
+        generation: Generation(3),
+        owner: RegionName::new("world").unwrap(),
+        instances: InstanceSet::from(vec![(0, 2), (7, 7)]),
+        offer: 4,
+    };
+    check("region.share", &RegionRow::Share(share));
+    let kinds =
+        [("service", WorkloadKind::Service), ("cron", WorkloadKind::Cron), ("daemon", WorkloadKind::Daemon)];
+    for (name, kind) in kinds {
+        check(&format!("kind.{name}"), &kind);
+    }
+    check("region.tenant", &RegionRow::Tenant(TenantGrant { spec: tenant(), escrow: quota() }));
+}
+
+fn quota() -> Quota {
+    Quota { cpu: Some(MilliCpu(4000)), gpu: Some(MilliGpu(500)), ..Quota::default() }
+}
+
+fn tenant() -> TenantSpec {
+    TenantSpec {
+        name: TenantName::new("acme").unwrap(),
+        parent: Some(TenantName::new("people").unwrap()),
+        weight: 200,
+        guarantee: Quota { memory: Some(Bytes(1 << 30)), ..Quota::default() },
+        limit: Quota { disk: Some(Bytes(5)), bandwidth: Some(Bandwidth(10_000_000)), ..quota() },
+    }
+}
+
+fn amounts() -> Resources {
+    Resources {
+        cpu: MilliCpu(1500),
+        memory: Bytes(3 << 30),
+        disk: Bytes(10 << 30),
+        bandwidth: Bandwidth(1_000_000),
+        gpu: MilliGpu(1000),
+    }
+}
+
+#[test]
+fn digests() {
+    let (region, site) = (RegionName::new("north").unwrap(), SiteName::new("oslo").unwrap());
+    let instances = |last| InstanceSet::from(vec![(0, last)]);
+    let refusal = |rule| Refusal { rule, nodes: 2 };
+    let rules = vec![
+        refusal(Rule::Bandwidth { need: Bandwidth(5), most_free: Bandwidth(4) }),
+        refusal(Rule::Gpu { need: MilliGpu(5), most_free: MilliGpu(4) }),
+        refusal(Rule::Affinity { matches: "a".into(), by: "site".into() }),
+        refusal(Rule::AntiAffinity { matches: "a".into(), by: "node".into() }),
+        refusal(Rule::Cordoned),
+        refusal(Rule::RegionUnreachable),
+        refusal(Rule::HandedBack { why: "no".into() }),
+        refusal(Rule::Quota { tenant: "acme".into(), excess: "5 of 4 cpu".into() }),
+    ];
+    let status = ShareStatus {
+        key: key(),
+        generation: Generation(3),
+        offer: 4,
+        placed: instances(5),
+        running: instances(4),
+        current: instances(3),
+        failed: instances(2),
+        completed: instances(1),
+        unreachable: instances(0),
+        handed_back: vec![HandedBack { instances: instances(9), reasons: rules }],
+        refused: Some("taken".into()),
+    };
+    check("digest.share", &DigestRow::Share(status));
+    let bucket = SketchBucket { free: amounts(), nodes: 3, slots: 250 };
+    let class = SketchClass {
+        attributes: BTreeMap::from([("node.arch".into(), "arm64".into())]),
+        taints: vec![Taint::new("maintenance").unwrap()],
+        buckets: vec![bucket],
+    };
+    let spec = SiteSpec {
+        name: site.clone(),
+        labels: BTreeMap::from([("tier".into(), "edge".into())]),
+        timezone: Some("Europe/Oslo".into()),
+        point: Some("59.91,10.75".parse().unwrap()),
+        link: LinkClass { metered: true, micros_per_mb: 20_000 },
+    };
+    let digest = SiteDigest {
+        region: region.clone(),
+        spec,
+        nodes: 3,
+        reachable: 2,
+        allocations: 9,
+        running: 8,
+        capacity: amounts(),
+        reserved: amounts(),
+        last_seen: WallTime(5),
+        sketch: Sketch { classes: vec![class] },
+    };
+    check("digest.site", &DigestRow::Site(digest));
+    let told = RegionDigest {
+        region: region.clone(),
+        path: vec![RegionName::new("world").unwrap()],
+        workloads: 7,
+        reachable: true,
+        last_seen: WallTime(5),
+    };
+    check("digest.region", &DigestRow::Region(told));
+    let node = NodeDigest {
+        region,
+        site,
+        node: NodeName::new("n1").unwrap(),
+        reachable: true,
+        last_seen: WallTime(5),
+        capacity: amounts(),
+        reserved: amounts(),
+        allocations: 4,
+        attributes: BTreeMap::from([("node.arch".into(), "arm64".into())]),
+    };
+    check("digest.node", &DigestRow::Node(node));
+    let tenant = TenantUse {
+        tenant: TenantName::new("acme").unwrap(),
+        held: quota(),
+        used: amounts(),
+        wanted: Resources::default(),
+    };
+    check("digest.tenant", &DigestRow::Tenant(tenant));
 }
 
 #[test]
@@ -213,6 +453,10 @@ fn every_reason_code() {
         ReasonCode::Exited,
         ReasonCode::OutOfMemory,
         ReasonCode::Keeper,
+        ReasonCode::Unhealthy,
+        ReasonCode::InitFailed,
+        ReasonCode::DeadlineExceeded,
+        ReasonCode::Disconnected,
     ];
     for code in codes {
         check(&format!("reason.{code}"), &code);
@@ -229,6 +473,8 @@ fn bulk() {
         follow: true,
     };
     check("bulk.logs", &BulkHeader::Logs(request));
+    let call = CallRequest { method: "ListNodes".into(), user: "ada".into(), message: vec![1] };
+    check("bulk.call", &BulkHeader::Call(call));
     check("bulk.data", &BulkFrame::Data(b"hello\n".to_vec()));
     check("bulk.failed", &BulkFrame::Failed("no such container".into()));
 }

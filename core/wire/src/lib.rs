@@ -20,11 +20,13 @@ mod golden_tests;
 #[cfg(test)]
 mod sync_tests;
 
-pub use bulk::{BulkFrame, BulkHeader, LogsRequest};
+pub use bulk::{BulkFrame, BulkHeader, CallRequest, LogsRequest};
 pub use codec::{DecodeError, decode, encode};
 pub use message::{
     Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, RefusalCode, Refused, ToChild, ToParent, Welcome, negotiate,
 };
 pub use reader::{Changes, Reader, SyncError};
-pub use row::{Cursor, Epoch, IntentRow, ObservedRow, Revision, Row, RowKey, RowsFrame, TableId};
+pub use row::{
+    Cursor, DigestRow, Epoch, IntentRow, ObservedRow, RegionRow, Revision, Row, RowKey, RowsFrame, TableId,
+};
 pub use writer::{Acknowledged, Writer};

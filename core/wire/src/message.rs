@@ -62,6 +62,8 @@ pub struct Welcome {
     pub protocol: u16,
     /// Its region.
     pub region: RegionName,
+    /// The regions above it, from the root down: a child that finds itself among them has dialled in a circle.
+    pub above: Vec<RegionName>,
     /// Its wall clock, by which a child with a wrong clock judges certificates.
     pub now: WallTime,
     /// Up to where it has the child's rows.

@@ -1,7 +1,10 @@
 //! Rows, and what their values mean.
 
 use serde::{Deserialize, Serialize};
-use skerry_types::{AllocationIntent, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
+use skerry_types::{
+    AllocationIntent, AllocationLoad, AllocationStatus, Batch, Event, NodeDigest, NodeFacts, NodeUsage,
+    RegionDigest, Share, ShareStatus, SiteDigest, TenantGrant, TenantUse,
+};
 
 use crate::{DecodeError, decode, encode};
 
@@ -45,6 +48,22 @@ impl TableId {
     pub const USAGE: Self = Self(4);
     /// Up: events; key: the node's running number in 20 decimal digits, so that keys sort as numbers; value: [`ObservedRow::Event`].
     pub const EVENT: Self = Self(5);
+    /// Up: what allocations use; key: allocation id; value: [`ObservedRow::Load`].
+    pub const LOAD: Self = Self(6);
+    /// Down to a region: its part of a workload; key: `TENANT/NAME`; value: [`RegionRow::Share`].
+    pub const SHARE: Self = Self(16);
+    /// Down to a region: a tenant and its part of the limit; key: the tenant; value: [`RegionRow::Tenant`].
+    pub const TENANT: Self = Self(17);
+    /// Up from a region: what became of a share; key: `TENANT/NAME`; value: [`DigestRow::Share`].
+    pub const SHARE_STATUS: Self = Self(18);
+    /// Up from a region: a site, its own or further down; key: `REGION/SITE`; value: [`DigestRow::Site`].
+    pub const SITE: Self = Self(19);
+    /// Up from a region: a region, itself or further down; key: the region; value: [`DigestRow::Region`].
+    pub const REGION: Self = Self(20);
+    /// Up from a region: a node, its own or further down; key: `REGION/NODE`; value: [`DigestRow::Node`].
+    pub const NODE: Self = Self(21);
+    /// Up from a region: what it holds of a tenant's limit; key: the tenant; value: [`DigestRow::Tenant`].
+    pub const TENANT_USE: Self = Self(22);
 }
 
 /// Names a row on a link.
@@ -134,28 +153,51 @@ pub enum ObservedRow {
     Usage(NodeUsage),
     /// Something that happened.
     Event(Event),
+    /// What an allocation uses.
+    Load(AllocationLoad),
 }
 
-impl IntentRow {
-    /// The row's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        encode(self)
-    }
-
-    /// Reads a row's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        decode(bytes, Row::VALUE_MAX)
-    }
+/// The value of a row that a region sends down to a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegionRow {
+    /// The child's part of a workload.
+    Share(Share),
+    /// A tenant, and the child's part of its limit.
+    Tenant(TenantGrant),
 }
 
-impl ObservedRow {
-    /// The row's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        encode(self)
-    }
-
-    /// Reads a row's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        decode(bytes, Row::VALUE_MAX)
-    }
+/// The value of a row that a region sends up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DigestRow {
+    /// What became of a share.
+    Share(ShareStatus),
+    /// A site.
+    Site(SiteDigest),
+    /// A region.
+    Region(RegionDigest),
+    /// A node.
+    Node(NodeDigest),
+    /// What is held of a tenant's limit.
+    Tenant(TenantUse),
 }
+
+macro_rules! row_codec {
+    ($name:ident) => {
+        impl $name {
+            /// The row's bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                encode(self)
+            }
+
+            /// Reads a row's bytes.
+            pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                decode(bytes, Row::VALUE_MAX)
+            }
+        }
+    };
+}
+
+row_codec!(IntentRow);
+row_codec!(ObservedRow);
+row_codec!(RegionRow);
+row_codec!(DigestRow);

@@ -34,7 +34,7 @@ impl Machine {
         Self {
             system,
             data_dir: data_dir.to_owned(),
-            total: Resources { cpu: MilliCpu(cores * 1000), memory, disk },
+            total: Resources { cpu: MilliCpu(cores * 1000), memory, disk, ..Resources::default() },
             told: None,
         }
     }
@@ -47,6 +47,7 @@ impl Machine {
             labels: settings.labels.clone(),
             taints: settings.taints.clone(),
             port_range: settings.port_range,
+            gpus: Vec::new(),
             arch: image_arch(std::env::consts::ARCH).to_owned(),
             os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
             kernel: System::kernel_version().unwrap_or_default(),
@@ -87,6 +88,7 @@ impl Machine {
             cpu: MilliCpu(self.total.cpu.0 * percent / 100),
             memory: Bytes(system.total_memory().saturating_sub(system.available_memory())),
             disk,
+            ..Resources::default()
         }
     }
 }
@@ -151,8 +153,18 @@ mod tests {
     #[test]
     fn only_a_tenth_is_news() {
         let gib = 1 << 30;
-        let total = Resources { cpu: MilliCpu(4000), memory: Bytes(20 * gib), disk: Bytes(100 * gib) };
-        let told = Resources { cpu: MilliCpu(1000), memory: Bytes(5 * gib), disk: Bytes(50 * gib) };
+        let total = Resources {
+            cpu: MilliCpu(4000),
+            memory: Bytes(20 * gib),
+            disk: Bytes(100 * gib),
+            ..Resources::default()
+        };
+        let told = Resources {
+            cpu: MilliCpu(1000),
+            memory: Bytes(5 * gib),
+            disk: Bytes(50 * gib),
+            ..Resources::default()
+        };
         let check =
             |used: Resources, expect: bool| assert_eq!(differs(&told, &used, &total), expect, "{used:?}");
         check(told, false);

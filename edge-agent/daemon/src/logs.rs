@@ -40,7 +40,15 @@ impl BulkServer {
             Ok(opened) => opened,
             Err(error) => return tracing::info!(%error, "a bulk stream was not understood"),
         };
-        let BulkHeader::Logs(request) = header;
+        let request = match header {
+            BulkHeader::Logs(request) => request,
+            BulkHeader::Call(call) => {
+                return tracing::info!(
+                    call.method,
+                    "a call of the operator API came to a node, which answers none"
+                );
+            }
+        };
         tracing::debug!(alloc = %request.allocation, container = %request.container, "a log is read");
         let sent = match self.send(&request, &mut stream).await {
             Err(SendError::Stream(error)) => Err(error),

@@ -25,7 +25,8 @@ const KEEPER: &str = "skerry-keeper";
 const LINK_PORT: u16 = 7444;
 /// What the agent, the keeper and the system around them need on a small gateway; the disk part is also what image pulls
 /// leave free.
-const RESERVE: Resources = Resources { cpu: MilliCpu(100), memory: Bytes(128 << 20), disk: Bytes(256 << 20) };
+const RESERVE: Resources =
+    Resources { cpu: MilliCpu(100), memory: Bytes(128 << 20), disk: Bytes(256 << 20), ..Resources::ZERO };
 /// Eight MiB in two files hold a day of a talkative service, and fifty of them fit into half a GiB.
 const LOG_MAX_BYTES: u64 = 4 << 20;
 const LOG_MAX_FILES: u16 = 2;
@@ -270,6 +271,7 @@ impl Settings {
                 cpu: flags.reserve_cpu.or(file.reserve_cpu).unwrap_or(RESERVE.cpu),
                 memory: flags.reserve_memory.or(file.reserve_memory).unwrap_or(RESERVE.memory),
                 disk: flags.reserve_disk.or(file.reserve_disk).unwrap_or(RESERVE.disk),
+                ..Resources::default()
             },
             keeper: absolute(flags.keeper.or(file.keeper).unwrap_or_else(beside_this_program))?,
             registries: flags.registries.or(file.registries).or_else(|| existing(REGISTRIES)),

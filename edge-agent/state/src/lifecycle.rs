@@ -369,6 +369,8 @@ impl Lifecycle {
             address: self.address.filter(|_| phase != Phase::Stopped),
             containers: self.containers.iter().map(ContainerLife::status).collect(),
             since,
+            ready_since: (phase == Phase::Running).then_some(since),
+            last_due: None,
         }
     }
 

@@ -56,7 +56,12 @@ fn cluster(nodes: usize) -> Outcome<Cluster> {
                 .into_iter()
                 .collect::<Attributes>(),
             taints: Vec::new(),
-            capacity: Resources { cpu: MilliCpu(64_000), memory: Bytes(64 << 30), disk: Bytes(1 << 40) },
+            capacity: Resources {
+                cpu: MilliCpu(64_000),
+                memory: Bytes(64 << 30),
+                disk: Bytes(1 << 40),
+                ..Resources::default()
+            },
             port_range: (20_000, 32_000),
             reachable: true,
         });
@@ -65,7 +70,12 @@ fn cluster(nodes: usize) -> Outcome<Cluster> {
 }
 
 fn spec() -> Outcome<InstanceSpec> {
-    let resources = Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(200 << 20) };
+    let resources = Resources {
+        cpu: MilliCpu(250),
+        memory: Bytes(64 << 20),
+        disk: Bytes(200 << 20),
+        ..Resources::default()
+    };
     let port = PortSpec {
         name: PortName::new("http")?,
         container: 80,
@@ -85,6 +95,8 @@ fn spec() -> Outcome<InstanceSpec> {
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     };
     Ok(InstanceSpec {
         containers: vec![container],
@@ -94,6 +106,10 @@ fn spec() -> Outcome<InstanceSpec> {
             max_backoff: Duration::from_mins(5),
         },
         stop_grace: Duration::from_secs(10),
+        init: Vec::new(),
+        schedule: None,
+        deadline: None,
+        stop_after: None,
     })
 }
 

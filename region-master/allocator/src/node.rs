@@ -50,7 +50,12 @@ mod tests {
     fn facts_and_labels_become_attributes() {
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let facts = NodeFacts {
-            machine: Resources { cpu: MilliCpu(4000), memory: Bytes(2048 << 20), disk: Bytes(0) },
+            machine: Resources {
+                cpu: MilliCpu(4000),
+                memory: Bytes(2048 << 20),
+                disk: Bytes(0),
+                ..Resources::default()
+            },
             labels: Labels::from([label("rack", "r1"), label("name", "forged")]),
             arch: "arm64".to_owned(),
             ..NodeFacts::default()

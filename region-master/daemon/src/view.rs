@@ -6,9 +6,7 @@ use skerry_api::v1;
 use skerry_region_state::{
     AllocationView, EventView, NodeTotal, NodeView, RegionView, SiteView, TokenId, TokenRecord, WorkloadView,
 };
-use skerry_types::{
-    ContainerSpec, ContainerState, ContainerStatus, Desired, Phase, Refusal, Taint, WorkloadKind,
-};
+use skerry_types::{ContainerSpec, ContainerState, ContainerStatus, Desired, Phase, Refusal, Taint};
 
 pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
     let pending = view.pending.iter().map(|pending| v1::PendingInstance {
@@ -19,7 +17,7 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         tenant: view.spec.key.tenant.to_string(),
         name: view.spec.key.name.to_string(),
         labels: view.spec.labels.clone(),
-        kind: kind(view.spec.kind).to_owned(),
+        kind: view.spec.kind.word().to_owned(),
         generation: view.generation.0,
         instances: view.spec.instances,
         running: view.running,
@@ -30,12 +28,6 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         deleting: view.deleting,
         manifest: skerry_manifest::to_manifest(&view.spec).to_string(),
         pending: pending.collect(),
-    }
-}
-
-fn kind(kind: WorkloadKind) -> &'static str {
-    match kind {
-        WorkloadKind::Service => "service",
     }
 }
 

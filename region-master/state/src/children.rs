@@ -106,6 +106,7 @@ impl RegionState {
         let welcome = Welcome {
             protocol,
             region: self.config.region.clone(),
+            above: Vec::new(),
             now: self.now.wall,
             cursor,
             epoch: self.config.epoch,

@@ -176,6 +176,8 @@ impl RegionState {
             instance,
             spec: Arc::clone(&record.spec.instance),
             ports: place.ports,
+            gpus: Vec::new(),
+            timezone: None,
             desired: Desired::Run,
         };
         self.by_workload.entry(key.clone()).or_default().insert(id.clone());

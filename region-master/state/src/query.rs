@@ -222,6 +222,8 @@ fn is_about(record: &EventRecord, filter: &Filter) -> bool {
         EventSubject::Workload(key) => (Some(key.name.as_str()), Some(key), None),
         EventSubject::Allocation(id, key) => (Some(id.as_str()), Some(key), None),
         EventSubject::Node(node) => (Some(node.as_str()), None, Some(node)),
+        EventSubject::Child(region) => (Some(region.as_str()), None, None),
+        EventSubject::Tenant(tenant) => (Some(tenant.as_str()), None, None),
         EventSubject::Region => (None, None, None),
     };
     let named = |wanted: &String| {

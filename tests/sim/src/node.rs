@@ -64,6 +64,7 @@ impl Host {
                 cpu: MilliCpu(cores * 1000),
                 memory: Bytes(cores << 29),
                 disk: Bytes(1 << 30),
+                ..Resources::default()
             },
             skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)],
             agent: None,

@@ -131,8 +131,17 @@ fn spec(rng: &mut Rng, key: WorkloadKey, which: usize) -> WorkloadSpec {
                 max_backoff: Duration::from_secs(8),
             },
             stop_grace: Duration::from_secs(rng.within(1..5)),
+            init: Vec::new(),
+            schedule: None,
+            deadline: None,
+            stop_after: None,
         }),
         placement: Placement::default(),
+        priority: WorkloadSpec::DEFAULT_PRIORITY,
+        update: skerry_types::UpdatePolicy::default(),
+        on_disconnect: skerry_types::OnDisconnect::default(),
+        scale: None,
+        exclusive: false,
     }
 }
 
@@ -149,11 +158,14 @@ fn container(rng: &mut Rng, at: usize) -> ContainerSpec {
             cpu: MilliCpu(rng.within(1..6) * 100),
             memory: Bytes(rng.within(1..6) << 26),
             disk: Bytes(0),
+            ..Resources::default()
         },
         limits: Limits { cpu: None, memory: Bytes(1 << 29), pids: 64 },
         ports: Vec::new(),
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     }
 }

@@ -76,6 +76,8 @@ fn one(
         capabilities: capabilities(&raw.capabilities, &path.field("capabilities"), faults),
         name: name?,
         resources: reserved?,
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     })
 }
 
@@ -134,7 +136,7 @@ fn reserved(raw: &raw::Resources, path: &Path<'_>, faults: &mut Faults<'_>) -> O
     let cpu = cpu(&raw.cpu, &path.field("cpu"), faults);
     let memory = bytes(&raw.memory, &(Bytes(0)..=limits::MEMORY_MAX), &path.field("memory"), faults);
     let disk = bytes(&raw.disk, &(Bytes(0)..=limits::DISK_MAX), &path.field("disk"), faults);
-    Some(Resources { cpu: cpu?, memory: memory?, disk: disk? })
+    Some(Resources { cpu: cpu?, memory: memory?, disk: disk?, ..Resources::default() })
 }
 
 fn cpu(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<MilliCpu> {

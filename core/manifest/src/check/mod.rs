@@ -40,8 +40,17 @@ pub(crate) fn workload(manifest: &raw::Manifest, faults: &mut Faults<'_>) -> Opt
             containers,
             restart: restart?,
             stop_grace: limits::DEFAULT_STOP_GRACE,
+            init: Vec::new(),
+            schedule: None,
+            deadline: None,
+            stop_after: None,
         }),
         placement,
+        priority: WorkloadSpec::DEFAULT_PRIORITY,
+        update: skerry_types::UpdatePolicy::default(),
+        on_disconnect: skerry_types::OnDisconnect::default(),
+        scale: None,
+        exclusive: false,
     };
     size(&workload, &root, faults);
     Some(workload)

@@ -15,6 +15,9 @@ pub(super) fn placement(placement: &raw::Placement, path: &Path<'_>, faults: &mu
         prefer: preferences(&placement.prefer, &path.field("prefer"), faults),
         spread: spreads(&placement.spread, &path.field("spread"), faults),
         tolerate: tolerate(&placement.tolerate, &path.field("tolerate"), faults),
+        near: Vec::new(),
+        affinity: Vec::new(),
+        anti_affinity: Vec::new(),
     }
 }
 

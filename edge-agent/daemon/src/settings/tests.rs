@@ -27,7 +27,7 @@ fn flags_win_over_the_file_and_that_over_defaults() {
     assert_eq!(settings.keep_alive.interval().as_secs(), 120);
     assert_eq!(
         settings.reserve,
-        Resources { cpu: MilliCpu(2000), memory: Bytes(1 << 30), disk: RESERVE.disk }
+        Resources { cpu: MilliCpu(2000), memory: Bytes(1 << 30), disk: RESERVE.disk, ..Resources::default() }
     );
     assert_eq!(settings.masters, ["a:7444", "10.0.0.1:7444", "[::1]:99"]);
     assert_eq!(settings.labels, Labels::from([("tier".into(), "edge".into()), ("rack".into(), "2".into())]));

@@ -75,12 +75,19 @@ pub(super) mod tests {
             command: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
-            resources: Resources { cpu: MilliCpu(250), memory: Bytes(64 << 20), disk: Bytes(0) },
+            resources: Resources {
+                cpu: MilliCpu(250),
+                memory: Bytes(64 << 20),
+                disk: Bytes(0),
+                ..Resources::default()
+            },
             limits: Limits { cpu: Some(MilliCpu(500)), memory: Bytes(64 << 20), pids: 100 },
             ports: Vec::new(),
             user: None,
             read_only: false,
             capabilities: Capabilities::default(),
+            probes: skerry_types::Probes::default(),
+            stop_signal: None,
         }
     }
 

@@ -329,6 +329,8 @@ pub(super) fn intent(id: &str, names: &[&str], when: RestartWhen) -> AllocationI
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     };
     let restart =
         RestartPolicy { when, backoff: Duration::from_secs(1), max_backoff: Duration::from_mins(1) };
@@ -341,9 +343,15 @@ pub(super) fn intent(id: &str, names: &[&str], when: RestartWhen) -> AllocationI
             containers: names.iter().map(container).collect(),
             restart,
             stop_grace: Duration::from_secs(10),
+            init: Vec::new(),
+            schedule: None,
+            deadline: None,
+            stop_after: None,
         }),
         ports: Vec::new(),
         desired: Desired::Run,
+        gpus: Vec::new(),
+        timezone: None,
     }
 }
 

@@ -18,7 +18,12 @@ fn view(node: &str, at: usize) -> NodeView {
         site: site(at),
         attributes: Attributes::new(),
         taints: Vec::new(),
-        capacity: Resources { cpu: MilliCpu(4000), memory: Bytes(4 << 30), disk: Bytes(1 << 40) },
+        capacity: Resources {
+            cpu: MilliCpu(4000),
+            memory: Bytes(4 << 30),
+            disk: Bytes(1 << 40),
+            ..Resources::default()
+        },
         port_range: (20000, 20002),
         reachable: true,
     }

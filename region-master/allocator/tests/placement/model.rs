@@ -46,12 +46,19 @@ pub(crate) fn workload_spec(cpu: u64, memory: u64, ports: &[(HostPort, Protocol)
         command: Vec::new(),
         args: Vec::new(),
         env: Vec::new(),
-        resources: Resources { cpu: MilliCpu(cpu), memory: Bytes(memory), disk: Bytes(0) },
+        resources: Resources {
+            cpu: MilliCpu(cpu),
+            memory: Bytes(memory),
+            disk: Bytes(0),
+            ..Resources::default()
+        },
         limits: Limits { cpu: None, memory: Bytes(memory), pids: 10 },
         ports: ports.collect(),
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     };
     InstanceSpec {
         containers: vec![container],
@@ -61,6 +68,10 @@ pub(crate) fn workload_spec(cpu: u64, memory: u64, ports: &[(HostPort, Protocol)
             max_backoff: Duration::from_mins(5),
         },
         stop_grace: Duration::from_secs(10),
+        init: Vec::new(),
+        schedule: None,
+        deadline: None,
+        stop_after: None,
     }
 }
 

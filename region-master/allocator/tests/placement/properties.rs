@@ -34,7 +34,12 @@ fn node(index: usize) -> impl Strategy<Value = NodeView> {
             site: site(at),
             attributes,
             taints: tainted.then(|| Taint::new("maintenance").unwrap()).into_iter().collect(),
-            capacity: Resources { cpu: MilliCpu(cpu * 500), memory: Bytes(memory * 100), disk: Bytes(1000) },
+            capacity: Resources {
+                cpu: MilliCpu(cpu * 500),
+                memory: Bytes(memory * 100),
+                disk: Bytes(1000),
+                ..Resources::default()
+            },
             port_range: (200, 199 + ports),
             reachable,
         }
@@ -54,6 +59,9 @@ fn placement() -> impl Strategy<Value = Placement> {
     ]);
     let spread = prop::collection::vec((by, prop::option::of(1..3u32)), 0..3);
     (require, prefer, spread, any::<bool>()).prop_map(|(require, prefer, spread, tolerant)| Placement {
+        near: Vec::new(),
+        affinity: Vec::new(),
+        anti_affinity: Vec::new(),
         require: require.parse().unwrap(),
         prefer: prefer
             .into_iter()
@@ -202,7 +210,12 @@ fn a_cluster_made_from_its_allocations_answers_the_same() {
             site: site(index),
             attributes: BTreeMap::new(),
             taints: Vec::new(),
-            capacity: Resources { cpu: MilliCpu(2000), memory: Bytes(1000), disk: Bytes(1000) },
+            capacity: Resources {
+                cpu: MilliCpu(2000),
+                memory: Bytes(1000),
+                disk: Bytes(1000),
+                ..Resources::default()
+            },
             port_range: (200, 210),
             reachable: true,
         })

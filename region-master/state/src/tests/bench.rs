@@ -298,8 +298,12 @@ pub(super) fn key_of(node: &str) -> [u8; 32] {
 }
 
 pub(super) fn facts(cores: u64) -> NodeFacts {
-    let capacity =
-        Resources { cpu: MilliCpu(cores * 1000), memory: Bytes(cores << 30), disk: Bytes(cores << 30) };
+    let capacity = Resources {
+        cpu: MilliCpu(cores * 1000),
+        memory: Bytes(cores << 30),
+        disk: Bytes(cores << 30),
+        ..Resources::default()
+    };
     NodeFacts { capacity, machine: capacity, port_range: (30000, 30009), ..NodeFacts::default() }
 }
 
@@ -316,12 +320,19 @@ pub(super) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         command: Vec::new(),
         args: Vec::new(),
         env: Vec::new(),
-        resources: Resources { cpu: MilliCpu(1000), memory: Bytes((1 << 30) - 1), disk: Bytes(0) },
+        resources: Resources {
+            cpu: MilliCpu(1000),
+            memory: Bytes((1 << 30) - 1),
+            disk: Bytes(0),
+            ..Resources::default()
+        },
         limits: Limits { cpu: None, memory: Bytes(1 << 30), pids: 64 },
         ports: Vec::new(),
         user: None,
         read_only: false,
         capabilities: Capabilities::default(),
+        probes: skerry_types::Probes::default(),
+        stop_signal: None,
     };
     let restart = RestartPolicy {
         when: RestartWhen::Always,
@@ -337,8 +348,17 @@ pub(super) fn spec(name: &str, instances: u32) -> WorkloadSpec {
             containers: vec![container],
             restart,
             stop_grace: Duration::from_secs(10),
+            init: Vec::new(),
+            schedule: None,
+            deadline: None,
+            stop_after: None,
         }),
         placement: Placement::default(),
+        priority: WorkloadSpec::DEFAULT_PRIORITY,
+        update: skerry_types::UpdatePolicy::default(),
+        on_disconnect: skerry_types::OnDisconnect::default(),
+        scale: None,
+        exclusive: false,
     }
 }
 

@@ -147,6 +147,8 @@ impl FakeNode {
             address: None,
             containers: Vec::new(),
             since: WallTime(1),
+            ready_since: None,
+            last_due: None,
         };
         self.set(RowKey::new(TableId::STATUS, id.as_str()), Some(&ObservedRow::Status(status)));
     }
