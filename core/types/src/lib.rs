@@ -10,6 +10,7 @@ mod allocation;
 mod durable;
 mod duration;
 mod event;
+mod explain;
 mod id;
 mod instances;
 mod label;
@@ -30,6 +31,7 @@ pub use allocation::{
 pub use durable::{Batch, Outbox, PersistId, TableName, Write};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use event::{Event, EventLevel, EventSubject};
+pub use explain::{Explanation, PlacedWhy, RefusedWhy, ScorePart, Target};
 pub use id::{
     AllocationId, ContainerName, Generation, IdError, ImageDigest, InstanceIndex, NodeName, PortName,
     RegionName, SiteName, TenantName, WorkloadName,

@@ -276,7 +276,14 @@ fn load(life: u64, now: Now, disk: &BTreeMap<(String, Vec<u8>), Vec<u8>>) -> Age
 }
 
 pub(super) fn welcome(cursor: Cursor) -> Welcome {
-    Welcome { protocol: 1, region: RegionName::new("north").unwrap(), now: WallTime(0), cursor, epoch: EPOCH }
+    Welcome {
+        protocol: 1,
+        region: RegionName::new("north").unwrap(),
+        now: WallTime(0),
+        cursor,
+        epoch: EPOCH,
+        above: Vec::new(),
+    }
 }
 
 pub(super) fn word(operation: &Operation) -> String {
