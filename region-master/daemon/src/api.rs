@@ -8,7 +8,7 @@ use futures_util::Stream;
 use skerry_api::v1;
 use skerry_api::v1::operator_server::Operator;
 use skerry_link::{JoinToken, RootHash};
-use skerry_region_state::{ApiCall, ApiError, ApiReply, AppliedHow, Filter, NewToken, SecretHash};
+use skerry_region_state::{ApiCall, ApiError, ApiReply, AppliedHow, Filter, NewToken, SecretHash, TokenScope};
 use skerry_registry::Registry;
 use skerry_types::{RegionName, WallTime, WorkloadKey};
 use tonic::{Request, Response, Status};
@@ -85,9 +85,14 @@ fn status(error: &ApiError) -> Status {
     let message = error.to_string();
     match error {
         ApiError::NotFound { .. } => Status::not_found(message),
-        ApiError::Deleting { .. } | ApiError::NodeConnected { .. } => Status::failed_precondition(message),
-        ApiError::Full { .. } => Status::resource_exhausted(message),
-        ApiError::PageToken { .. } => Status::invalid_argument(message),
+        ApiError::Deleting { .. }
+        | ApiError::NodeConnected { .. }
+        | ApiError::RegionConnected { .. }
+        | ApiError::OwnedElsewhere { .. }
+        | ApiError::TenantUnknown { .. }
+        | ApiError::TenantsElsewhere { .. } => Status::failed_precondition(message),
+        ApiError::Full { .. } | ApiError::Quota { .. } => Status::resource_exhausted(message),
+        ApiError::PageToken { .. } | ApiError::BadTenant { .. } => Status::invalid_argument(message),
     }
 }
 
@@ -274,7 +279,8 @@ impl Operator for Api {
         let id: skerry_region_state::TokenId = token.id.to_string().parse().map_err(invalid)?;
         let expires = WallTime(clock::wall().0.saturating_add(ttl_ms));
         let secret = SecretHash(token.secret.hash());
-        let new = NewToken { id: id.clone(), secret, site: site.clone(), expires, uses };
+        let scope = TokenScope::Site(site.clone());
+        let new = NewToken { id: id.clone(), secret, scope, expires, uses };
         self.ask(ApiCall::CreateToken(new)).await?;
         tracing::info!(%operator, token = %id, %site, uses, "token created");
         let answer =

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use skerry_region_state::{
-    Action, ApiCall, ApiError, ApiReply, CallId, EnrollRefusal, Enrolled, Input, LinkId, NodeIdentity,
+    Action, ApiCall, ApiError, ApiReply, CallId, ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, Input, LinkId,
     RegionState, SecretHash, TokenId,
 };
 use skerry_store::{Progress, WriteQueue, WriterGone};
-use skerry_types::{NodeName, SiteName};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,7 @@ pub(crate) enum LinkOrder {
 enum Order {
     Call(ApiCall, oneshot::Sender<Result<ApiReply, ApiError>>),
     Certify(Certify, oneshot::Sender<Result<Enrolled, EnrollRefusal>>),
-    LinkUp(LinkId, NodeIdentity, mpsc::Sender<LinkOrder>),
+    LinkUp(LinkId, ChildIdentity, mpsc::Sender<LinkOrder>),
     LinkDown(LinkId),
     Received(LinkId, ToParent),
 }
@@ -39,8 +38,8 @@ enum Order {
 /// What a node wants certified.
 #[derive(Debug)]
 pub(crate) enum Certify {
-    Enroll { token: TokenId, secret: SecretHash, node: NodeName, site: Option<SiteName>, key: [u8; 32] },
-    Renew(NodeIdentity),
+    Enroll { token: TokenId, secret: SecretHash, wish: EnrollWish, key: [u8; 32] },
+    Renew(ChildIdentity),
 }
 
 /// The master is shutting down.
@@ -77,7 +76,7 @@ impl BrainHandle {
     pub(crate) async fn link_up(
         &self,
         link: LinkId,
-        identity: NodeIdentity,
+        identity: ChildIdentity,
     ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
         let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
         self.inbox.send(Order::LinkUp(link, identity, sender)).await.map_err(|_| ShuttingDown)?;
@@ -165,8 +164,8 @@ impl BrainTask {
                 let call = self.call_id();
                 self.certificates.insert(call, answer);
                 match wish {
-                    Certify::Enroll { token, secret, node, site, key } => {
-                        Input::Enroll { call, token, secret, node, site, key }
+                    Certify::Enroll { token, secret, wish, key } => {
+                        Input::Enroll { call, token, secret, wish, key }
                     }
                     Certify::Renew(identity) => Input::Renew { call, identity },
                 }
@@ -199,6 +198,8 @@ impl BrainTask {
                     self.order(link, LinkOrder::Close(reason));
                     self.links.remove(&link);
                 }
+                // Nothing dials a region above yet.
+                Action::SendParent(_) | Action::CloseParent { .. } => {}
                 Action::Changed(change) => {
                     self.change.send_replace(change);
                 }

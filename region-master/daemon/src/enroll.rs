@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skerry_link::enroll::{EnrollRequest, EnrollSession, RefusalKind, Wish};
 use skerry_link::{PeerCertificate, PublicKey, SpiffeId};
-use skerry_region_state::{EnrollRefusal, Enrolled, NodeIdentity, SecretHash};
+use skerry_region_state::{ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, NodeIdentity, SecretHash};
 
 use crate::brain::{BrainHandle, Certify};
 use crate::ca::{Ca, CaError};
@@ -45,14 +45,14 @@ impl Enroller {
             Wish::Join { token, secret_hash, node, site } => {
                 let Ok(id) = token.to_string().parse() else { return Ok(Err(EnrollRefusal::TokenUnknown)) };
                 let secret = SecretHash(secret_hash);
-                Certify::Enroll { token: id, secret, node, site, key: key.hash().0 }
+                Certify::Enroll { token: id, secret, wish: EnrollWish::Node { node, site }, key: key.hash().0 }
             }
             Wish::Renew { certificate, expired_for } => {
                 if let Some(expired) = expired_for {
                     let (id, hours) = (&certificate.id, expired.as_secs() / 3600);
                     tracing::warn!(%id, hours, "an expired certificate renews with its key");
                 }
-                Certify::Renew(identity(&certificate)?)
+                Certify::Renew(ChildIdentity::Node(identity(&certificate)?))
             }
         };
         self.brain.certify(certify).await.map_err(|error| Unable(error.to_string()))
@@ -66,7 +66,7 @@ impl Enroller {
     ) -> Result<(), skerry_link::FrameError> {
         match self.sign(key, enrolled) {
             Ok(grant) => {
-                tracing::info!(node = %enrolled.node, site = %enrolled.site, "a certificate is issued");
+                tracing::info!(?enrolled, "a certificate is issued");
                 request.grant(grant).await
             }
             Err(error) => {
@@ -78,7 +78,10 @@ impl Enroller {
 
     fn sign(&self, key: &PublicKey, enrolled: &Enrolled) -> Result<skerry_link::enroll::Grant, CaError> {
         let now = clock::wall();
-        let chain = self.ca.issue_node(key, &enrolled.site, &enrolled.node, self.node_life, now)?;
+        let chain = match enrolled {
+            Enrolled::Node { node, site } => self.ca.issue_node(key, site, node, self.node_life, now)?,
+            Enrolled::Region { .. } => unreachable!("only nodes ask here"),
+        };
         Ok(self.ca.grant(&chain, now))
     }
 }
@@ -98,9 +101,12 @@ fn kind(refusal: &EnrollRefusal) -> RefusalKind {
         EnrollRefusal::TokenUnknown => RefusalKind::TokenWrong,
         EnrollRefusal::TokenExpired => RefusalKind::TokenExpired,
         EnrollRefusal::TokenUsedUp { .. } => RefusalKind::TokenUsedUp,
-        EnrollRefusal::OtherSite { .. } => RefusalKind::TokenForAnotherSite,
-        EnrollRefusal::NameTaken { .. } => RefusalKind::NameTaken,
-        EnrollRefusal::Removed { .. } => RefusalKind::NodeUnknown,
+        EnrollRefusal::OtherSite { .. }
+        | EnrollRefusal::NotForRegions { .. }
+        | EnrollRefusal::NotForNodes
+        | EnrollRefusal::OtherRegion { .. } => RefusalKind::TokenForAnotherSite,
+        EnrollRefusal::NameTaken { .. } | EnrollRefusal::RegionNameTaken { .. } => RefusalKind::NameTaken,
+        EnrollRefusal::Removed { .. } | EnrollRefusal::RegionRemoved { .. } => RefusalKind::NodeUnknown,
         EnrollRefusal::Full { .. } => RefusalKind::Unavailable,
     }
 }

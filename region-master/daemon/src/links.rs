@@ -9,7 +9,7 @@ use skerry_link::{
     Arrival, CloseReason, Connection, FrameError, FramedReceiver, FramedSender, LinkServer, MAX_FRAME_BYTES,
     SpiffeId,
 };
-use skerry_region_state::{LinkId, NodeIdentity};
+use skerry_region_state::{ChildIdentity, LinkId, NodeIdentity};
 use skerry_types::NodeName;
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::mpsc;
@@ -108,7 +108,7 @@ impl LinkTask {
         let remote = self.connection.remote_address();
         tracing::info!(%node, %remote, "a link comes up");
         self.table.insert(node.clone(), self.id, self.connection.clone());
-        let end = self.exchange(identity).await;
+        let end = self.exchange(ChildIdentity::Node(identity)).await;
         self.table.remove(&node, self.id);
         tracing::info!(%node, end, "a link is over");
         if self.brain.link_down(self.id).await.is_err() {
@@ -116,7 +116,7 @@ impl LinkTask {
         }
     }
 
-    async fn exchange(&self, identity: NodeIdentity) -> String {
+    async fn exchange(&self, identity: ChildIdentity) -> String {
         let streams = timeout(HELLO_WAIT, self.connection.control()).await;
         let (sender, receiver) = match streams {
             Ok(Ok(streams)) => streams,

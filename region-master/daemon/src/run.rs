@@ -48,7 +48,12 @@ pub async fn run(settings: Settings) -> Result<()> {
     let identity = SharedIdentity::new(ca.server_identity(&names, clock.now().wall)?, ca.roots());
 
     let (store, rows) = load_store(&settings).await?;
-    let config = RegionConfig { region: ca.region().clone(), epoch: init::epoch(&settings.data_dir)? };
+    let config = RegionConfig {
+        region: ca.region().clone(),
+        epoch: init::epoch(&settings.data_dir)?,
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        has_parent: false,
+    };
     let count = rows.len();
     let state = RegionState::load(config, clock.now(), rows)?;
     tracing::info!(region = %ca.region(), rows = count, "the store is loaded");

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use skerry_api::v1;
 use skerry_region_state::{
-    AllocationView, EventView, NodeTotal, NodeView, RegionView, SiteView, TokenId, TokenRecord, WorkloadView,
+    AllocationView, EventView, NodeTotal, NodeView, RegionView, SiteView, TokenId, TokenRecord, TokenScope,
+    WorkloadView,
 };
 use skerry_types::{ContainerSpec, ContainerState, ContainerStatus, Desired, Phase, Refusal, Taint};
 
@@ -178,9 +179,13 @@ pub(crate) fn event(view: EventView) -> v1::Event {
 }
 
 pub(crate) fn token((id, record): (TokenId, TokenRecord)) -> v1::Token {
+    let site = match &record.scope {
+        TokenScope::Site(site) => site.to_string(),
+        TokenScope::Region(_) => String::new(),
+    };
     v1::Token {
         id: id.to_string(),
-        site: record.site.to_string(),
+        site,
         expires_at_ms: record.expires.0,
         uses: record.uses,
         used: record.used,

@@ -6,12 +6,19 @@ use skerry_wire::{
     Cursor, Hello, RefusalCode, Refused, RowKey, RowsFrame, ToChild, ToParent, Welcome, negotiate,
 };
 
-use crate::input::{Action, LinkId, NodeIdentity};
+use crate::input::{Action, ChildIdentity, LinkId};
 use crate::nodes::Link;
 use crate::state::RegionState;
 
 impl RegionState {
-    pub(crate) fn link_up(&mut self, id: LinkId, identity: &NodeIdentity) {
+    pub(crate) fn link_up(&mut self, id: LinkId, identity: &ChildIdentity) {
+        let identity = match identity {
+            ChildIdentity::Node(identity) => identity,
+            ChildIdentity::Region(identity) => {
+                let message = format!("{} is not a region of this one", identity.region);
+                return self.refuse(id, RefusalCode::Identity, message);
+            }
+        };
         let name = &identity.node;
         let Some(node) = self.nodes.get_mut(name).filter(|node| node.record.key == identity.key) else {
             let message = format!("{} is not a node of this region: join it with a new token", identity.node);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationId, AllocationIntent, Batch, Event, Generation, InstanceSpec, NodeName, SiteName, TableName,
-    WallTime, WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, Batch, Event, Generation, InstanceSpec, NodeName, RegionName, SiteName,
+    TableName, WallTime, WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Cursor, DecodeError, Revision, RowKey, TableId, decode, encode};
 
@@ -117,16 +117,25 @@ pub(crate) struct NodeRecord {
 pub struct TokenRecord {
     /// SHA-256 of its secret.
     pub secret: SecretHash,
-    /// The site its nodes join.
-    pub site: SiteName,
+    /// Who may join with it.
+    pub scope: TokenScope,
     /// When it was made.
     pub created_at: WallTime,
     /// When it runs out.
     pub expires: WallTime,
-    /// How many nodes may join with it.
+    /// How many may join with it.
     pub uses: u32,
     /// How many did.
     pub used: u32,
+}
+
+/// Who may join with a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenScope {
+    /// Nodes of this site.
+    Site(SiteName),
+    /// A region of this name, or of any when `None`.
+    Region(Option<RegionName>),
 }
 
 /// SHA-256 of a join token's secret.

@@ -6,8 +6,10 @@
 //! Deliberately lacks: IO, clocks, randomness, certificates (it decides who may have one, the shell signs), and image tags
 //! (the shell resolves them before a workload comes here).
 
+mod api;
 mod capacity;
 mod children;
+mod enroll;
 mod events;
 mod input;
 mod ledger;
@@ -22,13 +24,12 @@ mod workloads;
 #[cfg(test)]
 mod tests;
 
-pub use input::{
-    Action, ApiCall, ApiError, ApiReply, Applied, AppliedHow, CallId, EnrollRefusal, Enrolled, Input, LinkId,
-    NewToken, NodeIdentity,
-};
-pub use ledger::{LedgerRow, LoadError, SecretHash, TABLES, TokenId, TokenRecord};
+pub use api::{ApiCall, ApiError, ApiReply, Applied, AppliedHow, ExplainWhat, Move, NewToken};
+pub use enroll::{EnrollRefusal, EnrollWish, Enrolled};
+pub use input::{Action, CallId, ChildIdentity, Input, LinkId, NodeIdentity, RegionIdentity};
+pub use ledger::{LedgerRow, LoadError, SecretHash, TABLES, TokenId, TokenRecord, TokenScope};
 pub use listing::{
-    AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PendingView, RegionView, SiteView,
-    WorkloadView,
+    AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PartView, PendingView, RegionView,
+    SiteView, TenantView, WorkloadView,
 };
 pub use state::{RegionConfig, RegionState};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationIntent, AllocationStatus, Event, Generation, InstanceIndex, NodeFacts, NodeName, NodeUsage,
-    Refusal, RegionName, Resources, Selector, SiteName, TenantName, WallTime, WorkloadSpec,
+    AllocationIntent, AllocationStatus, Attributes, Event, Generation, InstanceIndex, InstanceSet, NodeFacts,
+    NodeName, NodeUsage, Quota, Refusal, RegionName, Resources, Selector, ShareStatus, SiteName, SiteSpec,
+    TenantName, TenantSpec, WallTime, WorkloadSpec,
 };
 
 /// Most items in one page.
@@ -22,6 +23,8 @@ pub struct Filter {
     pub workload: Option<String>,
     /// Over labels, or the attributes of nodes.
     pub selector: Selector,
+    /// Regions, sites, nodes and tenants: of everything below, not only of this region.
+    pub below: bool,
     /// At most this many; zero for as many as a page may hold.
     pub limit: usize,
     /// Go on behind this, from an earlier page.
@@ -60,6 +63,27 @@ pub struct WorkloadView {
     pub unreachable: u32,
     /// Instances without a place.
     pub pending: Vec<PendingView>,
+    /// The region whose master owns it; this one's, or one above.
+    pub owner: RegionName,
+    /// The instances that this region looks after, with the regions below it.
+    pub instances: InstanceSet,
+    /// What regions below have of it, and say of it. Counted in `placed`, `running` and `unreachable` too.
+    pub parts: Vec<PartView>,
+}
+
+/// What a region below has of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartView {
+    /// Which region.
+    pub region: RegionName,
+    /// The instances that it looks after.
+    pub instances: InstanceSet,
+    /// What it says of them, if it spoke of this share.
+    pub status: Option<Arc<ShareStatus>>,
+    /// Whether it is heard from.
+    pub reachable: bool,
+    /// When it was last heard from.
+    pub last_seen: WallTime,
 }
 
 /// Instances without a place.
@@ -74,6 +98,8 @@ pub struct PendingView {
 /// An allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocationView {
+    /// The region of its node.
+    pub region: RegionName,
     /// What its node should hold.
     pub intent: Arc<AllocationIntent>,
     /// What its node says, if it spoke of it.
@@ -95,12 +121,18 @@ pub struct AllocationView {
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeView {
+    /// Its region.
+    pub region: RegionName,
     /// Its name.
     pub name: NodeName,
     /// Its site.
     pub site: SiteName,
-    /// What it said of itself.
+    /// What it said of itself; known of this region's own nodes only.
     pub facts: Option<Arc<NodeFacts>>,
+    /// What workloads may have.
+    pub capacity: Resources,
+    /// What placement selects it by.
+    pub attributes: Attributes,
     /// What is in use, as it last said.
     pub usage: NodeUsage,
     /// What allocations reserve.
@@ -120,8 +152,12 @@ pub struct NodeView {
 /// A site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteView {
+    /// Its region.
+    pub region: RegionName,
     /// Its name.
     pub name: SiteName,
+    /// What operators said of it; only its name when nothing.
+    pub spec: SiteSpec,
     /// The sum over its nodes.
     pub total: NodeTotal,
     /// When any of its nodes was last heard from; zero if never.
@@ -133,6 +169,12 @@ pub struct SiteView {
 pub struct RegionView {
     /// Its name.
     pub name: RegionName,
+    /// The regions between this one and it, nearest first.
+    pub path: Vec<RegionName>,
+    /// Whether it is heard from: every link on the way to it is up.
+    pub reachable: bool,
+    /// When it was last heard from; zero if never.
+    pub last_seen: WallTime,
     /// Its sites.
     pub sites: u32,
     /// Its workloads.
@@ -167,6 +209,21 @@ impl NodeTotal {
         self.capacity += other.capacity;
         self.reserved += other.reserved;
     }
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantView {
+    /// What was said of it.
+    pub spec: TenantSpec,
+    /// What this region, with those below it, may charge to it; without bound where nothing is said.
+    pub held: Quota,
+    /// What is charged to it and to the tenants below it, here and in the regions below.
+    pub used: Resources,
+    /// Of that, what regions below have been granted.
+    pub granted: Quota,
+    /// Workloads of its own here.
+    pub workloads: u32,
 }
 
 /// An event.

@@ -8,7 +8,8 @@ use skerry_wire::{
     Acknowledged, Epoch, IntentRow, ObservedRow, Reader, Revision, Row, RowKey, TableId, Writer,
 };
 
-use crate::input::{ApiError, ApiReply, LinkId};
+use crate::api::{ApiError, ApiReply};
+use crate::input::LinkId;
 use crate::ledger::{
     AllocationRecord, EventRecord, NODE, NodeRecord, OBSERVED, TOMBSTONE, Value, observed_key, put,
     tombstone_key,

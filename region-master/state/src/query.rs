@@ -5,10 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use skerry_types::{
-    AllocationId, Attributes, Desired, EventSubject, NodeName, Phase, SiteName, WallTime, WorkloadKey,
+    AllocationId, Attributes, Desired, EventSubject, InstanceSet, Labels, LinkClass, NodeName, Phase,
+    SiteName, SiteSpec, WallTime, WorkloadKey,
 };
 
-use crate::input::ApiError;
+use crate::api::ApiError;
 use crate::ledger::{AllocationRecord, EventRecord};
 use crate::listing::{
     AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PendingView, RegionView,
@@ -75,6 +76,9 @@ impl RegionState {
             running,
             unreachable,
             pending: pending.collect(),
+            owner: self.region().clone(),
+            instances: InstanceSet::first(record.spec.instances),
+            parts: Vec::new(),
         }
     }
 
@@ -104,6 +108,7 @@ impl RegionState {
     fn allocation_view(&self, record: &AllocationRecord) -> AllocationView {
         let node = self.nodes.get(&record.node);
         AllocationView {
+            region: self.region().clone(),
             intent: Arc::clone(&record.intent),
             status: self.status_of(record).cloned(),
             node: record.node.clone(),
@@ -136,6 +141,9 @@ impl RegionState {
 
     fn node_view(&self, name: &NodeName, node: &Node) -> NodeView {
         NodeView {
+            region: self.region().clone(),
+            capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
+            attributes: self.cluster_attributes(name).unwrap_or_default(),
             name: name.clone(),
             site: node.record.site.clone(),
             facts: node.facts.clone(),
@@ -154,6 +162,8 @@ impl RegionState {
         for (node_name, node) in &self.nodes {
             let name = &node.record.site;
             let site = sites.entry(name.clone()).or_insert_with(|| SiteView {
+                region: self.region().clone(),
+                spec: unsaid_site(name),
                 name: name.clone(),
                 total: NodeTotal::default(),
                 last_seen: WallTime(0),
@@ -197,6 +207,9 @@ impl RegionState {
         }
         let region = RegionView {
             name,
+            path: Vec::new(),
+            reachable: true,
+            last_seen: self.now.wall,
             sites: u32::try_from(sites.len()).unwrap_or(u32::MAX),
             workloads: u32::try_from(self.workloads.len()).unwrap_or(u32::MAX),
             total,
@@ -215,6 +228,11 @@ impl RegionState {
         });
         Ok(self.page(filter, rows))
     }
+}
+
+fn unsaid_site(name: &SiteName) -> SiteSpec {
+    let (labels, link) = (Labels::new(), LinkClass::default());
+    SiteSpec { name: name.clone(), labels, timezone: None, point: None, link }
 }
 
 fn is_about(record: &EventRecord, filter: &Filter) -> bool {

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_types::{
-    AllocationId, AllocationIntent, NodeName, Now, Outbox, RegionName, TableName, WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, TableName,
+    WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::Epoch;
 
-use crate::input::{Action, ApiCall, ApiError, ApiReply, Input, LinkId};
+use crate::api::{ApiCall, ApiError, ApiReply, AppliedHow};
+use crate::input::{Action, Input, LinkId};
 use crate::ledger::{
     ALLOCATION, AllocationRecord, Counters, EventRecord, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE,
     TokenId, TokenRecord, Value, observed_key, put, tombstone_key,
 };
+use crate::listing::Page;
 use crate::nodes::{Node, restore_tombstone};
 use crate::workloads::Workload;
 
@@ -28,6 +31,10 @@ pub struct RegionConfig {
     pub region: RegionName,
     /// The epoch of the region's tables: made at random with the store, and again when it is restored from a backup.
     pub epoch: Epoch,
+    /// The software's version, for people.
+    pub software: String,
+    /// Whether there is a region above, connected or not.
+    pub has_parent: bool,
 }
 
 /// One region's brain.
@@ -153,6 +160,11 @@ impl RegionState {
         records.filter(|record| !record.deleting).map(|record| &record.spec)
     }
 
+    /// When [`Input::Timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        None
+    }
+
     /// The number of the last change to what lists show.
     pub fn change(&self) -> u64 {
         self.change
@@ -175,8 +187,8 @@ impl RegionState {
                 self.settle_up();
                 self.act(Action::Reply(call, reply));
             }
-            Input::Enroll { call, token, secret, node, site, key } => {
-                let decision = self.enroll(&token, secret, &node, site, key);
+            Input::Enroll { call, token, secret, wish, key } => {
+                let decision = self.enroll(&token, secret, wish, key);
                 self.act(Action::Certify(call, decision));
             }
             Input::Renew { call, identity } => {
@@ -186,6 +198,7 @@ impl RegionState {
             Input::LinkUp(link, identity) => self.link_up(link, &identity),
             Input::LinkDown(link) => self.link_down(link),
             Input::Received(link, message) => self.receive(link, message),
+            Input::ParentUp | Input::ParentDown | Input::FromParent(_) | Input::Timeout => {}
             Input::Persisted(id) => self.outbox.persisted(id),
         }
         self.finish();
@@ -196,6 +209,16 @@ impl RegionState {
             ApiCall::Apply { spec, dry_run } => self.apply(spec, dry_run),
             ApiCall::Delete(key) => self.delete(&key),
             ApiCall::RemoveNode(name) => self.remove_node(&name),
+            ApiCall::RemoveRegion(name) => Err(ApiError::NotFound { what: "region", name: name.to_string() }),
+            ApiCall::ApplyTenant { .. } => Ok(ApiReply::Described(AppliedHow::Unchanged)),
+            ApiCall::DeleteTenant(name) => Err(ApiError::NotFound { what: "tenant", name: name.to_string() }),
+            ApiCall::Tenants(_) => {
+                Ok(ApiReply::Tenants(Page { items: Vec::new(), next: None, change: self.change }))
+            }
+            ApiCall::ApplySite { .. } => Ok(ApiReply::Described(AppliedHow::Unchanged)),
+            ApiCall::DeleteSite(name) => Err(ApiError::NotFound { what: "site", name: name.to_string() }),
+            ApiCall::Explain(_) => Ok(ApiReply::Explanation(Explanation::default())),
+            ApiCall::Rebalance => Ok(ApiReply::Moves(Vec::new())),
             ApiCall::CreateToken(token) => self.create_token(token),
             ApiCall::RevokeToken(id) => self.revoke_token(&id),
             ApiCall::Tokens => Ok(ApiReply::Tokens(self.tokens.clone().into_iter().collect())),

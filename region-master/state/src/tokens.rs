@@ -3,8 +3,10 @@
 use skerry_types::{EventLevel, NodeName, SiteName, WallTime};
 use skerry_wire::{Cursor, Revision};
 
-use crate::input::{ApiError, ApiReply, EnrollRefusal, Enrolled, NewToken, NodeIdentity};
-use crate::ledger::{NodeRecord, SecretHash, TOKEN, TokenId, TokenRecord, Value, put};
+use crate::api::{ApiError, ApiReply, NewToken};
+use crate::enroll::{EnrollRefusal, EnrollWish, Enrolled};
+use crate::input::ChildIdentity;
+use crate::ledger::{NodeRecord, SecretHash, TOKEN, TokenId, TokenRecord, TokenScope, Value, put};
 use crate::nodes::Node;
 use crate::state::RegionState;
 
@@ -19,8 +21,8 @@ impl RegionState {
         if self.tokens.len() >= TOKENS_MAX {
             return Err(ApiError::Full { what: "join tokens", count: self.tokens.len() });
         }
-        let NewToken { id, secret, site, expires, uses } = new;
-        let token = TokenRecord { secret, site, created_at: self.now.wall, expires, uses, used: 0 };
+        let NewToken { id, secret, scope, expires, uses } = new;
+        let token = TokenRecord { secret, scope, created_at: self.now.wall, expires, uses, used: 0 };
         self.save_token(&id, token);
         Ok(ApiReply::Token)
     }
@@ -51,40 +53,69 @@ impl RegionState {
         self.tokens.insert(id.clone(), token);
     }
 
-    /// Decides about a node that shows a token. A node that asks again with the same key, because it did not get the answer,
+    /// Decides about a child that shows a token. One that asks again with the same key, because it did not get the answer,
     /// gets it again and uses the token only once.
     pub(crate) fn enroll(
         &mut self,
         id: &TokenId,
         secret: SecretHash,
-        name: &NodeName,
-        wanted: Option<SiteName>,
+        wish: EnrollWish,
         key: [u8; 32],
     ) -> Result<Enrolled, EnrollRefusal> {
         let token = self.tokens.get(id).filter(|token| token.secret == secret).cloned();
         let token = token.ok_or(EnrollRefusal::TokenUnknown)?;
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != token.site) {
-            return Err(EnrollRefusal::OtherSite { wanted, site: token.site });
+        match (wish, token.scope.clone()) {
+            (EnrollWish::Node { node, site }, TokenScope::Site(scope)) => {
+                if let Some(wanted) = site.filter(|wanted| *wanted != scope) {
+                    return Err(EnrollRefusal::OtherSite { wanted, site: scope });
+                }
+                self.enroll_node(id, token, node, scope, key)
+            }
+            (EnrollWish::Region { region }, TokenScope::Region(scope)) => {
+                if let Some(scope) = scope.filter(|scope| *scope != region) {
+                    return Err(EnrollRefusal::OtherRegion { wanted: region, region: scope });
+                }
+                Err(EnrollRefusal::RegionNameTaken { region })
+            }
+            (EnrollWish::Region { .. }, TokenScope::Site(site)) => Err(EnrollRefusal::NotForRegions { site }),
+            (EnrollWish::Node { .. }, TokenScope::Region(_)) => Err(EnrollRefusal::NotForNodes),
         }
-        if let Some(node) = self.nodes.get(name) {
-            let again = node.record.key == key && node.record.site == token.site;
-            let site = node.record.site.clone();
-            let enrolled = Enrolled { node: name.clone(), site };
-            return if again { Ok(enrolled) } else { Err(EnrollRefusal::NameTaken { node: name.clone() }) };
+    }
+
+    fn enroll_node(
+        &mut self,
+        id: &TokenId,
+        token: TokenRecord,
+        node: NodeName,
+        site: SiteName,
+        key: [u8; 32],
+    ) -> Result<Enrolled, EnrollRefusal> {
+        if let Some(known) = self.nodes.get(&node) {
+            let again = known.record.key == key && known.record.site == site;
+            return if again {
+                Ok(Enrolled::Node { node, site })
+            } else {
+                Err(EnrollRefusal::NameTaken { node })
+            };
         }
+        if self.nodes.len() >= NODES_MAX {
+            return Err(EnrollRefusal::Full { what: "nodes", count: self.nodes.len() });
+        }
+        self.use_token(id, token)?;
+        self.add_node(&node, site.clone(), key);
+        Ok(Enrolled::Node { node, site })
+    }
+
+    /// Counts one use of a token, if it may be used.
+    fn use_token(&mut self, id: &TokenId, token: TokenRecord) -> Result<(), EnrollRefusal> {
         if self.now.wall > token.expires {
             return Err(EnrollRefusal::TokenExpired);
         }
         if token.used >= token.uses {
             return Err(EnrollRefusal::TokenUsedUp { uses: token.uses });
         }
-        if self.nodes.len() >= NODES_MAX {
-            return Err(EnrollRefusal::Full { count: self.nodes.len() });
-        }
-        let site = token.site.clone();
         self.save_token(id, TokenRecord { used: token.used + 1, ..token });
-        self.add_node(name, site.clone(), key);
-        Ok(Enrolled { node: name.clone(), site })
+        Ok(())
     }
 
     fn add_node(&mut self, name: &NodeName, site: SiteName, key: [u8; 32]) {
@@ -105,12 +136,18 @@ impl RegionState {
         self.tell_node(EventLevel::Info, name, "Joined", message);
     }
 
-    /// Decides about a node that wants to keep its identity.
-    pub(crate) fn renew(&self, identity: &NodeIdentity) -> Result<Enrolled, EnrollRefusal> {
+    /// Decides about a child that wants to keep its identity.
+    pub(crate) fn renew(&self, identity: &ChildIdentity) -> Result<Enrolled, EnrollRefusal> {
+        let identity = match identity {
+            ChildIdentity::Node(identity) => identity,
+            ChildIdentity::Region(identity) => {
+                return Err(EnrollRefusal::RegionRemoved { region: identity.region.clone() });
+            }
+        };
         let known = self.nodes.get(&identity.node);
         known.filter(|node| node.record.key == identity.key).map_or_else(
             || Err(EnrollRefusal::Removed { node: identity.node.clone() }),
-            |node| Ok(Enrolled { node: identity.node.clone(), site: node.record.site.clone() }),
+            |node| Ok(Enrolled::Node { node: identity.node.clone(), site: node.record.site.clone() }),
         )
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
 
-use crate::input::{ApiError, ApiReply, Applied, AppliedHow};
+use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
 use crate::ledger::{Value, WORKLOAD, WorkloadRecord, put, workload_key};
 use crate::placing::Pending;
 use crate::state::RegionState;

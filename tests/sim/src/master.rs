@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_region_state::{
-    Action, ApiCall, ApiReply, CallId, Input, NewToken, RegionConfig, RegionState, SecretHash, TokenId,
+    Action, ApiCall, ApiReply, CallId, EnrollWish, Input, NewToken, RegionConfig, RegionState, SecretHash,
+    TokenId, TokenScope,
 };
 use skerry_types::{
     AllocationId, AllocationIntent, Desired, InstanceIndex, Now, RegionName, SiteName, WallTime, WorkloadKey,
@@ -44,7 +45,8 @@ impl Master {
 
 fn load(now: Now, disk: &Disk) -> Result<RegionState, skerry_region_state::LoadError> {
     let region = RegionName::new("north").expect("a region name");
-    RegionState::load(RegionConfig { region, epoch: Epoch(77) }, now, disk.rows())
+    let config = RegionConfig { region, epoch: Epoch(77), software: "sim".to_owned(), has_parent: false };
+    RegionState::load(config, now, disk.rows())
 }
 
 impl World {
@@ -52,12 +54,15 @@ impl World {
         for at in 0..self.hosts.len() {
             let id: TokenId = format!("t{at}").parse().expect("a token id");
             let site = SiteName::new("s1").expect("a site name");
-            let new = NewToken { id: id.clone(), secret: SECRET, site, expires: WallTime(u64::MAX), uses: 1 };
+            let scope = TokenScope::Site(site);
+            let new =
+                NewToken { id: id.clone(), secret: SECRET, scope, expires: WallTime(u64::MAX), uses: 1 };
             let call = self.master.next_call();
             self.tell_master(Input::Call(call, ApiCall::CreateToken(new)));
             let (call, host) = (self.master.next_call(), &self.hosts[at]);
             let (node, key) = (host.name.clone(), host.key());
-            self.tell_master(Input::Enroll { call, token: id, secret: SECRET, node, site: None, key });
+            let wish = EnrollWish::Node { node, site: None };
+            self.tell_master(Input::Enroll { call, token: id, secret: SECRET, wish, key });
         }
         // The world begins with its nodes on the master's disk.
         if let Some(id) = self.master.disk.commit() {
@@ -100,7 +105,10 @@ impl World {
                     self.operators.page = Some((call, page));
                 }
                 Action::Reply(call, reply) => self.replied(call, &reply),
-                Action::Certify(..) | Action::Changed(_) => {}
+                Action::Certify(..)
+                | Action::Changed(_)
+                | Action::SendParent(_)
+                | Action::CloseParent { .. } => {}
             }
         }
         self.work_disk(Party::Master);

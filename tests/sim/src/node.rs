@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_agent_state::{Action, AgentConfig, AgentState, Failure, Input, OpId, Operation, Outcome};
-use skerry_region_state::{LinkId, NodeIdentity};
+use skerry_region_state::{ChildIdentity, LinkId, NodeIdentity};
 use skerry_types::{
     AllocationId, AllocationIntent, Bytes, ImageDigest, MilliCpu, NodeFacts, NodeName, Now, Resources,
     SiteName, WallTime,
@@ -100,13 +100,13 @@ impl Host {
         key
     }
 
-    pub(crate) fn identity(&self, now_us: u64) -> NodeIdentity {
-        NodeIdentity {
+    pub(crate) fn identity(&self, now_us: u64) -> ChildIdentity {
+        ChildIdentity::Node(NodeIdentity {
             node: self.name.clone(),
             site: SiteName::new("s1").expect("a site name"),
             expires: WallTime(now_us),
             key: self.key(),
-        }
+        })
     }
 
     pub(crate) fn now(&self, now_us: u64) -> Now {

@@ -74,7 +74,8 @@ impl Bench {
     pub(super) fn join(&mut self, node: &str, site: &str) {
         let name = node_name(node);
         let decision = self.enroll_new(node, site);
-        assert_eq!(decision.map(|enrolled| enrolled.node), Ok(name.clone()));
+        let enrolled = Enrolled::Node { node: name.clone(), site: SiteName::new(site).unwrap() };
+        assert_eq!(decision, Ok(enrolled));
         self.nodes.insert(name.clone(), FakeNode::new(&name, facts(4)));
     }
 
@@ -83,7 +84,7 @@ impl Bench {
         let token = NewToken {
             id: id.clone(),
             secret: SecretHash([7; 32]),
-            site: SiteName::new(site).unwrap(),
+            scope: TokenScope::Site(SiteName::new(site).unwrap()),
             expires: WallTime(self.now.wall.0 + 1000),
             uses: 1,
         };
@@ -100,8 +101,9 @@ impl Bench {
     ) -> Result<Enrolled, EnrollRefusal> {
         let call = self.call_id();
         let site = site.map(|site| SiteName::new(site).unwrap());
-        let (token, secret, node) = (token.clone(), SecretHash([7; 32]), node_name(node));
-        self.feed(Input::Enroll { call, token, secret, node, site, key });
+        let (token, secret) = (token.clone(), SecretHash([7; 32]));
+        let wish = EnrollWish::Node { node: node_name(node), site };
+        self.feed(Input::Enroll { call, token, secret, wish, key });
         self.certified.remove(&call).expect("a decision")
     }
 
@@ -122,7 +124,7 @@ impl Bench {
     pub(super) fn dial(&mut self, node: &str) -> LinkId {
         self.links += 1;
         let link = LinkId(self.links);
-        self.feed(Input::LinkUp(link, self.identity(node)));
+        self.feed(Input::LinkUp(link, ChildIdentity::Node(self.identity(node))));
         link
     }
 
@@ -182,6 +184,7 @@ impl Bench {
                     }
                     Action::Reply(call, reply) => drop(self.replies.insert(call, reply)),
                     Action::Certify(call, decision) => drop(self.certified.insert(call, decision)),
+                    Action::SendParent(_) | Action::CloseParent { .. } => {}
                     Action::Changed(change) => {
                         assert!(change > self.announced && change <= self.state.change());
                         self.announced = change;
@@ -282,7 +285,12 @@ impl Bench {
 }
 
 pub(super) fn load(now: Now, disk: &Disk) -> RegionState {
-    let config = RegionConfig { region: RegionName::new("north").unwrap(), epoch: Epoch(77) };
+    let config = RegionConfig {
+        region: RegionName::new("north").unwrap(),
+        epoch: Epoch(77),
+        software: "test".to_owned(),
+        has_parent: false,
+    };
     let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone()));
     RegionState::load(config, now, rows).expect("what was written can be read")
 }

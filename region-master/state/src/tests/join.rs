@@ -7,9 +7,9 @@ use crate::*;
 
 fn token(bench: &mut Bench, id: &str, uses: u32) -> TokenId {
     let id: TokenId = id.parse().unwrap();
-    let site = SiteName::new("s1").unwrap();
+    let scope = TokenScope::Site(SiteName::new("s1").unwrap());
     let expires = WallTime(bench.now.wall.0 + 60_000);
-    let new = NewToken { id: id.clone(), secret: SecretHash([7; 32]), site, expires, uses };
+    let new = NewToken { id: id.clone(), secret: SecretHash([7; 32]), scope, expires, uses };
     bench.call(ApiCall::CreateToken(new)).expect("a token");
     id
 }
@@ -18,7 +18,7 @@ fn token(bench: &mut Bench, id: &str, uses: u32) -> TokenId {
 fn a_token_lets_in_as_many_as_it_says_until_it_runs_out() {
     let mut bench = Bench::new();
     let id = token(&mut bench, "abc", 2);
-    let ok = |node: &str| Ok(Enrolled { node: node_name(node), site: SiteName::new("s1").unwrap() });
+    let ok = |node: &str| Ok(Enrolled::Node { node: node_name(node), site: SiteName::new("s1").unwrap() });
     assert_eq!(bench.enroll(&id, "n1", None, key_of("n1")), ok("n1"));
     assert_eq!(bench.enroll(&id, "n2", Some("s1"), key_of("n2")), ok("n2"));
     let full = Err(EnrollRefusal::TokenUsedUp { uses: 2 });
@@ -38,8 +38,9 @@ fn a_token_is_for_its_site_its_secret_and_free_names() {
     let unknown = "zzz".parse().unwrap();
     assert_eq!(bench.enroll(&unknown, "n1", None, key_of("n1")), Err(EnrollRefusal::TokenUnknown));
     let call = bench.call_id();
-    let (secret, node, key) = (SecretHash([8; 32]), node_name("n1"), key_of("n1"));
-    bench.feed(Input::Enroll { call, token: id.clone(), secret, node, site: None, key });
+    let (secret, key) = (SecretHash([8; 32]), key_of("n1"));
+    let wish = EnrollWish::Node { node: node_name("n1"), site: None };
+    bench.feed(Input::Enroll { call, token: id.clone(), secret, wish, key });
     assert_eq!(bench.certified.remove(&call), Some(Err(EnrollRefusal::TokenUnknown)));
     bench.enroll(&id, "n1", None, key_of("n1")).unwrap();
     let taken = Err(EnrollRefusal::NameTaken { node: node_name("n1") });
@@ -64,8 +65,9 @@ fn a_certificate_is_not_given_before_its_node_is_on_disk() {
     let token = token(&mut bench, "abc", 1);
     bench.full = true;
     let call = bench.call_id();
-    let (secret, node, key) = (SecretHash([7; 32]), node_name("n1"), key_of("n1"));
-    bench.feed(Input::Enroll { call, token, secret, node, site: None, key });
+    let (secret, key) = (SecretHash([7; 32]), key_of("n1"));
+    let wish = EnrollWish::Node { node: node_name("n1"), site: None };
+    bench.feed(Input::Enroll { call, token, secret, wish, key });
     assert!(bench.certified.is_empty());
     bench.full = false;
     bench.drain();
@@ -95,7 +97,7 @@ fn only_the_key_that_joined_may_renew() {
     let mut bench = Bench::with_nodes(1);
     let mut check = |identity: NodeIdentity, good: bool| {
         let call = bench.call_id();
-        bench.feed(Input::Renew { call, identity });
+        bench.feed(Input::Renew { call, identity: ChildIdentity::Node(identity) });
         assert_eq!(bench.certified.remove(&call).unwrap().is_ok(), good);
     };
     let good = NodeIdentity {

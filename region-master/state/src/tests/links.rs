@@ -20,7 +20,7 @@ fn a_link_of_an_unknown_key_is_refused() {
     let mut bench = Bench::with_nodes(1);
     let check = |bench: &mut Bench, identity: NodeIdentity| {
         let link = LinkId(900);
-        bench.feed(Input::LinkUp(link, identity));
+        bench.feed(Input::LinkUp(link, ChildIdentity::Node(identity)));
         let refused = matches!(&bench.sent[..], [(id, ToChild::Refused(refused))]
             if *id == link && refused.code == RefusalCode::Removed);
         assert!(refused, "{:?}", bench.sent);

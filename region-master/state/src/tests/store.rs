@@ -185,6 +185,8 @@ fn a_store_that_cannot_be_read_says_where() {
     let config = || RegionConfig {
         region: skerry_types::RegionName::new("north").unwrap(),
         epoch: skerry_wire::Epoch(1),
+        software: String::new(),
+        has_parent: false,
     };
     let check = |row: LedgerRow, says: &str| {
         let error = RegionState::load(config(), skerry_types::Now::default(), [row]).unwrap_err();
