@@ -6,7 +6,73 @@ use crate::v1;
 
 /// Amounts as the API shows them.
 pub fn resources(amounts: &types::Resources) -> v1::Resources {
-    v1::Resources { cpu_milli: amounts.cpu.0, memory_bytes: amounts.memory.0, disk_bytes: amounts.disk.0 }
+    v1::Resources {
+        cpu_milli: amounts.cpu.0,
+        memory_bytes: amounts.memory.0,
+        disk_bytes: amounts.disk.0,
+        bandwidth_bits: amounts.bandwidth.0,
+        gpu_milli: amounts.gpu.0,
+    }
+}
+
+/// Bounds as the API shows them.
+pub fn quota(quota: &types::Quota) -> v1::Quota {
+    v1::Quota {
+        cpu_milli: quota.cpu.map(|cpu| cpu.0),
+        memory_bytes: quota.memory.map(|memory| memory.0),
+        disk_bytes: quota.disk.map(|disk| disk.0),
+        bandwidth_bits: quota.bandwidth.map(|bandwidth| bandwidth.0),
+        gpu_milli: quota.gpu.map(|gpu| gpu.0),
+    }
+}
+
+/// Instances as the API shows them.
+pub fn instances(set: &types::InstanceSet) -> v1::Instances {
+    v1::Instances {
+        text: set.to_string(),
+        count: set.len(),
+        list: set.iter().map(|instance| instance.0).collect(),
+    }
+}
+
+/// What `region` says of where a workload's instances are. What the regions below say is the caller's to add.
+pub fn explanation(
+    region: &types::RegionName,
+    key: &types::WorkloadKey,
+    why: &types::Explanation,
+) -> v1::Explanation {
+    v1::Explanation {
+        region: region.to_string(),
+        tenant: key.tenant.to_string(),
+        name: key.name.to_string(),
+        placed: why.placed.iter().map(placed).collect(),
+        refused: why.refused.iter().map(refused).collect(),
+        ..v1::Explanation::default()
+    }
+}
+
+fn placed(why: &types::PlacedWhy) -> v1::PlacedWhy {
+    let (region, site, node) = match &why.target {
+        types::Target::Node { site, node } => (String::new(), site.to_string(), node.to_string()),
+        types::Target::Region(region) => (region.to_string(), String::new(), String::new()),
+    };
+    let part = |part: &types::ScorePart| v1::ScorePart { what: part.what.clone(), points: part.points };
+    v1::PlacedWhy {
+        instances: Some(instances(&why.instances)),
+        region,
+        site,
+        node,
+        present: why.present,
+        score: why.score.iter().map(part).collect(),
+    }
+}
+
+fn refused(why: &types::RefusedWhy) -> v1::RefusedWhy {
+    v1::RefusedWhy {
+        instances: Some(instances(&why.instances)),
+        reasons: why.reasons.iter().map(ToString::to_string).collect(),
+        remedies: why.remedies.clone(),
+    }
 }
 
 /// An end as the API shows it.

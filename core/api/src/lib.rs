@@ -4,7 +4,7 @@
 
 mod convert;
 
-pub use convert::{exit, resources};
+pub use convert::{exit, explanation, instances, quota, resources};
 
 /// Version 1 of the API.
 #[expect(missing_docs, clippy::pedantic, reason = "generated; documented in the .proto file")]

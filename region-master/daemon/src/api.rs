@@ -116,6 +116,7 @@ fn filter(request: &v1::ListRequest) -> Result<Filter, Status> {
         selector: request.selector.parse().map_err(invalid)?,
         limit: usize::try_from(request.page_size).map_err(invalid)?,
         after: some(&request.page_token),
+        below: request.below,
     })
 }
 
@@ -163,6 +164,7 @@ impl Operator for Api {
             name: key.name.to_string(),
             generation: applied.generation.0,
             outcome: outcome.into(),
+            kind: "workload".to_owned(),
         }))
     }
 
@@ -266,7 +268,7 @@ impl Operator for Api {
         request: Request<v1::CreateTokenRequest>,
     ) -> Answer<v1::CreateTokenResponse> {
         let operator = who(&request);
-        let v1::CreateTokenRequest { site, ttl_ms, uses } = request.into_inner();
+        let v1::CreateTokenRequest { site, ttl_ms, uses, .. } = request.into_inner();
         let site: skerry_types::SiteName = site.parse().map_err(invalid)?;
         let life = Duration::from_millis(ttl_ms);
         if life.is_zero() || life > TOKEN_LIFE_MAX {
@@ -302,5 +304,61 @@ impl Operator for Api {
         self.ask(ApiCall::RevokeToken(id.clone())).await?;
         tracing::info!(%operator, token = %id, "token revoked");
         Ok(Response::new(v1::RevokeTokenResponse {}))
+    }
+
+    async fn list_tenants(&self, _request: Request<v1::ListRequest>) -> Answer<v1::ListTenantsResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn explain(&self, _request: Request<v1::ExplainRequest>) -> Answer<v1::Explanation> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn rebalance(&self, _request: Request<v1::RebalanceRequest>) -> Answer<v1::RebalanceResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn remove_region(&self, _request: Request<v1::RemoveRegionRequest>) -> Answer<v1::RemoveRegionResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn cordon(&self, _request: Request<v1::CordonRequest>) -> Answer<v1::CordonResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn drain(&self, _request: Request<v1::DrainRequest>) -> Answer<v1::DrainResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn rollout_status(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn pause_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn resume_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn promote_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn undo_rollout(&self, _request: Request<v1::UndoRolloutRequest>) -> Answer<v1::Rollout> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn rollout_history(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::RolloutHistoryResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn rollout_plan(&self, _request: Request<v1::RolloutPlanRequest>) -> Answer<v1::RolloutPlanResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
+    }
+
+    async fn scale(&self, _request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
+        Err(Status::unimplemented("this master cannot do that yet"))
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         deleting: view.deleting,
         manifest: skerry_manifest::to_manifest(&view.spec).to_string(),
         pending: pending.collect(),
+        ..v1::Workload::default()
     }
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         since_ms: status.map_or(view.placed_at, |status| status.since).0,
         reachable: view.reachable,
         last_seen_ms: view.last_seen.0,
+        ..v1::Allocation::default()
     }
 }
 
@@ -134,6 +136,7 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         agent_version: text(|facts| &facts.agent_version),
         address: facts.and_then(|facts| facts.address).map(|ip| ip.to_string()).unwrap_or_default(),
         certificate_expires_ms: view.certificate_expires.0,
+        ..v1::Node::default()
     }
 }
 
@@ -148,6 +151,7 @@ pub(crate) fn site(view: &SiteView) -> v1::Site {
         capacity: Some(skerry_api::resources(&total.capacity)),
         reserved: Some(skerry_api::resources(&total.reserved)),
         last_seen_ms: view.last_seen.0,
+        ..v1::Site::default()
     }
 }
 
@@ -163,6 +167,8 @@ pub(crate) fn region(view: &RegionView) -> v1::Region {
         running,
         capacity: Some(skerry_api::resources(&capacity)),
         reserved: Some(skerry_api::resources(&reserved)),
+        connected: true,
+        ..v1::Region::default()
     }
 }
 
@@ -175,6 +181,7 @@ pub(crate) fn event(view: EventView) -> v1::Event {
         reason: view.event.reason,
         message: view.event.message,
         node: view.node.map(|node| node.to_string()).unwrap_or_default(),
+        ..v1::Event::default()
     }
 }
 
@@ -190,5 +197,6 @@ pub(crate) fn token((id, record): (TokenId, TokenRecord)) -> v1::Token {
         uses: record.uses,
         used: record.used,
         created_at_ms: record.created_at.0,
+        ..v1::Token::default()
     }
 }

@@ -52,7 +52,7 @@ fn crashing() -> v1::Allocation {
             log_tail: "starting\n\x1b[31mcannot open /data\x1b[0m\n".to_owned(),
             ..v1::Container::default()
         }],
-        resources: Some(v1::Resources { cpu_milli: 10, memory_bytes: 16 << 20, disk_bytes: 0 }),
+        resources: Some(v1::Resources { cpu_milli: 10, memory_bytes: 16 << 20, ..v1::Resources::default() }),
         placed_at_ms: ago(20),
         since_ms: ago(1),
         reachable: true,
@@ -68,7 +68,7 @@ fn event(number: u64) -> v1::Event {
         subject: "allocation/web-0-1".to_owned(),
         reason: "Placed".to_owned(),
         message: format!("event {number}"),
-        node: String::new(),
+        ..v1::Event::default()
     }
 }
 
@@ -176,7 +176,12 @@ Events
 #[test]
 fn a_node_shows_what_it_has_and_when_it_was_heard_from() {
     let amount = |cpu_milli: u64, memory_mib: u64| {
-        Some(v1::Resources { cpu_milli, memory_bytes: memory_mib << 20, disk_bytes: 1 << 30 })
+        Some(v1::Resources {
+            cpu_milli,
+            memory_bytes: memory_mib << 20,
+            disk_bytes: 1 << 30,
+            ..v1::Resources::default()
+        })
     };
     let n1 = v1::Node {
         name: "n1".to_owned(),

@@ -20,7 +20,7 @@ fn check<T: Row>(items: &[T], expect: &str) {
 }
 
 fn amount(cpu_milli: u64, memory_mib: u64) -> v1::Resources {
-    v1::Resources { cpu_milli, memory_bytes: memory_mib << 20, disk_bytes: 0 }
+    v1::Resources { cpu_milli, memory_bytes: memory_mib << 20, ..v1::Resources::default() }
 }
 
 fn web(name: &str, running: u32, unreachable: u32) -> v1::Workload {
@@ -155,7 +155,7 @@ fn events_and_tokens_are_one_line_each() {
         subject: "allocation/web-0-1".to_owned(),
         reason: "Exited".to_owned(),
         message: "container 'main'\nended".to_owned(),
-        node: String::new(),
+        ..v1::Event::default()
     };
     check(
         &[event],
@@ -171,6 +171,7 @@ AGE   LEVEL     SUBJECT              REASON   MESSAGE
         used: 1,
         created_at_ms: NOW.0 - HOUR_MS,
         expires_at_ms: NOW.0 + HOUR_MS,
+        region: None,
     };
     check(
         &[token],

@@ -87,7 +87,8 @@ async fn workloads(args: &DeleteArgs, keys: Vec<(String, String)>) -> Result<(),
 }
 
 async fn remove(master: &Master, tenant: &str, name: &str) -> Result<v1::DeleteResponse, CallError> {
-    let request = v1::DeleteRequest { tenant: tenant.to_owned(), name: name.to_owned() };
+    let request =
+        v1::DeleteRequest { tenant: tenant.to_owned(), name: name.to_owned(), kind: "workload".to_owned() };
     master.call(|mut client| async move { client.delete(request).await }).await
 }
 

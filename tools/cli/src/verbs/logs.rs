@@ -197,6 +197,7 @@ async fn open(
         tail: args.tail.unwrap_or(0),
         since_ms: args.since.map_or(0, |since| now().0.saturating_sub(millis(since))),
         follow: args.follow,
+        region: String::new(),
     };
     master.call(|mut client| async move { client.logs(request).await }).await
 }

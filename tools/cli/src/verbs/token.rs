@@ -33,7 +33,7 @@ async fn create(
     uses: u32,
     output: Output,
 ) -> Result<(), Failure> {
-    let request = v1::CreateTokenRequest { site: site.clone(), ttl_ms: millis(ttl), uses };
+    let request = v1::CreateTokenRequest { site: site.clone(), ttl_ms: millis(ttl), uses, region: None };
     let answer = master.call(|mut client| async move { client.create_token(request).await }).await?;
     let value = json!({
         "id": answer.id,

@@ -327,6 +327,80 @@ impl Operator for Shared {
         let id = request.into_inner().id;
         Err(Status::not_found(format!("there is no token '{id}'")))
     }
+
+    async fn list_tenants(
+        &self,
+        _: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::Explanation>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn rebalance(
+        &self,
+        _: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::RebalanceResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn remove_region(
+        &self,
+        _: Request<v1::RemoveRegionRequest>,
+    ) -> Result<Response<v1::RemoveRegionResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn cordon(&self, _: Request<v1::CordonRequest>) -> Result<Response<v1::CordonResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn rollout_status(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn pause_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn resume_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn promote_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn undo_rollout(
+        &self,
+        _: Request<v1::UndoRolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn rollout_history(
+        &self,
+        _: Request<v1::RolloutRequest>,
+    ) -> Result<Response<v1::RolloutHistoryResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn rollout_plan(
+        &self,
+        _: Request<v1::RolloutPlanRequest>,
+    ) -> Result<Response<v1::RolloutPlanResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn scale(&self, _: Request<v1::ScaleRequest>) -> Result<Response<v1::ScaleResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
 }
 
 trait MapOk {
