@@ -10,6 +10,7 @@ mod fleet;
 mod idle;
 mod measurement;
 mod peers;
+mod placement;
 mod print;
 mod process;
 mod sizes;
@@ -24,15 +25,16 @@ use clap::Parser;
 pub(crate) use measurement::Measurement;
 
 /// A measurement gives one or more values.
-type Measure = fn() -> Result<Vec<Measurement>>;
+type Measure = fn(&Arguments) -> Result<Vec<Measurement>>;
 
 /// All measurements by name, in the order in which they are run.
 const MEASUREMENTS: &[(&str, Measure)] = &[
-    ("sizes", sizes::measure),
-    ("start", start::measure),
-    ("fleet", fleet::measure),
-    ("applies", applies::measure),
-    ("idle", idle::measure),
+    ("sizes", |_| sizes::measure()),
+    ("start", |_| start::measure()),
+    ("fleet", |_| fleet::measure()),
+    ("applies", |_| applies::measure()),
+    ("idle", |_| idle::measure()),
+    ("packing", |arguments| placement::packing(&arguments.openb)),
 ];
 
 /// Measures speeds and sizes of the release binaries in `$SKERRY_BIN_DIR`.
@@ -42,9 +44,12 @@ struct Arguments {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
-    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle
+    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, packing
     #[arg(default_value = "")]
     filter: String,
+    /// Folder of the openb trace
+    #[arg(long, env = "SKERRY_OPENB", default_value = "../shared/data/openb")]
+    openb: std::path::PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     for (name, measure) in chosen {
         skerry_ground::check_interrupt()?;
         eprintln!("measuring: {name}");
-        match measure() {
+        match measure(arguments) {
             Ok(measured) => {
                 if arguments.json {
                     for row in &measured {
