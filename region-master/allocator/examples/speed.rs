@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use skerry_allocator::{Cluster, Demand, NodeView};
 use skerry_types::{
-    Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, InstanceSpec, Limits, MilliCpu,
-    NodeName, Placement, PortName, PortSpec, Preference, Protocol, Resources, RestartPolicy, RestartWhen,
-    SiteName, Spread, SpreadBy,
+    AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, InstanceIndex,
+    InstanceSpec, Labels, Limits, MilliCpu, NodeName, Placement, PortName, PortSpec, Preference, Protocol,
+    Resources, RestartPolicy, RestartWhen, SiteName, Spread, SpreadBy, TenantName, WorkloadKey, WorkloadName,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -62,8 +62,12 @@ fn cluster(nodes: usize) -> Outcome<Cluster> {
                 disk: Bytes(1 << 40),
                 ..Resources::default()
             },
+            gpus: 0,
             port_range: (20_000, 32_000),
             reachable: true,
+            schedulable: true,
+            point: None,
+            micros_per_mb: 0,
         });
     }
     Ok(cluster)
@@ -113,14 +117,26 @@ fn spec() -> Outcome<InstanceSpec> {
     })
 }
 
+fn key(number: u32) -> Outcome<WorkloadKey> {
+    Ok(WorkloadKey { tenant: TenantName::default(), name: WorkloadName::new(format!("w{number}"))? })
+}
+
+fn id(key: &WorkloadKey, serial: u64) -> AllocationId {
+    AllocationId::compose(&key.name, InstanceIndex(0), serial)
+}
+
 /// Twenty workloads of as many instances as there are nodes.
 fn batches(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
     let (mut cluster, spec) = (cluster(nodes)?, spec()?);
     let count = u32::try_from(nodes)?;
     let start = Instant::now();
     let mut placed = 0;
-    for _ in 0..20 {
-        let answers = cluster.place(&Demand { spec: &spec, placement, existing: &[] }, count);
+    for round in 0..20 {
+        let key = key(round)?;
+        let labels = Labels::new();
+        let demand =
+            Demand { key: &key, labels: &labels, priority: 50, spec: &spec, placement, existing: &[] };
+        let answers = cluster.place(&demand, count, &mut |nth| id(&key, nth.into()));
         placed += answers.iter().filter(|answer| answer.is_ok()).count();
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -136,9 +152,12 @@ fn singles(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
     let (mut cluster, spec) = (cluster(nodes)?, spec()?);
     let mut existing: Vec<NodeName> = Vec::new();
     let mut times: Vec<Duration> = Vec::new();
-    for _ in 0..1000 {
+    let (key, labels) = (key(0)?, Labels::new());
+    for serial in 0..1000 {
+        let demand =
+            Demand { key: &key, labels: &labels, priority: 50, spec: &spec, placement, existing: &existing };
         let start = Instant::now();
-        let answers = cluster.place(&Demand { spec: &spec, placement, existing: &existing }, 1);
+        let answers = cluster.place(&demand, 1, &mut |_| id(&key, serial));
         times.push(start.elapsed());
         existing.extend(answers.into_iter().flatten().map(|placed| placed.node));
         existing.truncate(20);

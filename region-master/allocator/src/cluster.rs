@@ -1,49 +1,35 @@
 //! The nodes of a region and what is used on them.
 
-use skerry_types::{InstanceSpec, NodeName, Placement, PortBinding, Protocol, Refusal, Resources, Taint};
+use skerry_types::{AllocationId, NodeName, Protocol, Refusal, Resources, Taint};
 
 use crate::columns::Columns;
+use crate::demand::{BookError, Booking, Demand, Placed};
 use crate::explain::explain;
-use crate::fit::{Load, Need};
+use crate::fit::{Held, Load, Need};
+use crate::footprints::{FootprintId, Footprints};
+use crate::gpus::holds;
 use crate::node::NodeView;
-use crate::ports::PortBook;
 use crate::round::Round;
+use crate::seats::Seats;
 
 /// The nodes of a region and what is used on them. Slots are in order of name, whatever order nodes came in.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
     names: Vec<NodeName>,
-    reachable: Vec<bool>,
-    taints: Vec<Vec<Taint>>,
+    sides: Vec<Side>,
     loads: Vec<Load>,
     columns: Columns,
+    seats: Seats,
+    footprints: Footprints,
 }
 
-/// What is to be placed.
-#[derive(Debug, Clone, Copy)]
-pub struct Demand<'a> {
-    /// What one instance is.
-    pub spec: &'a InstanceSpec,
-    /// Where instances may and should go.
-    pub placement: &'a Placement,
-    /// The nodes of the instances that the workload already has, one entry for each instance. Nodes that are gone are
-    /// passed over.
-    pub existing: &'a [NodeName],
+/// What placement sees of a node beside its attributes and its room.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Side {
+    pub(crate) reachable: bool,
+    pub(crate) schedulable: bool,
+    pub(crate) taints: Vec<Taint>,
 }
-
-/// Where an instance goes. Its room is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// The node.
-    pub node: NodeName,
-    /// Host ports, one for each port of the spec that has one, in the order of the spec.
-    pub ports: Vec<PortBinding>,
-}
-
-/// The cluster has no such node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the region has no node '{0}'")]
-pub struct UnknownNode(pub NodeName);
 
 impl Cluster {
     /// Adds a node, or replaces what is known of it; what is used on it stays.
@@ -59,16 +45,25 @@ impl Cluster {
         attributes.insert("node.name".to_owned(), view.name.to_string());
         attributes.insert("site.name".to_owned(), view.site.to_string());
         self.columns.set_row(slot, &attributes);
-        self.reachable[slot] = view.reachable;
-        self.taints[slot] = view.taints;
-        self.loads[slot].capacity = view.capacity;
-        self.loads[slot].ports.set_range(view.port_range);
+        self.sides[slot] =
+            Side { reachable: view.reachable, schedulable: view.schedulable, taints: view.taints };
+        let load = &mut self.loads[slot];
+        load.capacity = view.capacity;
+        load.ports.set_range(view.port_range);
+        load.gpus.set_count(view.gpus);
     }
 
     /// Says whether a node's link is up.
-    pub fn set_reachable(&mut self, node: &NodeName, reachable: bool) -> Result<(), UnknownNode> {
+    pub fn set_reachable(&mut self, node: &NodeName, reachable: bool) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
-        self.reachable[slot] = reachable;
+        self.sides[slot].reachable = reachable;
+        Ok(())
+    }
+
+    /// Says whether a node takes more: not while it is cordoned or drained.
+    pub fn set_schedulable(&mut self, node: &NodeName, schedulable: bool) -> Result<(), BookError> {
+        let slot = self.known_slot(node)?;
+        self.sides[slot].schedulable = schedulable;
         Ok(())
     }
 
@@ -77,52 +72,53 @@ impl Cluster {
         let Ok(slot) = self.names.binary_search(node) else {
             return;
         };
+        let seat = self.seats.remove(slot);
+        for held in self.loads.remove(slot).held.into_values() {
+            self.footprints.remove(held.workload, seat);
+        }
         self.names.remove(slot);
-        self.reachable.remove(slot);
-        self.taints.remove(slot);
-        self.loads.remove(slot);
+        self.sides.remove(slot);
         self.columns.remove_row(slot);
     }
 
     /// Takes room for an allocation that was placed before, as when state is loaded. What was promised stays promised: it
-    /// may leave the node with less than nothing free.
-    pub fn reserve(
-        &mut self,
-        node: &NodeName,
-        spec: &InstanceSpec,
-        ports: &[PortBinding],
-    ) -> Result<(), UnknownNode> {
+    /// may leave the node with less than nothing free. An allocation that the node holds already is entered anew.
+    pub fn reserve(&mut self, node: &NodeName, booking: &Booking<'_>) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
-        let load = &mut self.loads[slot];
-        load.used += spec.resources();
-        load.allocations += 1;
-        for binding in ports {
-            load.ports.take(binding);
-        }
+        self.strike(slot, booking.id);
+        let held = Held {
+            workload: self.footprints.id(booking.key, booking.labels),
+            priority: booking.priority,
+            resources: booking.spec.resources(),
+            ports: booking.ports.iter().map(|port| (port.protocol, port.host)).collect(),
+            gpus: holds(booking.spec, booking.gpus),
+        };
+        self.enter(slot, booking.id.clone(), held);
         Ok(())
     }
 
-    /// Gives back the room of an allocation that is over. Call once for each that was placed or reserved.
-    pub fn release(
-        &mut self,
-        node: &NodeName,
-        spec: &InstanceSpec,
-        ports: &[PortBinding],
-    ) -> Result<(), UnknownNode> {
+    /// Gives back the room of an allocation that is over.
+    pub fn release(&mut self, node: &NodeName, id: &AllocationId) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
-        let load = &mut self.loads[slot];
-        load.used = load.used.saturating_sub(&spec.resources());
-        load.allocations = load.allocations.saturating_sub(1);
-        for binding in ports {
-            load.ports.give_back(binding);
+        if self.strike(slot, id) {
+            Ok(())
+        } else {
+            Err(BookError::UnknownAllocation { id: id.clone(), node: node.clone() })
         }
-        Ok(())
     }
 
     /// Finds a node for each of `count` more instances and takes their room. One answer for each: where it goes, or which
-    /// rules kept it off how many nodes, most nodes first. The refused nodes add up to all nodes of the cluster.
-    pub fn place(&mut self, demand: &Demand<'_>, count: u32) -> Vec<Result<Placed, Vec<Refusal>>> {
+    /// rules kept it off how many nodes, most nodes first. The refused nodes add up to all nodes of the cluster. Once one is
+    /// refused, all that follow are. `id` names the allocation of the instance with this index in the answers; it is asked only for
+    /// instances that have a place.
+    pub fn place(
+        &mut self,
+        demand: &Demand<'_>,
+        count: u32,
+        id: &mut dyn FnMut(u32) -> AllocationId,
+    ) -> Vec<Result<Placed, Vec<Refusal>>> {
         let need = Need::of(demand.spec);
+        let workload = self.footprints.id(demand.key, demand.labels);
         let mut round = Round::new(self, demand, &need, count);
         let mut answers = Vec::new();
         for placed in 0..count {
@@ -131,10 +127,11 @@ impl Cluster {
                 answers.extend((placed..count).map(|_| Err(refusals.clone())));
                 break;
             };
-            let ports = self.take(slot, &need);
+            let answer = self.take(slot, workload, demand, &need, id(placed));
             round.placed(self, &need, slot);
-            answers.push(Ok(Placed { node: self.names[slot].clone(), ports }));
+            answers.push(Ok(answer));
         }
+        self.footprints.forget_if_empty(workload);
         answers
     }
 
@@ -153,9 +150,14 @@ impl Cluster {
         self.load(node).map(Load::free)
     }
 
+    /// What is free of each graphics processor of a node, in thousandths, by number.
+    pub fn free_gpus(&self, node: &NodeName) -> impl Iterator<Item = u64> {
+        self.load(node).into_iter().flat_map(|load| load.gpus.free())
+    }
+
     /// How many allocations a node holds.
     pub fn allocations(&self, node: &NodeName) -> Option<u32> {
-        self.load(node).map(|load| load.allocations)
+        self.load(node).map(Load::allocations)
     }
 
     /// The host ports of a node that are taken, in order.
@@ -175,12 +177,8 @@ impl Cluster {
         &self.loads[slot]
     }
 
-    pub(crate) fn slot_taints(&self, slot: usize) -> &[Taint] {
-        &self.taints[slot]
-    }
-
-    pub(crate) fn slot_reachable(&self, slot: usize) -> bool {
-        self.reachable[slot]
+    pub(crate) fn side(&self, slot: usize) -> &Side {
+        &self.sides[slot]
     }
 
     pub(crate) fn columns(&self) -> &Columns {
@@ -191,33 +189,52 @@ impl Cluster {
         self.slot(node).map(|slot| &self.loads[slot])
     }
 
-    fn known_slot(&self, node: &NodeName) -> Result<usize, UnknownNode> {
-        self.slot(node).ok_or_else(|| UnknownNode(node.clone()))
+    fn known_slot(&self, node: &NodeName) -> Result<usize, BookError> {
+        self.slot(node).ok_or_else(|| BookError::UnknownNode(node.clone()))
     }
 
     fn add_slot(&mut self, slot: usize, name: NodeName) {
         self.names.insert(slot, name);
-        self.reachable.insert(slot, false);
-        self.taints.insert(slot, Vec::new());
+        self.sides.insert(slot, Side::default());
         self.loads.insert(slot, Load::default());
         self.columns.insert_row(slot);
+        self.seats.insert(slot);
     }
 
-    fn take(&mut self, slot: usize, need: &Need) -> Vec<PortBinding> {
+    fn take(
+        &mut self,
+        slot: usize,
+        workload: FootprintId,
+        demand: &Demand<'_>,
+        need: &Need,
+        id: AllocationId,
+    ) -> Placed {
         let load = &mut self.loads[slot];
-        load.used += need.resources;
-        load.allocations += 1;
-        load.ports.bind(&need.ports).expect("a candidate's ports were checked and nothing came between")
+        let ports =
+            load.ports.bind(&need.ports).expect("a candidate's ports were checked and nothing came between");
+        let gpus = load
+            .gpus
+            .choose(&need.gpus)
+            .expect("a candidate's processors were checked and nothing came between");
+        let held = Held {
+            workload,
+            priority: demand.priority,
+            resources: need.resources,
+            ports: ports.iter().map(|port| (port.protocol, port.host)).collect(),
+            gpus: holds(demand.spec, &gpus),
+        };
+        self.enter(slot, id.clone(), held);
+        Placed { id, node: self.names[slot].clone(), ports, gpus }
     }
-}
 
-impl Default for Load {
-    fn default() -> Self {
-        Self {
-            capacity: Resources::default(),
-            used: Resources::default(),
-            allocations: 0,
-            ports: PortBook::new((0, 0)),
-        }
+    fn enter(&mut self, slot: usize, id: AllocationId, held: Held) {
+        self.footprints.add(held.workload, self.seats.of(slot));
+        self.loads[slot].add(id, held);
+    }
+
+    fn strike(&mut self, slot: usize, id: &AllocationId) -> bool {
+        let Some(held) = self.loads[slot].remove(id) else { return false };
+        self.footprints.remove(held.workload, self.seats.of(slot));
+        true
     }
 }

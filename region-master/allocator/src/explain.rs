@@ -38,6 +38,12 @@ fn merge(known: &mut Refusal, rule: &Rule) -> Option<()> {
         | (Rule::Disk { most_free, .. }, Rule::Disk { most_free: free, .. }) => {
             *most_free = (*most_free).max(*free);
         }
+        (Rule::Bandwidth { most_free, .. }, Rule::Bandwidth { most_free: free, .. }) => {
+            *most_free = (*most_free).max(*free);
+        }
+        (Rule::Gpu { most_free, .. }, Rule::Gpu { most_free: free, .. }) => {
+            *most_free = (*most_free).max(*free);
+        }
         (known, rule) if known == rule => {}
         _ => return None,
     }

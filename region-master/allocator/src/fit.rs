@@ -1,8 +1,12 @@
 //! Whether one instance fits one node.
 
-use skerry_types::{InstanceSpec, Resources, Rule};
+use std::collections::BTreeMap;
+
+use skerry_types::{AllocationId, InstanceSpec, Protocol, Resources, Rule};
 
 use crate::ALLOCATIONS_MAX;
+use crate::footprints::FootprintId;
+use crate::gpus::{GpuBook, GpuNeed, Holds};
 use crate::ports::{PortBook, PortNeed, PortRefusal};
 
 /// What one instance takes.
@@ -10,20 +14,32 @@ use crate::ports::{PortBook, PortNeed, PortRefusal};
 pub(crate) struct Need {
     pub(crate) resources: Resources,
     pub(crate) ports: PortNeed,
+    pub(crate) gpus: GpuNeed,
 }
 
 /// What is used on one node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Load {
     pub(crate) capacity: Resources,
     pub(crate) used: Resources,
-    pub(crate) allocations: u32,
     pub(crate) ports: PortBook,
+    pub(crate) gpus: GpuBook,
+    pub(crate) held: BTreeMap<AllocationId, Held>,
+}
+
+/// What one allocation has of a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) workload: FootprintId,
+    pub(crate) priority: u8,
+    pub(crate) resources: Resources,
+    pub(crate) ports: Box<[(Protocol, u16)]>,
+    pub(crate) gpus: Holds,
 }
 
 impl Need {
     pub(crate) fn of(spec: &InstanceSpec) -> Self {
-        Self { resources: spec.resources(), ports: PortNeed::of(spec) }
+        Self { resources: spec.resources(), ports: PortNeed::of(spec), gpus: GpuNeed::of(spec) }
     }
 }
 
@@ -32,17 +48,40 @@ impl Load {
         self.capacity.saturating_sub(&self.used)
     }
 
+    pub(crate) fn allocations(&self) -> u32 {
+        u32::try_from(self.held.len()).expect("a node holds fewer than 2^32 allocations")
+    }
+
+    /// Enters an allocation. What it takes may leave the node with less than nothing free.
+    pub(crate) fn add(&mut self, id: AllocationId, held: Held) {
+        self.used += held.resources;
+        held.ports.iter().for_each(|port| self.ports.take(*port));
+        self.gpus.take(&held.gpus);
+        self.held.insert(id, held);
+    }
+
+    /// Strikes an allocation out, if it is there.
+    pub(crate) fn remove(&mut self, id: &AllocationId) -> Option<Held> {
+        let held = self.held.remove(id)?;
+        // A sum that ran over the largest number cannot be taken back by parts.
+        self.used = self.held.values().fold(Resources::ZERO, |sum, held| sum + held.resources);
+        held.ports.iter().for_each(|port| self.ports.give_back(*port));
+        self.gpus.give_back(&held.gpus);
+        Some(held)
+    }
+
     /// Whether there is room for `need`.
     pub(crate) fn fits(&self, need: &Need) -> bool {
-        self.allocations < ALLOCATIONS_MAX
+        self.allocations() < ALLOCATIONS_MAX
             && self.free().fits(&need.resources)
+            && self.gpus.fits(&need.gpus)
             && self.ports.check(&need.ports).is_ok()
     }
 
     /// The first rule by which there is no room for `need`, with this node's numbers.
     pub(crate) fn refusal(&self, need: &Need) -> Option<Rule> {
         let (free, want) = (self.free(), need.resources);
-        if self.allocations >= ALLOCATIONS_MAX {
+        if self.allocations() >= ALLOCATIONS_MAX {
             return Some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX });
         }
         if want.cpu > free.cpu {
@@ -54,10 +93,28 @@ impl Load {
         if want.disk > free.disk {
             return Some(Rule::Disk { need: want.disk, most_free: free.disk });
         }
+        if want.bandwidth > free.bandwidth {
+            return Some(Rule::Bandwidth { need: want.bandwidth, most_free: free.bandwidth });
+        }
+        if let Some(most_free) = self.gpu_miss(need) {
+            return Some(Rule::Gpu { need: want.gpu, most_free });
+        }
         match self.ports.check(&need.ports) {
             Ok(()) => None,
             Err(PortRefusal::Taken(port, protocol)) => Some(Rule::HostPort { port, protocol }),
             Err(PortRefusal::RangeEmpty) => Some(Rule::HostPortRange { need: need.ports.auto }),
+        }
+    }
+
+    /// The most of graphics processors that an instance could have, if that is too little.
+    fn gpu_miss(&self, need: &Need) -> Option<skerry_types::MilliGpu> {
+        if need.gpus.is_empty() {
+            return None;
+        }
+        let free = self.free().gpu;
+        match self.gpus.choose(&need.gpus) {
+            Err(most) => Some(most.min(free)),
+            Ok(_) => (need.resources.gpu > free).then_some(free),
         }
     }
 

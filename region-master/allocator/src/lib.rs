@@ -17,14 +17,19 @@
 
 mod cluster;
 mod columns;
+mod demand;
 mod explain;
 mod fit;
+mod footprints;
+mod gpus;
 mod node;
 mod ports;
 mod round;
+mod seats;
 mod spread;
 
-pub use cluster::{Cluster, Demand, Placed, UnknownNode};
+pub use cluster::Cluster;
+pub use demand::{BookError, Booking, Demand, Placed};
 pub use node::{NodeView, attributes};
 
 /// Most allocations on one node: a node's bridge has a /24 of addresses, less the network, the bridge, broadcast and a few.

@@ -15,7 +15,7 @@ pub(crate) struct PortNeed {
 }
 
 /// The host ports of one node that are taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PortBook {
     range: (u16, u16),
     taken: BTreeSet<(Protocol, u16)>,
@@ -54,10 +54,6 @@ fn fixed(port: &PortSpec) -> Option<(Protocol, u16)> {
 }
 
 impl PortBook {
-    pub(crate) fn new(range: (u16, u16)) -> Self {
-        Self { range, taken: BTreeSet::new(), cursor: range.0 }
-    }
-
     pub(crate) fn set_range(&mut self, range: (u16, u16)) {
         self.range = range;
     }
@@ -67,7 +63,7 @@ impl PortBook {
         let (chosen, cursor) = self.choose(need)?;
         self.cursor = cursor;
         for binding in &chosen {
-            self.take(binding);
+            self.take((binding.protocol, binding.host));
         }
         Ok(chosen)
     }
@@ -99,12 +95,12 @@ impl PortBook {
         self.taken.iter().copied()
     }
 
-    pub(crate) fn take(&mut self, binding: &PortBinding) {
-        self.taken.insert((binding.protocol, binding.host));
+    pub(crate) fn take(&mut self, port: (Protocol, u16)) {
+        self.taken.insert(port);
     }
 
-    pub(crate) fn give_back(&mut self, binding: &PortBinding) {
-        self.taken.remove(&(binding.protocol, binding.host));
+    pub(crate) fn give_back(&mut self, port: (Protocol, u16)) {
+        self.taken.remove(&port);
     }
 
     fn choose(&self, need: &PortNeed) -> Result<(Vec<PortBinding>, u16), PortRefusal> {

@@ -6,8 +6,9 @@ use std::collections::BinaryHeap;
 use skerry_types::{Placement, Rule, Taint};
 
 use crate::SPREAD_POINTS;
-use crate::cluster::{Cluster, Demand};
+use crate::cluster::Cluster;
 use crate::columns::Classes;
+use crate::demand::Demand;
 use crate::fit::Need;
 use crate::spread::{Evenness, is_soft_over_nodes};
 
@@ -174,21 +175,25 @@ impl<'a> Standing<'a> {
     }
 
     fn taint<'c>(&self, cluster: &'c Cluster, slot: usize) -> Option<&'c Taint> {
-        let mut taints = cluster.slot_taints(slot).iter();
+        let mut taints = cluster.side(slot).taints.iter();
         taints.find(|taint| !self.tolerate.contains(taint))
     }
 
     /// The points of the preferences, if the node may take the workload.
     fn points(&self, cluster: &Cluster, slot: usize) -> Option<i64> {
-        if !cluster.slot_reachable(slot) || self.taint(cluster, slot).is_some() {
+        let side = cluster.side(slot);
+        if !side.reachable || !side.schedulable || self.taint(cluster, slot).is_some() {
             return None;
         }
         self.verdict(slot).as_ref().ok().copied()
     }
 
     fn refusal(&self, cluster: &Cluster, slot: usize) -> Option<Rule> {
-        if !cluster.slot_reachable(slot) {
+        if !cluster.side(slot).reachable {
             return Some(Rule::Unreachable);
+        }
+        if !cluster.side(slot).schedulable {
+            return Some(Rule::Cordoned);
         }
         if let Err(term) = self.verdict(slot) {
             return Some(Rule::Require { term: term.clone() });

@@ -151,7 +151,7 @@ impl RegionState {
         if missing.is_empty() {
             return pending;
         }
-        let places = self.cluster_place(&record.spec, missing.len());
+        let places = self.cluster_place(&record.spec, missing);
         for (instance, place) in missing.iter().zip(places) {
             match place {
                 Ok(place) => self.bind(record, *instance, place),
@@ -166,9 +166,8 @@ impl RegionState {
     }
 
     fn bind(&mut self, record: &WorkloadRecord, instance: InstanceIndex, place: Place) {
-        self.counters.serial += 1;
         let key = &record.spec.key;
-        let id = AllocationId::compose(&key.name, instance, self.counters.serial);
+        let id = place.id.clone();
         let intent = AllocationIntent {
             id: id.clone(),
             workload: key.clone(),
@@ -176,7 +175,7 @@ impl RegionState {
             instance,
             spec: Arc::clone(&record.spec.instance),
             ports: place.ports,
-            gpus: Vec::new(),
+            gpus: place.gpus,
             timezone: None,
             desired: Desired::Run,
         };

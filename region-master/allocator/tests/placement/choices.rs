@@ -1,12 +1,12 @@
 //! Choices that people can foresee, and the words when there is none.
 
-use skerry_allocator::{ALLOCATIONS_MAX, Cluster, Demand, NodeView, UnknownNode};
+use skerry_allocator::{ALLOCATIONS_MAX, BookError, Cluster, NodeView};
 use skerry_types::{
     Attributes, Bytes, HostPort, MilliCpu, NodeName, Placement, Preference, Protocol, Refusal, Resources,
     Spread, SpreadBy, Taint,
 };
 
-use crate::model::{site, workload_spec};
+use crate::model::{Work, site, workload_spec};
 
 fn name(node: &str) -> NodeName {
     NodeName::new(node).unwrap()
@@ -24,8 +24,12 @@ fn view(node: &str, at: usize) -> NodeView {
             disk: Bytes(1 << 40),
             ..Resources::default()
         },
+        gpus: 0,
         port_range: (20000, 20002),
         reachable: true,
+        schedulable: true,
+        point: None,
+        micros_per_mb: 0,
     }
 }
 
@@ -55,10 +59,9 @@ fn prefer(matches: &str, weight: i32) -> Placement {
 
 /// Places `count` small instances and gives the nodes, or the words of the first refusal.
 fn place(cluster: &mut Cluster, placement: &Placement, existing: &[&str], count: u32) -> Vec<String> {
-    let spec = workload_spec(100, 1 << 20, &[]);
+    let work = Work::new("web", workload_spec(100, 1 << 20, &[]), placement.clone());
     let existing: Vec<NodeName> = existing.iter().map(|node| name(node)).collect();
-    let demand = Demand { spec: &spec, placement, existing: &existing };
-    let answers = cluster.place(&demand, count);
+    let answers = cluster.place(&work.demand(&existing), count, &mut |nth| work.id(u64::from(nth)));
     answers
         .into_iter()
         .map(|answer| answer.map_or_else(|refusals| words(&refusals), |placed| placed.node.to_string()))
@@ -93,8 +96,8 @@ fn where_instances_go() {
 #[test]
 fn the_fuller_node_is_taken_first() {
     let mut cluster = cluster(&four());
-    let other = workload_spec(1000, 1 << 30, &[]);
-    cluster.reserve(&name("b1"), &other, &[]).unwrap();
+    let other = Work::new("other", workload_spec(1000, 1 << 30, &[]), Placement::default());
+    cluster.reserve(&name("b1"), &other.booking(&other.id(1), &[], &[])).unwrap();
     assert_eq!(place(&mut cluster, &Placement::default(), &[], 2), ["b1", "a1"]);
 }
 
@@ -128,10 +131,11 @@ fn each_rule_says_why() {
         place(&mut cluster, &placement, &[], 1),
         ["3 nodes: does not match 'node.gpu>=2'; 1 node not connected"]
     );
-    let ask = |cluster: &mut Cluster, cpu, memory, ports: &[(HostPort, Protocol)]| {
-        let spec = workload_spec(cpu, memory, ports);
-        let placement = Placement::default();
-        let answers = cluster.place(&Demand { spec: &spec, placement: &placement, existing: &[] }, 1);
+    let mut serial = 0;
+    let mut ask = |cluster: &mut Cluster, cpu, memory, ports: &[(HostPort, Protocol)]| {
+        let work = Work::new("web", workload_spec(cpu, memory, ports), Placement::default());
+        serial += 1;
+        let answers = cluster.place(&work.demand(&[]), 1, &mut |_| work.id(serial));
         answers
             .into_iter()
             .next()
@@ -177,9 +181,9 @@ fn a_region_without_nodes_says_how_to_get_one() {
 #[test]
 fn a_node_holds_so_many_and_no_more() {
     let mut cluster = cluster(&[view("a1", 0)]);
-    let spec = workload_spec(0, 0, &[]);
-    for _ in 0..ALLOCATIONS_MAX {
-        cluster.reserve(&name("a1"), &spec, &[]).unwrap();
+    let work = Work::new("other", workload_spec(0, 0, &[]), Placement::default());
+    for serial in 0..u64::from(ALLOCATIONS_MAX) {
+        cluster.reserve(&name("a1"), &work.booking(&work.id(serial), &[], &[])).unwrap();
     }
     assert_eq!(
         place(&mut cluster, &Placement::default(), &[], 1),
@@ -191,13 +195,12 @@ fn a_node_holds_so_many_and_no_more() {
 fn a_port_given_back_rests_while_others_are_free() {
     let mut cluster = cluster(&[view("a1", 0)]);
     let spec = workload_spec(1, 1, &[(HostPort::Auto, Protocol::Tcp), (HostPort::None, Protocol::Tcp)]);
-    let placement = Placement::default();
-    let demand = Demand { spec: &spec, placement: &placement, existing: &[] };
+    let work = Work::new("web", spec, Placement::default());
     let mut chosen = Vec::new();
-    for _ in 0..5 {
-        let placed = cluster.place(&demand, 1).remove(0).unwrap();
+    for serial in 0..5 {
+        let placed = cluster.place(&work.demand(&[]), 1, &mut |_| work.id(serial)).remove(0).unwrap();
         chosen.push(placed.ports[0].host);
-        cluster.release(&placed.node, &spec, &placed.ports).unwrap();
+        cluster.release(&placed.node, &placed.id).unwrap();
     }
     assert_eq!(chosen, [20000, 20001, 20002, 20000, 20001]);
 }
@@ -206,20 +209,23 @@ fn a_port_given_back_rests_while_others_are_free() {
 fn a_node_that_shrank_keeps_what_it_holds_and_takes_nothing() {
     let mut small = view("a1", 0);
     let mut cluster = cluster(&[small.clone()]);
-    let spec = workload_spec(3000, 1, &[]);
-    cluster.reserve(&name("a1"), &spec, &[]).unwrap();
+    let work = Work::new("other", workload_spec(3000, 1, &[]), Placement::default());
+    cluster.reserve(&name("a1"), &work.booking(&work.id(1), &[], &[])).unwrap();
     small.capacity.cpu = MilliCpu(1000);
     cluster.set_node(small);
     assert_eq!(cluster.used(&name("a1")).map(|used| used.cpu), Some(MilliCpu(3000)));
     assert_eq!(place(&mut cluster, &Placement::default(), &[], 1), ["1 node needs 100m cpu, at most 0 free"]);
-    cluster.release(&name("a1"), &spec, &[]).unwrap();
+    cluster.release(&name("a1"), &work.id(1)).unwrap();
     assert_eq!(place(&mut cluster, &Placement::default(), &[], 1), ["a1"]);
 }
 
 #[test]
 fn a_stranger_is_named() {
     let mut cluster = cluster(&four());
-    let spec = workload_spec(1, 1, &[]);
-    assert_eq!(cluster.reserve(&name("z9"), &spec, &[]), Err(UnknownNode(name("z9"))));
-    assert_eq!(cluster.set_reachable(&name("z9"), true), Err(UnknownNode(name("z9"))));
+    let work = Work::new("web", workload_spec(1, 1, &[]), Placement::default());
+    let unknown = Err(BookError::UnknownNode(name("z9")));
+    assert_eq!(cluster.reserve(&name("z9"), &work.booking(&work.id(1), &[], &[])), unknown);
+    assert_eq!(cluster.set_reachable(&name("z9"), true), unknown);
+    let error = cluster.release(&name("a1"), &work.id(1)).unwrap_err();
+    assert_eq!(error.to_string(), "node 'a1' holds no allocation 'web-0-1'");
 }

@@ -4,16 +4,68 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skerry_allocator::{ALLOCATIONS_MAX, Cluster, NodeView, Placed, SPREAD_POINTS};
+use skerry_allocator::{ALLOCATIONS_MAX, Booking, Cluster, Demand, NodeView, Placed, SPREAD_POINTS};
 use skerry_types::{
-    Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, InstanceSpec, Limits, MilliCpu,
-    NodeName, Placement, PortBinding, PortName, PortSpec, Protocol, Refusal, Resources, RestartPolicy,
-    RestartWhen, Rule, SiteName, Spread, SpreadBy,
+    AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, GpuBinding, HostPort,
+    InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, NodeName, Placement, PortBinding, PortName,
+    PortSpec, Protocol, Refusal, Resources, RestartPolicy, RestartWhen, Rule, SiteName, Spread, SpreadBy,
+    TenantName, WorkloadKey, WorkloadName,
 };
+
+/// A workload.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    pub(crate) key: WorkloadKey,
+    pub(crate) labels: Labels,
+    pub(crate) priority: u8,
+    pub(crate) spec: InstanceSpec,
+    pub(crate) placement: Placement,
+}
+
+impl Work {
+    /// A workload of the default tenant that asks for nothing more.
+    pub(crate) fn new(name: &str, spec: InstanceSpec, placement: Placement) -> Self {
+        let key = WorkloadKey { tenant: TenantName::default(), name: WorkloadName::new(name).unwrap() };
+        Self { key, labels: Labels::new(), priority: 50, spec, placement }
+    }
+
+    pub(crate) fn demand<'a>(&'a self, existing: &'a [NodeName]) -> Demand<'a> {
+        Demand {
+            key: &self.key,
+            labels: &self.labels,
+            priority: self.priority,
+            spec: &self.spec,
+            placement: &self.placement,
+            existing,
+        }
+    }
+
+    pub(crate) fn id(&self, serial: u64) -> AllocationId {
+        AllocationId::compose(&self.key.name, InstanceIndex(0), serial)
+    }
+
+    pub(crate) fn booking<'a>(
+        &'a self,
+        id: &'a AllocationId,
+        ports: &'a [PortBinding],
+        gpus: &'a [GpuBinding],
+    ) -> Booking<'a> {
+        Booking {
+            id,
+            key: &self.key,
+            labels: &self.labels,
+            priority: self.priority,
+            spec: &self.spec,
+            ports,
+            gpus,
+        }
+    }
+}
 
 /// One allocation.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
+    pub(crate) id: AllocationId,
     pub(crate) workload: usize,
     pub(crate) node: NodeName,
     pub(crate) spec: InstanceSpec,
@@ -25,6 +77,8 @@ pub(crate) struct Held {
 pub(crate) struct World {
     pub(crate) nodes: BTreeMap<NodeName, NodeView>,
     pub(crate) held: Vec<Held>,
+    /// The last running number that an allocation got.
+    pub(crate) serial: u64,
 }
 
 pub(crate) fn site(index: usize) -> SiteName {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Held, World, site, workload_spec};
+use crate::model::{Held, Work, World, site, workload_spec};
 use proptest::prelude::*;
-use skerry_allocator::{Cluster, Demand, NodeView};
+use skerry_allocator::{Cluster, NodeView};
 use skerry_types::{
     Attributes, Bytes, HostPort, MilliCpu, NodeName, Placement, Preference, Protocol, Resources, Selector,
     Spread, SpreadBy, Taint,
@@ -40,8 +40,12 @@ fn node(index: usize) -> impl Strategy<Value = NodeView> {
                 disk: Bytes(1000),
                 ..Resources::default()
             },
+            gpus: 0,
             port_range: (200, 199 + ports),
             reachable,
+            schedulable: true,
+            point: None,
+            micros_per_mb: 0,
         }
     })
 }
@@ -72,7 +76,7 @@ fn placement() -> impl Strategy<Value = Placement> {
     })
 }
 
-fn workloads() -> impl Strategy<Value = Vec<(skerry_types::InstanceSpec, Placement)>> {
+fn workloads() -> impl Strategy<Value = Vec<Work>> {
     let host = prop_oneof![
         Just(HostPort::None),
         Just(HostPort::Auto),
@@ -82,7 +86,10 @@ fn workloads() -> impl Strategy<Value = Vec<(skerry_types::InstanceSpec, Placeme
     let ports = prop::collection::vec((host, protocol), 0..4);
     let spec = (0..4u64, 0..3u64, ports)
         .prop_map(|(cpu, memory, ports)| workload_spec(cpu * 250, memory * 50, &ports));
-    prop::collection::vec((spec, placement()), 1..4)
+    prop::collection::vec((spec, placement()), 1..4).prop_map(|parts| {
+        let named = parts.into_iter().enumerate();
+        named.map(|(at, (spec, placement))| Work::new(&format!("w{at}"), spec, placement)).collect()
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -119,7 +126,7 @@ proptest! {
             world.check_usage(&cluster);
         }
         while let Some(held) = world.held.pop() {
-            cluster.release(&held.node, &held.spec, &held.ports).unwrap();
+            cluster.release(&held.node, &held.id).unwrap();
         }
         world.check_usage(&cluster);
     }
@@ -134,8 +141,12 @@ proptest! {
             let mut cluster = Cluster::default();
             nodes.for_each(|view| cluster.set_node(view.clone()));
             let placed = places.iter().map(|(workload, count)| {
-                let (spec, placement) = &workloads[workload % workloads.len()];
-                cluster.place(&Demand { spec, placement, existing: &[] }, *count)
+                let work = &workloads[workload % workloads.len()];
+                let mut serial = 0;
+                cluster.place(&work.demand(&[]), *count, &mut |_| {
+                    serial += 1;
+                    work.id(serial)
+                })
             });
             placed.collect::<Vec<_>>()
         };
@@ -145,25 +156,24 @@ proptest! {
     }
 }
 
-fn take(
-    cluster: &mut Cluster,
-    world: &mut World,
-    workloads: &[(skerry_types::InstanceSpec, Placement)],
-    step: Step,
-) {
+fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step) {
     match step {
         Step::Place { workload, count } => {
             let workload = workload % workloads.len();
-            let (spec, placement) = &workloads[workload];
+            let work = &workloads[workload];
+            let (spec, placement) = (&work.spec, &work.placement);
             let existing = world.nodes_of(workload);
-            let demand = Demand { spec, placement, existing: &existing };
-            let answers = cluster.place(&demand, count);
+            let answers = cluster.place(&work.demand(&existing), count, &mut |_| {
+                world.serial += 1;
+                work.id(world.serial)
+            });
             assert_eq!(answers.len(), usize::try_from(count).unwrap());
             for answer in answers {
                 match answer {
                     Ok(placed) => {
                         world.check_choice(workload, spec, placement, &placed);
                         world.held.push(Held {
+                            id: placed.id,
                             workload,
                             node: placed.node,
                             spec: spec.clone(),
@@ -177,7 +187,7 @@ fn take(
         Step::Release(pick) => {
             if !world.held.is_empty() {
                 let held = world.held.remove(pick % world.held.len());
-                cluster.release(&held.node, &held.spec, &held.ports).unwrap();
+                cluster.release(&held.node, &held.id).unwrap();
             }
         }
         Step::Reachable(index, reachable) => {
@@ -216,25 +226,31 @@ fn a_cluster_made_from_its_allocations_answers_the_same() {
                 disk: Bytes(1000),
                 ..Resources::default()
             },
+            gpus: 0,
             port_range: (200, 210),
             reachable: true,
+            schedulable: true,
+            point: None,
+            micros_per_mb: 0,
         })
         .collect();
     for view in &views {
         cluster.set_node(view.clone());
     }
     let spec = workload_spec(500, 100, &[(HostPort::Fixed(80), Protocol::Tcp)]);
-    let placement = Placement::default();
-    let demand = |existing| Demand { spec: &spec, placement: &placement, existing };
-    let first = cluster.place(&demand(&[]), 2);
+    let work = Work::new("web", spec, Placement::default());
+    let place = |cluster: &mut Cluster, existing: &[NodeName], from: u64, count: u32| {
+        cluster.place(&work.demand(existing), count, &mut |nth| work.id(from + u64::from(nth)))
+    };
+    let first = place(&mut cluster, &[], 0, 2);
     let mut loaded = Cluster::default();
     for view in views.iter().rev() {
         loaded.set_node(view.clone());
     }
     let mut existing = Vec::new();
     for placed in first.into_iter().map(Result::unwrap) {
-        loaded.reserve(&placed.node, &spec, &placed.ports).unwrap();
+        loaded.reserve(&placed.node, &work.booking(&placed.id, &placed.ports, &placed.gpus)).unwrap();
         existing.push(placed.node);
     }
-    assert_eq!(loaded.place(&demand(&existing), 3), cluster.place(&demand(&existing), 3));
+    assert_eq!(place(&mut loaded, &existing, 2, 3), place(&mut cluster, &existing, 2, 3));
 }
