@@ -8,10 +8,10 @@ use skerry_types::{
     WallTime, WorkloadKey, WorkloadSpec,
 };
 
-use crate::ledger::{SecretHash, TokenId, TokenRecord, TokenScope};
 use crate::listing::{
     AllocationView, EventView, Filter, NodeView, Page, RegionView, SiteView, TenantView, WorkloadView,
 };
+use crate::records::{SecretHash, TokenId, TokenRecord, TokenScope};
 
 /// What a caller asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]

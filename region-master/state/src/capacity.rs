@@ -1,24 +1,13 @@
 //! The allocator's picture of the nodes, kept in step with what the region knows.
 
-use std::collections::BTreeSet;
-
-use skerry_allocator::{Booking, Demand, NodeView, attributes};
+use skerry_allocator::{Booking, Demand, NodeView, Placed, attributes};
 use skerry_types::{
-    AllocationId, Attributes, Desired, GpuBinding, InstanceIndex, Labels, NodeFacts, NodeName, PortBinding,
-    Refusal, Resources, WorkloadSpec,
+    AllocationId, Attributes, Desired, InstanceIndex, InstanceSet, Labels, NodeFacts, NodeName, Refusal,
+    Resources, WorkloadKey, WorkloadSpec,
 };
 
-use crate::ledger::AllocationRecord;
+use crate::records::AllocationRecord;
 use crate::state::RegionState;
-
-/// Where an instance goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) id: AllocationId,
-    pub(crate) node: NodeName,
-    pub(crate) ports: Vec<PortBinding>,
-    pub(crate) gpus: Vec<GpuBinding>,
-}
 
 impl RegionState {
     /// A node's facts came or changed.
@@ -32,10 +21,11 @@ impl RegionState {
         // A node that never spoke has room for nothing.
         let silent = NodeFacts::default();
         let facts = node.facts.as_deref().unwrap_or(&silent);
+        let attributes = self.cluster_attributes(name).unwrap_or_default();
         self.cluster.set_node(NodeView {
             name: name.clone(),
-            site: node.record.site.clone(),
-            attributes: attributes(name, &node.record.site, facts, &Labels::new()),
+            site: node.site.clone(),
+            attributes,
             taints: facts.taints.clone(),
             capacity: facts.capacity,
             gpus: u16::try_from(facts.gpus.len()).unwrap_or(u16::MAX),
@@ -51,7 +41,7 @@ impl RegionState {
         let node = self.nodes.get(name)?;
         let silent = NodeFacts::default();
         let facts = node.facts.as_deref().unwrap_or(&silent);
-        Some(attributes(name, &node.record.site, facts, &Labels::new()))
+        Some(attributes(name, &node.site, facts, &Labels::new()))
     }
 
     pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
@@ -66,15 +56,16 @@ impl RegionState {
         self.cluster.remove_node(name);
     }
 
+    /// Enters an allocation, or enters it anew after its workload's labels or priority changed.
     pub(crate) fn cluster_occupy(&mut self, record: &AllocationRecord) {
         let intent = &record.intent;
-        let workload = self.workloads.get(&intent.workload).map(|workload| &workload.record.spec);
+        let spec = self.workloads.get(&intent.workload).map(|workload| &workload.record.spec);
         let unlabelled = Labels::new();
         let booking = Booking {
             id: &intent.id,
             key: &intent.workload,
-            labels: workload.map_or(&unlabelled, |spec| &spec.labels),
-            priority: workload.map_or(WorkloadSpec::DEFAULT_PRIORITY, |spec| spec.priority),
+            labels: spec.map_or(&unlabelled, |spec| &spec.labels),
+            priority: spec.map_or(WorkloadSpec::DEFAULT_PRIORITY, |spec| spec.priority),
             spec: &intent.spec,
             ports: &intent.ports,
             gpus: &intent.gpus,
@@ -93,36 +84,42 @@ impl RegionState {
         self.cluster.used(name).unwrap_or_default()
     }
 
-    /// Finds places for the instances that are missing, and takes them.
+    /// The nodes of a workload's instances, one entry for each.
+    pub(crate) fn nodes_of(&self, key: &WorkloadKey) -> Vec<NodeName> {
+        self.allocations_of(key)
+            .filter(|record| record.intent.desired == Desired::Run)
+            .map(|record| record.node.clone())
+            .collect()
+    }
+
+    /// Finds places for more instances of a workload, and takes them. One answer for each, by growing number.
     pub(crate) fn cluster_place(
         &mut self,
         spec: &WorkloadSpec,
-        missing: &BTreeSet<InstanceIndex>,
-    ) -> Vec<Result<Place, Vec<Refusal>>> {
-        let existing: Vec<NodeName> = self
-            .allocations_of(&spec.key)
-            .filter(|record| record.intent.desired == Desired::Run)
-            .map(|record| record.node.clone())
-            .collect();
-        let demand = Demand {
-            key: &spec.key,
-            labels: &spec.labels,
-            priority: spec.priority,
-            spec: &spec.instance,
-            placement: &spec.placement,
-            existing: &existing,
+        instances: &InstanceSet,
+    ) -> Vec<(InstanceIndex, Result<Placed, Vec<Refusal>>)> {
+        let existing = self.nodes_of(&spec.key);
+        let demand = demand(spec, &existing);
+        let wanted: Vec<InstanceIndex> = instances.iter().collect();
+        let serial = &mut self.counters.serial;
+        let mut id = |at: u32| {
+            *serial += 1;
+            let instance = wanted[usize::try_from(at).unwrap_or_default()];
+            AllocationId::compose(&spec.key.name, instance, *serial)
         };
-        let counters = &mut self.counters;
-        // Asked once for each that has a place, in order.
-        let mut instances = missing.iter();
-        let mut id = |_| {
-            counters.serial += 1;
-            let instance = instances.next().expect("no more are placed than are missing");
-            AllocationId::compose(&spec.key.name, *instance, counters.serial)
-        };
-        let answers = self.cluster.place(&demand, u32::try_from(missing.len()).unwrap_or(u32::MAX), &mut id);
-        let place =
-            |p: skerry_allocator::Placed| Place { id: p.id, node: p.node, ports: p.ports, gpus: p.gpus };
-        answers.into_iter().map(|answer| answer.map(place)).collect()
+        let answers = self.cluster.place(&demand, instances.len(), &mut id);
+        wanted.iter().copied().zip(answers).collect()
+    }
+}
+
+/// What the allocator asks of a workload.
+pub(crate) fn demand<'a>(spec: &'a WorkloadSpec, existing: &'a [NodeName]) -> Demand<'a> {
+    Demand {
+        key: &spec.key,
+        labels: &spec.labels,
+        priority: spec.priority,
+        spec: &spec.instance,
+        placement: &spec.placement,
+        existing,
     }
 }

@@ -1,37 +1,42 @@
 //! The links of the region's children.
 
-use skerry_types::EventLevel;
-use skerry_types::NodeName;
+use skerry_types::{EventLevel, EventSubject};
 use skerry_wire::{
-    Cursor, Hello, RefusalCode, Refused, RowKey, RowsFrame, ToChild, ToParent, Welcome, negotiate,
+    Acknowledged, Cursor, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, ToChild, ToParent, Welcome,
+    negotiate,
 };
 
+use crate::child::Link;
 use crate::input::{Action, ChildIdentity, LinkId};
-use crate::nodes::Link;
+use crate::ledger::{OBSERVED, TOMBSTONE, Value, child_key, put};
+use crate::records::ChildName;
 use crate::state::RegionState;
 
 impl RegionState {
     pub(crate) fn link_up(&mut self, id: LinkId, identity: &ChildIdentity) {
-        let identity = match identity {
-            ChildIdentity::Node(identity) => identity,
-            ChildIdentity::Region(identity) => {
-                let message = format!("{} is not a region of this one", identity.region);
-                return self.refuse(id, RefusalCode::Identity, message);
+        let (name, key, expires) = match identity {
+            ChildIdentity::Node(node) => (ChildName::Node(node.node.clone()), node.key, node.expires),
+            ChildIdentity::Region(region) => {
+                (ChildName::Region(region.region.clone()), region.key, region.expires)
             }
         };
-        let name = &identity.node;
-        let Some(node) = self.nodes.get_mut(name).filter(|node| node.record.key == identity.key) else {
-            let message = format!("{} is not a node of this region: join it with a new token", identity.node);
+        let Some(child) = self.child_mut(&name).filter(|child| child.record.key == key) else {
+            let message = match &name {
+                ChildName::Node(node) => format!("{node} is not a node of this region"),
+                ChildName::Region(region) => format!("{region} is not a region below this one"),
+            };
+            let message = format!("{message}: join it with a new token");
             return self.refuse(id, RefusalCode::Removed, message);
         };
-        let old = node.link.replace(Link { id, welcomed: false });
-        node.record.certificate_expires = identity.expires;
+        let old = child.link.replace(Link { id, welcomed: false });
+        child.record.certificate_expires = expires;
         if let Some(old) = old {
             self.links.remove(&old.id);
-            self.hang_up(name);
-            self.act(Action::Close { link: old.id, reason: "the node dialled again".to_owned() });
+            self.hang_up(&name);
+            let reason = format!("{} dialled again", name.words());
+            self.act(Action::Close { link: old.id, reason });
         }
-        self.links.insert(id, name.clone());
+        self.links.insert(id, name);
     }
 
     fn refuse(&mut self, link: LinkId, code: RefusalCode, message: String) {
@@ -49,43 +54,48 @@ impl RegionState {
 
     pub(crate) fn link_down(&mut self, id: LinkId) {
         let Some(name) = self.links.remove(&id) else { return };
-        let Some(node) = self.nodes.get_mut(&name) else { return };
-        let welcomed = node.is_reachable();
-        node.link = None;
+        let wall = self.now.wall;
+        let Some(child) = self.child_mut(&name) else { return };
+        let welcomed = child.is_reachable();
+        child.link = None;
+        if welcomed {
+            child.record.last_seen = wall;
+        }
         self.hang_up(&name);
         if welcomed {
-            if let Some(node) = self.nodes.get_mut(&name) {
-                node.record.last_seen = self.now.wall;
-            }
-            self.save_node(&name);
-            self.tell_node(
-                EventLevel::Warning,
-                &name,
-                "Unreachable",
-                format!("the link to node {name} is down"),
-            );
+            self.save_child(&name);
+            let message = format!("the link to {} is down", name.words());
+            self.tell_child(EventLevel::Warning, &name, "Unreachable", message);
         }
     }
 
-    fn hang_up(&mut self, name: &NodeName) {
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.reader.disconnected();
-            node.writer.disconnected();
+    fn hang_up(&mut self, name: &ChildName) {
+        if let Some(child) = self.child_mut(name) {
+            child.reader.disconnected();
+            child.writer.disconnected();
         }
-        self.cluster_reachable(name, false);
+        self.reachability_changed(name, false);
         self.changed = true;
+    }
+
+    fn reachability_changed(&mut self, name: &ChildName, reachable: bool) {
+        match name {
+            ChildName::Node(node) => self.cluster_reachable(node, reachable),
+            ChildName::Region(region) => self.region_reachable(region, reachable),
+        }
     }
 
     pub(crate) fn receive(&mut self, id: LinkId, message: ToParent) {
         let Some(name) = self.links.get(&id).cloned() else { return };
-        let Some(node) = self.nodes.get_mut(&name) else { return };
-        node.record.last_seen = self.now.wall;
-        let welcomed = node.is_reachable();
+        let wall = self.now.wall;
+        let Some(child) = self.child_mut(&name) else { return };
+        child.record.last_seen = wall;
+        let welcomed = child.is_reachable();
         match message {
             ToParent::Hello(hello) if !welcomed => self.hello(id, &name, &hello),
             ToParent::Rows(frame) if welcomed => self.take_rows(id, &name, frame),
             ToParent::Ack(cursor) if welcomed => {
-                let settled = node.writer.acknowledged(cursor);
+                let settled = child.writer.acknowledged(cursor);
                 self.settle(&name, &settled);
                 self.touched.insert(name);
             }
@@ -95,41 +105,43 @@ impl RegionState {
         }
     }
 
-    fn hello(&mut self, id: LinkId, name: &NodeName, hello: &Hello) {
+    fn hello(&mut self, id: LinkId, name: &ChildName, hello: &Hello) {
         let Some(protocol) = negotiate(hello.oldest, hello.newest) else {
             let (oldest, newest) = (skerry_wire::PROTOCOL_OLDEST, skerry_wire::PROTOCOL_NEWEST);
-            let theirs = format!("{} to {}", hello.oldest, hello.newest);
             let message = format!(
-                "the node speaks protocol {theirs}, this master {oldest} to {newest}: upgrade the older"
+                "{} speaks protocol {} to {}, this master {oldest} to {newest}: upgrade the older",
+                name.words(),
+                hello.oldest,
+                hello.newest
             );
             return self.refuse(id, RefusalCode::Version, message);
         };
-        let Some(node) = self.nodes.get_mut(name) else { return };
-        node.link = Some(Link { id, welcomed: true });
-        let settled = node.writer.connected(hello.cursor);
-        // Rows of another life of the node's tables say nothing about this one.
-        let mine = node.reader.cursor();
+        let Some(child) = self.child_mut(name) else { return };
+        child.link = Some(Link { id, welcomed: true });
+        let settled = child.writer.connected(hello.cursor);
+        // Rows of another life of the child's tables say nothing about this one.
+        let mine = child.reader.cursor();
         let cursor = if mine.epoch == hello.epoch { mine } else { Cursor::default() };
         let welcome = Welcome {
             protocol,
             region: self.config.region.clone(),
-            above: Vec::new(),
+            above: self.above(),
             now: self.now.wall,
             cursor,
             epoch: self.config.epoch,
         };
         self.settle(name, &settled);
-        self.save_node(name);
+        self.save_child(name);
         self.act(Action::Send(id, ToChild::Welcome(welcome)));
-        self.tell_node(EventLevel::Info, name, "Reachable", format!("the link to node {name} is up"));
-        self.cluster_reachable(name, true);
+        self.tell_child(EventLevel::Info, name, "Reachable", format!("the link to {} is up", name.words()));
+        self.reachability_changed(name, true);
         self.touched.insert(name.clone());
     }
 
-    fn take_rows(&mut self, id: LinkId, name: &NodeName, frame: RowsFrame) {
-        let Some(node) = self.nodes.get_mut(name) else { return };
-        let held = &node.held;
-        let changes = match node.reader.handle(frame, || held.iter().cloned().collect::<Vec<RowKey>>()) {
+    fn take_rows(&mut self, id: LinkId, name: &ChildName, frame: RowsFrame) {
+        let Some(child) = self.child_mut(name) else { return };
+        let held = &child.held;
+        let changes = match child.reader.handle(frame, || held.iter().cloned().collect::<Vec<RowKey>>()) {
             Ok(changes) => changes,
             Err(error) => return self.close(id, error.to_string()),
         };
@@ -141,28 +153,118 @@ impl RegionState {
             self.forget_row(name, key);
             self.seal_rows(name);
         }
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.record.cursor = changes.cursor;
+        if let Some(child) = self.child_mut(name) {
+            child.record.cursor = changes.cursor;
         }
-        self.save_node(name);
+        self.save_child(name);
         self.act(Action::Send(id, ToChild::Ack(changes.cursor)));
     }
 
-    /// Ends a batch amid a frame. The node's record goes with it, for it says which events were taken.
-    fn seal_rows(&mut self, name: &NodeName) {
+    fn take_row(&mut self, name: &ChildName, row: Row) {
+        let taken = match name {
+            ChildName::Node(node) => self.take_node_row(node, row),
+            ChildName::Region(region) => self.take_region_row(region, row),
+        };
+        if let Err(key) = taken {
+            let message = format!("{} sent a row '{key}' that cannot be read; it is left out", name.words());
+            self.tell_child(EventLevel::Warning, name, "BadRow", message);
+        }
+    }
+
+    /// Forgets a row of a child.
+    pub(crate) fn forget_row(&mut self, name: &ChildName, key: &RowKey) {
+        match name {
+            ChildName::Node(node) => self.forget_node_row(node, key),
+            ChildName::Region(region) => self.forget_region_row(region, key),
+        }
+        self.drop_observed(name, key);
+    }
+
+    /// Keeps a row of a child on disk.
+    pub(crate) fn keep_observed(&mut self, name: &ChildName, key: RowKey, value: Vec<u8>) {
+        put(self.outbox.batch(), &Value::ObservedV1(name.clone(), key.clone(), value));
+        if let Some(child) = self.child_mut(name) {
+            child.held.insert(key);
+        }
+        self.changed = true;
+    }
+
+    fn drop_observed(&mut self, name: &ChildName, key: &RowKey) {
+        if let Some(child) = self.child_mut(name) {
+            child.held.remove(key);
+        }
+        self.outbox.batch().delete(OBSERVED, child_key(name, key));
+        self.changed = true;
+    }
+
+    /// Ends a batch amid a frame. The child's record goes with it, for a node's says which events were taken.
+    fn seal_rows(&mut self, name: &ChildName) {
         if self.is_batch_full() {
-            self.save_node(name);
+            self.save_child(name);
             self.seal_if_full();
         }
     }
 
-    /// Sends each touched node what it has not got.
+    pub(crate) fn save_child(&mut self, name: &ChildName) {
+        match name {
+            ChildName::Node(node) => self.save_node(node),
+            ChildName::Region(region) => self.save_region(region),
+        }
+    }
+
+    pub(crate) fn tell_child(&mut self, level: EventLevel, name: &ChildName, reason: &str, message: String) {
+        let subject = match name {
+            ChildName::Node(node) => EventSubject::Node(node.clone()),
+            ChildName::Region(region) => EventSubject::Child(region.clone()),
+        };
+        self.tell(level, subject, reason, message);
+    }
+
+    /// Takes a row out of a child's tables, and tells the child to forget it.
+    pub(crate) fn bury(&mut self, name: &ChildName, key: RowKey) {
+        let revision = self.next_revision();
+        let Some(child) = self.child_mut(name) else { return };
+        child.writer.set(revision, key.clone(), None);
+        put(self.outbox.batch(), &Value::TombstoneV1(name.clone(), key, revision));
+        self.touched.insert(name.clone());
+    }
+
+    /// Forgets tombstones that the child has on disk.
+    fn settle(&mut self, name: &ChildName, settled: &Acknowledged) {
+        if settled.forgotten.is_empty() {
+            return;
+        }
+        let Some(child) = self.child_mut(name) else { return };
+        child.record.floor = child.writer.floor();
+        // The floor goes first: were a tombstone gone from above it, a child that is further back would not hear of it.
+        self.save_child(name);
+        for key in &settled.forgotten {
+            self.outbox.batch().delete(TOMBSTONE, child_key(name, key));
+            self.seal_if_full();
+        }
+    }
+
+    /// Removes what is kept of a child's rows. The child's own row goes before: what is of a child that is none is cleared
+    /// away at the next start.
+    pub(crate) fn clear_child(&mut self, name: &ChildName, held: &[RowKey], tombstones: &[RowKey]) {
+        for key in held {
+            self.outbox.batch().delete(OBSERVED, child_key(name, key));
+            self.seal_if_full();
+        }
+        for key in tombstones {
+            self.outbox.batch().delete(TOMBSTONE, child_key(name, key));
+            self.seal_if_full();
+        }
+    }
+
+    /// Sends each touched child what it has not got.
     pub(crate) fn pump(&mut self) {
         for name in std::mem::take(&mut self.touched) {
-            let Some(node) = self.nodes.get_mut(&name) else { continue };
-            let Some(link) = node.link.filter(|link| link.welcomed) else { continue };
-            while let Some(frame) = node.writer.poll_frame() {
-                self.outbox.push(Action::Send(link.id, ToChild::Rows(frame)));
+            let Some(child) = self.child_mut(&name) else { continue };
+            let Some(link) = child.link.filter(|link| link.welcomed) else { continue };
+            let frames: Vec<RowsFrame> = std::iter::from_fn(|| child.writer.poll_frame()).collect();
+            for frame in frames {
+                self.act(Action::Send(link.id, ToChild::Rows(frame)));
             }
         }
     }

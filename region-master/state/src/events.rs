@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use skerry_types::{AllocationId, Event, EventLevel, EventSubject, NodeName, WorkloadKey};
 
-use crate::ledger::{EVENT, EventRecord, Value, put};
+use crate::ledger::{EVENT, Value, put};
+use crate::records::EventRecord;
 use crate::state::RegionState;
 
 /// Events kept; older ones make room. At about 250 bytes each that is 1 MiB of memory.

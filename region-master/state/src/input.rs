@@ -6,7 +6,7 @@ use skerry_wire::{ToChild, ToParent};
 
 use crate::api::{ApiCall, ApiError, ApiReply};
 use crate::enroll::{EnrollRefusal, EnrollWish, Enrolled};
-use crate::ledger::{SecretHash, TokenId};
+use crate::records::{SecretHash, TokenId};
 
 /// Names one call of the API, until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

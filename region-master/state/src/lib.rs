@@ -8,6 +8,7 @@
 
 mod api;
 mod capacity;
+mod child;
 mod children;
 mod enroll;
 mod events;
@@ -17,6 +18,8 @@ mod listing;
 mod nodes;
 mod placing;
 mod query;
+mod records;
+mod regions;
 mod state;
 mod tokens;
 mod workloads;
@@ -27,9 +30,10 @@ mod tests;
 pub use api::{ApiCall, ApiError, ApiReply, Applied, AppliedHow, ExplainWhat, Move, NewToken};
 pub use enroll::{EnrollRefusal, EnrollWish, Enrolled};
 pub use input::{Action, CallId, ChildIdentity, Input, LinkId, NodeIdentity, RegionIdentity};
-pub use ledger::{LedgerRow, LoadError, SecretHash, TABLES, TokenId, TokenRecord, TokenScope};
+pub use ledger::{LedgerRow, LoadError, TABLES};
 pub use listing::{
     AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PartView, PendingView, RegionView,
     SiteView, TenantView, WorkloadView,
 };
+pub use records::{SecretHash, TokenId, TokenRecord, TokenScope};
 pub use state::{RegionConfig, RegionState};

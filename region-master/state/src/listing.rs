@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationIntent, AllocationStatus, Attributes, Event, Generation, InstanceIndex, InstanceSet, NodeFacts,
-    NodeName, NodeUsage, Quota, Refusal, RegionName, Resources, Selector, ShareStatus, SiteName, SiteSpec,
-    TenantName, TenantSpec, WallTime, WorkloadSpec,
+    AllocationIntent, AllocationStatus, Attributes, Event, Generation, InstanceSet, NodeFacts, NodeName,
+    NodeUsage, Quota, Refusal, RegionName, Resources, Selector, ShareStatus, SiteName, SiteSpec, TenantName,
+    TenantSpec, WallTime, WorkloadSpec,
 };
 
 /// Most items in one page.
@@ -90,7 +90,7 @@ pub struct PartView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingView {
     /// Which.
-    pub instances: Vec<InstanceIndex>,
+    pub instances: InstanceSet,
     /// Why.
     pub reasons: Vec<Refusal>,
 }

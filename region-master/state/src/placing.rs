@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skerry_allocator::Placed;
 use skerry_types::{
     AllocationId, AllocationIntent, AllocationStatus, Desired, EventLevel, EventSubject, InstanceIndex,
-    NodeName, Phase, Refusal, WorkloadKey,
+    InstanceSet, NodeName, Phase, Refusal, WorkloadKey,
 };
 use skerry_wire::Revision;
 
-use crate::capacity::Place;
-use crate::ledger::{ALLOCATION, AllocationRecord, WorkloadRecord};
+use crate::ledger::ALLOCATION;
+use crate::records::{AllocationRecord, WorkloadRecord};
 use crate::state::RegionState;
 
 /// Instances of a service that an update may take down at a time.
@@ -19,7 +20,7 @@ const MAX_UNAVAILABLE: usize = 1;
 /// Instances that found no place, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
-    pub(crate) instances: Vec<InstanceIndex>,
+    pub(crate) instances: InstanceSet,
     pub(crate) reasons: Vec<Refusal>,
 }
 
@@ -69,6 +70,7 @@ impl RegionState {
         let mut missing: BTreeSet<InstanceIndex> = (0..record.spec.instances).map(InstanceIndex).collect();
         missing.retain(|instance| !known(instance));
         missing.extend(self.replace_outdated(key, &found, missing.len()));
+        let missing: InstanceSet = missing.into_iter().collect();
         let pending = self.place_missing(&record, &missing);
         if !pending.is_empty() {
             self.pending.insert(key.clone());
@@ -146,18 +148,19 @@ impl RegionState {
         self.seal_if_full();
     }
 
-    fn place_missing(&mut self, record: &WorkloadRecord, missing: &BTreeSet<InstanceIndex>) -> Vec<Pending> {
+    fn place_missing(&mut self, record: &WorkloadRecord, missing: &InstanceSet) -> Vec<Pending> {
         let mut pending: Vec<Pending> = Vec::new();
         if missing.is_empty() {
             return pending;
         }
-        let places = self.cluster_place(&record.spec, missing);
-        for (instance, place) in missing.iter().zip(places) {
+        for (instance, place) in self.cluster_place(&record.spec, missing) {
             match place {
-                Ok(place) => self.bind(record, *instance, place),
+                Ok(place) => self.bind(record, instance, place),
                 Err(reasons) => match pending.iter_mut().find(|pending| pending.reasons == reasons) {
-                    Some(same) => same.instances.push(*instance),
-                    None => pending.push(Pending { instances: vec![*instance], reasons }),
+                    Some(same) => {
+                        same.instances.insert(instance);
+                    }
+                    None => pending.push(Pending { instances: InstanceSet::from_iter([instance]), reasons }),
                 },
             }
             self.seal_if_full();
@@ -165,7 +168,7 @@ impl RegionState {
         pending
     }
 
-    fn bind(&mut self, record: &WorkloadRecord, instance: InstanceIndex, place: Place) {
+    fn bind(&mut self, record: &WorkloadRecord, instance: InstanceIndex, place: Placed) {
         let key = &record.spec.key;
         let id = place.id.clone();
         let intent = AllocationIntent {
@@ -212,7 +215,7 @@ impl RegionState {
         };
         let key = record.intent.workload.clone();
         if status.phase.is_over() && record.intent.desired == Desired::Stop {
-            self.bury(node, &status.id);
+            self.bury_allocation(node, &status.id);
             self.drop_allocation(&status.id);
         } else if self.rolling.contains(&key) {
             self.dirty.insert(key);

@@ -10,12 +10,12 @@ use skerry_types::{
 };
 
 use crate::api::ApiError;
-use crate::ledger::{AllocationRecord, EventRecord};
 use crate::listing::{
     AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PendingView, RegionView,
     SiteView, WorkloadView,
 };
 use crate::nodes::Node;
+use crate::records::{AllocationRecord, EventRecord};
 use crate::state::RegionState;
 use crate::workloads::Workload;
 
@@ -112,7 +112,7 @@ impl RegionState {
             intent: Arc::clone(&record.intent),
             status: self.status_of(record).cloned(),
             node: record.node.clone(),
-            site: node.map(|node| node.record.site.clone()),
+            site: node.map(|node| node.site.clone()),
             facts: node.and_then(|node| node.facts.clone()),
             placed_at: record.placed_at,
             reachable: node.is_some_and(Node::is_reachable),
@@ -121,7 +121,7 @@ impl RegionState {
     }
 
     fn last_seen(&self, node: &Node) -> WallTime {
-        if node.is_reachable() { self.now.wall } else { node.record.last_seen }
+        if node.is_reachable() { self.now.wall } else { node.child.record.last_seen }
     }
 
     pub(crate) fn list_nodes(&self, filter: &Filter) -> Result<Page<NodeView>, ApiError> {
@@ -145,22 +145,22 @@ impl RegionState {
             capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
             attributes: self.cluster_attributes(name).unwrap_or_default(),
             name: name.clone(),
-            site: node.record.site.clone(),
+            site: node.site.clone(),
             facts: node.facts.clone(),
             usage: node.usage,
             reserved: self.cluster_used(name),
             allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
             reachable: node.is_reachable(),
             last_seen: self.last_seen(node),
-            joined_at: node.record.joined_at,
-            certificate_expires: node.record.certificate_expires,
+            joined_at: node.child.record.joined_at,
+            certificate_expires: node.child.record.certificate_expires,
         }
     }
 
     fn sites(&self) -> BTreeMap<SiteName, SiteView> {
         let mut sites = BTreeMap::new();
         for (node_name, node) in &self.nodes {
-            let name = &node.record.site;
+            let name = &node.site;
             let site = sites.entry(name.clone()).or_insert_with(|| SiteView {
                 region: self.region().clone(),
                 spec: unsaid_site(name),

@@ -8,16 +8,15 @@ use skerry_types::{
     AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, TableName,
     WorkloadKey, WorkloadSpec,
 };
-use skerry_wire::Epoch;
+use skerry_wire::{Epoch, RowKey};
 
 use crate::api::{ApiCall, ApiError, ApiReply, AppliedHow};
 use crate::input::{Action, Input, LinkId};
-use crate::ledger::{
-    ALLOCATION, AllocationRecord, Counters, EventRecord, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE,
-    TokenId, TokenRecord, Value, observed_key, put, tombstone_key,
-};
+use crate::ledger::{ALLOCATION, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, Value, child_key, put};
 use crate::listing::Page;
-use crate::nodes::{Node, restore_tombstone};
+use crate::nodes::Node;
+use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, TokenId, TokenRecord};
+use crate::regions::ChildRegion;
 use crate::workloads::Workload;
 
 /// Writes after which a batch is full. What one change adds beside it, a dozen at most, stays below the 100 keys that every
@@ -48,7 +47,8 @@ pub struct RegionState {
     pub(crate) allocations: BTreeMap<AllocationId, AllocationRecord>,
     pub(crate) by_workload: BTreeMap<WorkloadKey, BTreeSet<AllocationId>>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
-    pub(crate) links: BTreeMap<LinkId, NodeName>,
+    pub(crate) regions: BTreeMap<RegionName, ChildRegion>,
+    pub(crate) links: BTreeMap<LinkId, ChildName>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) events: BTreeMap<u64, Arc<EventRecord>>,
     pub(crate) cluster: Cluster,
@@ -58,8 +58,8 @@ pub struct RegionState {
     pub(crate) pending: BTreeSet<WorkloadKey>,
     /// Workloads with instances of an older spec.
     pub(crate) rolling: BTreeSet<WorkloadKey>,
-    /// Nodes that may have something to be sent.
-    pub(crate) touched: BTreeSet<NodeName>,
+    /// Children that may have something to be sent.
+    pub(crate) touched: BTreeSet<ChildName>,
     pub(crate) changed: bool,
     change: u64,
 }
@@ -86,6 +86,11 @@ impl RegionState {
             allocations: BTreeMap::new(),
             by_workload: BTreeMap::new(),
             nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
+            regions: ledger
+                .regions
+                .into_iter()
+                .map(|(name, record)| (name, ChildRegion::new(epoch, record)))
+                .collect(),
             links: BTreeMap::new(),
             tokens: ledger.tokens,
             events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),
@@ -97,17 +102,14 @@ impl RegionState {
             changed: false,
             change: 0,
         };
-        for (name, id, revision) in ledger.tombstones {
-            match state.nodes.get_mut(&name) {
-                Some(node) => restore_tombstone(node, &id, revision),
-                None => state.clear(TOMBSTONE, tombstone_key(&name, &id)),
+        for (name, key, revision) in ledger.tombstones {
+            match state.child_mut(&name) {
+                Some(child) => child.writer.set(revision, key, None),
+                None => state.clear(TOMBSTONE, child_key(&name, &key)),
             }
         }
         for (name, key, bytes) in ledger.observed {
-            match state.nodes.get_mut(&name) {
-                Some(node) => node.restore(key, &bytes),
-                None => state.clear(OBSERVED, observed_key(&name, &key)),
-            }
+            state.restore_observed(&name, key, &bytes);
         }
         let names: Vec<NodeName> = state.nodes.keys().cloned().collect();
         for name in &names {
@@ -125,7 +127,19 @@ impl RegionState {
         Ok(state)
     }
 
-    /// Removes a row that the removal of its node, cut short, left behind.
+    fn restore_observed(&mut self, name: &ChildName, key: RowKey, bytes: &[u8]) {
+        let restored = match name {
+            ChildName::Node(node) => self.nodes.get_mut(node).map(|node| node.restore(key.clone(), bytes)),
+            ChildName::Region(region) => {
+                self.regions.get_mut(region).map(|region| region.restore(key.clone(), bytes))
+            }
+        };
+        if restored.is_none() {
+            self.clear(OBSERVED, child_key(name, &key));
+        }
+    }
+
+    /// Removes a row that the removal of its child, cut short, left behind.
     fn clear(&mut self, table: TableName, key: Vec<u8>) {
         self.outbox.batch().delete(table, key);
         self.seal_if_full();
@@ -152,6 +166,11 @@ impl RegionState {
     /// Whether a node's link is up.
     pub fn is_connected(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(Node::is_reachable)
+    }
+
+    /// The regions above this one, from the root down, with this one at the end.
+    pub(crate) fn above(&self) -> Vec<RegionName> {
+        vec![self.config.region.clone()]
     }
 
     /// What operators asked for, but for what is being deleted.
@@ -209,7 +228,7 @@ impl RegionState {
             ApiCall::Apply { spec, dry_run } => self.apply(spec, dry_run),
             ApiCall::Delete(key) => self.delete(&key),
             ApiCall::RemoveNode(name) => self.remove_node(&name),
-            ApiCall::RemoveRegion(name) => Err(ApiError::NotFound { what: "region", name: name.to_string() }),
+            ApiCall::RemoveRegion(name) => self.remove_region(&name),
             ApiCall::ApplyTenant { .. } => Ok(ApiReply::Described(AppliedHow::Unchanged)),
             ApiCall::DeleteTenant(name) => Err(ApiError::NotFound { what: "tenant", name: name.to_string() }),
             ApiCall::Tenants(_) => {

@@ -1,19 +1,23 @@
 //! Who may join.
 
-use skerry_types::{EventLevel, NodeName, SiteName, WallTime};
+use skerry_types::{EventLevel, NodeName, RegionName, SiteName, WallTime};
 use skerry_wire::{Cursor, Revision};
 
 use crate::api::{ApiError, ApiReply, NewToken};
 use crate::enroll::{EnrollRefusal, EnrollWish, Enrolled};
 use crate::input::ChildIdentity;
-use crate::ledger::{NodeRecord, SecretHash, TOKEN, TokenId, TokenRecord, TokenScope, Value, put};
+use crate::ledger::{TOKEN, Value, put};
 use crate::nodes::Node;
+use crate::records::{ChildName, ChildRecord, NodeRecord, SecretHash, TokenId, TokenRecord, TokenScope};
+use crate::regions::ChildRegion;
 use crate::state::RegionState;
 
 /// Most tokens at a time: an operator's working set, not a database.
 const TOKENS_MAX: usize = 10_000;
 /// Most nodes in a region: what one master is measured for.
 const NODES_MAX: usize = 10_000;
+/// Most regions right below one: what level 1 is measured for.
+const REGIONS_MAX: usize = 1_000;
 
 impl RegionState {
     pub(crate) fn create_token(&mut self, new: NewToken) -> Result<ApiReply, ApiError> {
@@ -75,7 +79,7 @@ impl RegionState {
                 if let Some(scope) = scope.filter(|scope| *scope != region) {
                     return Err(EnrollRefusal::OtherRegion { wanted: region, region: scope });
                 }
-                Err(EnrollRefusal::RegionNameTaken { region })
+                self.enroll_region(id, token, region, key)
             }
             (EnrollWish::Region { .. }, TokenScope::Site(site)) => Err(EnrollRefusal::NotForRegions { site }),
             (EnrollWish::Node { .. }, TokenScope::Region(_)) => Err(EnrollRefusal::NotForNodes),
@@ -91,7 +95,7 @@ impl RegionState {
         key: [u8; 32],
     ) -> Result<Enrolled, EnrollRefusal> {
         if let Some(known) = self.nodes.get(&node) {
-            let again = known.record.key == key && known.record.site == site;
+            let again = known.child.record.key == key && known.site == site;
             return if again {
                 Ok(Enrolled::Node { node, site })
             } else {
@@ -119,35 +123,76 @@ impl RegionState {
     }
 
     fn add_node(&mut self, name: &NodeName, site: SiteName, key: [u8; 32]) {
-        let record = NodeRecord {
-            site,
-            key,
-            joined_at: self.now.wall,
-            last_seen: WallTime(0),
-            certificate_expires: WallTime(0),
-            floor: Revision(0),
-            cursor: Cursor::default(),
-            events_seen: 0,
-        };
-        let message = format!("node {name} joined site {}", record.site);
+        let message = format!("node {name} joined site {site}");
+        let record = NodeRecord { child: self.new_child(key), site, events_seen: 0 };
         self.nodes.insert(name.clone(), Node::new(self.config.epoch, record));
         self.cluster_upsert(name);
         self.save_node(name);
         self.tell_node(EventLevel::Info, name, "Joined", message);
     }
 
+    fn new_child(&self, key: [u8; 32]) -> ChildRecord {
+        ChildRecord {
+            key,
+            joined_at: self.now.wall,
+            last_seen: WallTime(0),
+            certificate_expires: WallTime(0),
+            floor: Revision(0),
+            cursor: Cursor::default(),
+        }
+    }
+
+    fn enroll_region(
+        &mut self,
+        id: &TokenId,
+        token: TokenRecord,
+        region: RegionName,
+        key: [u8; 32],
+    ) -> Result<Enrolled, EnrollRefusal> {
+        if let Some(known) = self.regions.get(&region) {
+            let again = known.child.record.key == key;
+            let taken = Err(EnrollRefusal::RegionNameTaken { region: region.clone() });
+            return if again { Ok(Enrolled::Region { region }) } else { taken };
+        }
+        if self.above().contains(&region) || self.knows_below(&region) {
+            return Err(EnrollRefusal::RegionNameTaken { region });
+        }
+        if self.regions.len() >= REGIONS_MAX {
+            return Err(EnrollRefusal::Full { what: "regions", count: self.regions.len() });
+        }
+        self.use_token(id, token)?;
+        self.regions.insert(region.clone(), ChildRegion::new(self.config.epoch, self.new_child(key)));
+        self.save_region(&region);
+        let name = ChildName::Region(region.clone());
+        self.tell_child(EventLevel::Info, &name, "Joined", format!("region {region} joined"));
+        Ok(Enrolled::Region { region })
+    }
+
+    /// Whether a region further down has the name.
+    fn knows_below(&self, name: &RegionName) -> bool {
+        self.regions.values().any(|region| region.regions.contains_key(name))
+    }
+
     /// Decides about a child that wants to keep its identity.
     pub(crate) fn renew(&self, identity: &ChildIdentity) -> Result<Enrolled, EnrollRefusal> {
-        let identity = match identity {
-            ChildIdentity::Node(identity) => identity,
-            ChildIdentity::Region(identity) => {
-                return Err(EnrollRefusal::RegionRemoved { region: identity.region.clone() });
+        match identity {
+            ChildIdentity::Node(identity) => {
+                let known = self.nodes.get(&identity.node);
+                let known = known.filter(|node| node.child.record.key == identity.key);
+                let node = identity.node.clone();
+                match known {
+                    Some(known) => Ok(Enrolled::Node { node, site: known.site.clone() }),
+                    None => Err(EnrollRefusal::Removed { node }),
+                }
             }
-        };
-        let known = self.nodes.get(&identity.node);
-        known.filter(|node| node.record.key == identity.key).map_or_else(
-            || Err(EnrollRefusal::Removed { node: identity.node.clone() }),
-            |node| Ok(Enrolled::Node { node: identity.node.clone(), site: node.record.site.clone() }),
-        )
+            ChildIdentity::Region(identity) => {
+                let region = identity.region.clone();
+                let known = self.regions.get(&region);
+                match known.filter(|known| known.child.record.key == identity.key) {
+                    Some(_) => Ok(Enrolled::Region { region }),
+                    None => Err(EnrollRefusal::RegionRemoved { region }),
+                }
+            }
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
 
 use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
-use crate::ledger::{Value, WORKLOAD, WorkloadRecord, put, workload_key};
+use crate::ledger::{Value, WORKLOAD, put, workload_key};
 use crate::placing::Pending;
+use crate::records::WorkloadRecord;
 use crate::state::RegionState;
 
 /// Most workloads in a region.

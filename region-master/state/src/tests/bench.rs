@@ -256,7 +256,7 @@ impl Bench {
     /// Allocations that should run, as `INSTANCE@NODE/GENERATION`, in order.
     pub(super) fn placed(&self) -> Vec<String> {
         let run =
-            |record: &&crate::ledger::AllocationRecord| record.intent.desired == skerry_types::Desired::Run;
+            |record: &&crate::records::AllocationRecord| record.intent.desired == skerry_types::Desired::Run;
         let mut placed: Vec<String> = self
             .state
             .allocations

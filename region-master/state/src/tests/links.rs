@@ -80,9 +80,9 @@ fn messages_out_of_turn_close_the_link_and_are_the_last_that_is_heard() {
         let disk = bench.disk.clone();
         bench.feed(Input::Received(link, message));
         assert_eq!(bench.closed.len(), 1, "{case}");
-        let cursor = bench.state.nodes[&node_name("n1")].record.cursor;
+        let cursor = bench.state.nodes[&node_name("n1")].child.record.cursor;
         bench.feed(Input::Received(link, rows(1, 900, "web-0-1")));
-        assert_eq!(bench.state.nodes[&node_name("n1")].record.cursor, cursor, "{case}: no gap is left");
+        assert_eq!(bench.state.nodes[&node_name("n1")].child.record.cursor, cursor, "{case}: no gap is left");
         let observed = |disk: &Disk| disk.keys().filter(|(table, _)| table == "observed").count();
         assert_eq!(observed(&bench.disk), observed(&disk), "{case}");
         assert!(!bench.state.nodes[&node_name("n1")].is_reachable(), "{case}");
@@ -149,9 +149,9 @@ fn a_tombstone_stays_until_the_node_has_it_on_disk() {
     assert_eq!(tombstones(&bench), 1);
     bench.connect("n1");
     assert_eq!((tombstones(&bench), bench.node("n1").intents.len()), (0, 0));
-    let floor = bench.state.nodes[&node_name("n1")].record.floor;
+    let floor = bench.state.nodes[&node_name("n1")].child.record.floor;
     bench.restart();
-    assert_eq!(bench.state.nodes[&node_name("n1")].writer.floor(), floor);
+    assert_eq!(bench.state.nodes[&node_name("n1")].child.writer.floor(), floor);
     bench.connect("n1");
     assert_eq!(bench.sent, [], "nothing to say, nothing is said");
 }

@@ -15,16 +15,16 @@ fn picture(state: &RegionState) -> String {
         .iter()
         .map(|(name, node)| {
             let used = state.cluster_used(name);
-            let tombstones: Vec<_> = node.writer.tombstones().collect();
+            let tombstones: Vec<_> = node.child.writer.tombstones().collect();
             format!(
                 "{name} {:?} {:?} {:?} {:?} {:?} {:?} {tombstones:?} {used:?} {:?}\n",
-                node.record,
+                node.record(),
                 node.facts,
                 node.usage,
                 node.statuses,
                 node.allocations,
-                node.held,
-                node.writer.floor(),
+                node.child.held,
+                node.child.writer.floor(),
             )
         })
         .collect();
@@ -142,7 +142,7 @@ fn a_removal_of_a_node_that_was_cut_short_leaves_nothing() {
         |bench| {
             assert_eq!(bench.placed().len(), 100);
             assert!(bench.placed().iter().all(|text| text.contains("@n2/")));
-            let of_n1 = |(_, key): &(String, Vec<u8>)| key.starts_with(b"n1");
+            let of_n1 = |(_, key): &(String, Vec<u8>)| key.starts_with(b"n1") || key.starts_with(b"node/n1/");
             assert!(!bench.disk.keys().any(of_n1), "rows of the node are left");
             assert_eq!(bench.workload("web").unwrap().running, 100);
         },

@@ -1,0 +1,74 @@
+//! What a node and a region below have in common: a link, tables down, tables up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use skerry_wire::{Epoch, Reader, Revision, RowKey, Writer};
+
+use crate::input::LinkId;
+use crate::records::{ChildName, ChildRecord};
+use crate::state::RegionState;
+
+/// A child's side of its link.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) record: ChildRecord,
+    /// Keys of its rows that are on disk here.
+    pub(crate) held: BTreeSet<RowKey>,
+    pub(crate) writer: Writer,
+    pub(crate) reader: Reader,
+    pub(crate) link: Option<Link>,
+}
+
+/// A child's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    /// Whether its hello was answered.
+    pub(crate) welcomed: bool,
+}
+
+impl Child {
+    pub(crate) fn new(epoch: Epoch, record: ChildRecord) -> Self {
+        Self {
+            held: BTreeSet::new(),
+            writer: Writer::new(epoch, record.floor),
+            reader: Reader::new(record.cursor),
+            link: None,
+            record,
+        }
+    }
+
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.link.is_some_and(|link| link.welcomed)
+    }
+}
+
+impl RegionState {
+    pub(crate) fn child(&self, name: &ChildName) -> Option<&Child> {
+        match name {
+            ChildName::Node(name) => self.nodes.get(name).map(|node| &node.child),
+            ChildName::Region(name) => self.regions.get(name).map(|region| &region.child),
+        }
+    }
+
+    pub(crate) fn child_mut(&mut self, name: &ChildName) -> Option<&mut Child> {
+        match name {
+            ChildName::Node(name) => self.nodes.get_mut(name).map(|node| &mut node.child),
+            ChildName::Region(name) => self.regions.get_mut(name).map(|region| &mut region.child),
+        }
+    }
+
+    /// Puts a row into a child's tables. Its revision is on disk with it.
+    pub(crate) fn show_row(&mut self, name: &ChildName, revision: Revision, key: RowKey, value: Arc<[u8]>) {
+        if let Some(child) = self.child_mut(name) {
+            child.writer.set(revision, key, Some(value));
+            self.touched.insert(name.clone());
+        }
+    }
+
+    pub(crate) fn next_revision(&mut self) -> Revision {
+        self.counters.revision = self.counters.revision.next();
+        self.counters.revision
+    }
+}
