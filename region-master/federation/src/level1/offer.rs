@@ -1,0 +1,151 @@
+//! The plan: what stays, what is dealt out by estimate, and what is offered beyond it.
+
+use std::cmp::Reverse;
+
+use skerry_types::{InstanceSet, Placement};
+
+use super::candidates::{Candidate, Candidates};
+use super::fill::Fill;
+use super::refuse::refusals;
+use super::score::Scoring;
+use super::{Demand, Part, Plan, ROUNDS_MAX, RegionView};
+use crate::estimate::{Need, Rules};
+
+/// Decides which region gets which instances. Looks at each site once, and takes about a microsecond for each site and each
+/// instance.
+pub fn plan(demand: &Demand<'_>, regions: &[RegionView]) -> Plan {
+    Dealing::new(demand, regions).plan()
+}
+
+/// A plan on its way, with what explains it.
+pub(crate) struct Dealing<'a> {
+    pub(crate) demand: Demand<'a>,
+    pub(crate) regions: &'a [RegionView],
+    pub(crate) need: Need,
+    pub(crate) rules: Rules<'a>,
+    pub(crate) scoring: Scoring<'a>,
+    pub(crate) candidates: Candidates<'a>,
+    /// For each region, what it keeps.
+    kept: Vec<InstanceSet>,
+    missing: InstanceSet,
+}
+
+/// What was dealt out.
+pub(crate) struct Dealt {
+    /// For each candidate, how many it got.
+    pub(crate) given: Vec<u32>,
+    /// For each candidate, the thousandths of points that instances there take from it, before the first and after the last.
+    pub(crate) costs: Vec<(i64, i64)>,
+    pub(crate) plan: Plan,
+}
+
+impl<'a> Dealing<'a> {
+    pub(crate) fn new(demand: &Demand<'a>, regions: &'a [RegionView]) -> Self {
+        let placement: &'a Placement = demand.placement;
+        let need = Need::of(demand.instance);
+        let (mut rules, mut scoring) = (Rules::new(placement), Scoring::new(placement, regions));
+        let candidates = Candidates::new(demand, regions, &need, &mut rules, &mut scoring);
+        let (kept, missing) = keep(demand.wanted, regions);
+        Self { demand: *demand, regions, need, rules, scoring, candidates, kept, missing }
+    }
+
+    pub(crate) fn plan(&mut self) -> Plan {
+        self.deal().plan
+    }
+
+    pub(crate) fn deal(&mut self) -> Dealt {
+        let existing: Vec<u32> = self.kept.iter().map(InstanceSet::len).collect();
+        let local = self.regions.iter().position(|region| region.local);
+        let mut fill = Fill::new(&self.candidates, &existing, local);
+        let costs = |fill: &Fill<'_>| -> Vec<i64> {
+            self.candidates.all.iter().map(|one| fill.cost(super::candidates::index(one.group))).collect()
+        };
+        let before = costs(&fill);
+        let count = self.missing.len();
+        let left = fill.deal(count, |_, candidate| if candidate.certain { candidate.room } else { 0 });
+        let certain = self.by_region(&fill.given);
+        let left =
+            if left > 0 && self.demand.round < ROUNDS_MAX { self.offer_rest(&mut fill, left) } else { left };
+        let all = self.by_region(&fill.given);
+        let after = costs(&fill);
+        let given = fill.given;
+        let mut plan = self.number(&certain, &all);
+        if left > 0 {
+            plan.reasons = refusals(self);
+        }
+        Dealt { given, costs: before.into_iter().zip(after).collect(), plan }
+    }
+
+    fn by_region(&self, given: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0; self.regions.len()];
+        for (candidate, given) in self.candidates.all.iter().zip(given) {
+            counts[candidate.region] += given;
+        }
+        counts
+    }
+
+    /// Offers what fits nowhere by estimate to the regions that are likeliest to have room after all.
+    fn offer_rest(&self, fill: &mut Fill<'_>, rest: u32) -> u32 {
+        let hopeful = |candidate: &Candidate<'_>| candidate.site.capacity.fits(&self.need.resources);
+        let by_region = self.candidates.all.chunk_by(|a, b| a.region == b.region);
+        let mut hopes: Vec<(u64, u64, Reverse<usize>)> = by_region
+            .filter_map(|region| {
+                let hopes = || region.iter().filter(|candidate| hopeful(candidate));
+                let untold =
+                    hopes().filter(|candidate| !candidate.certain).map(|one| u64::from(one.room)).sum();
+                let free = hopes().map(|candidate| candidate.free).max()?;
+                Some((untold, free, Reverse(region.first()?.region)))
+            })
+            .collect();
+        hopes.sort_unstable_by_key(|hope| Reverse(*hope));
+        hopes.truncate(1 << self.demand.round.min(ROUNDS_MAX));
+        let mut asked = vec![false; self.regions.len()];
+        hopes.iter().for_each(|(_, _, Reverse(region))| asked[*region] = true);
+        fill.deal(rest, |_, candidate| if asked[candidate.region] && hopeful(candidate) { rest } else { 0 })
+    }
+
+    /// Gives each region its numbers: the lowest missing ones to the first region.
+    fn number(&self, certain: &[u32], all: &[u32]) -> Plan {
+        let mut plan = Plan { unplaced: self.missing.clone(), ..Plan::default() };
+        for (at, region) in self.regions.iter().enumerate() {
+            let certain_ones = plan.unplaced.split_first(certain[at]);
+            let speculative = plan.unplaced.split_first(all[at] - certain[at]);
+            let part =
+                Part { kept: self.kept[at].clone(), added: certain_ones.union(&speculative), speculative };
+            if part != Part::default() {
+                plan.parts.insert(region.name.clone(), part);
+            }
+        }
+        plan
+    }
+}
+
+/// What each region keeps, and what no region has. Where two have the same instance, the first keeps it, one that is heard from
+/// before one that is not; what is given up counts as missing unless another region has it.
+fn keep(wanted: &InstanceSet, regions: &[RegionView]) -> (Vec<InstanceSet>, InstanceSet) {
+    let mut kept: Vec<InstanceSet> =
+        regions.iter().map(|region| region.existing.intersection(wanted)).collect();
+    let mut held: Vec<InstanceSet> = Vec::with_capacity(kept.len());
+    for (region, kept) in regions.iter().zip(&kept) {
+        let given_up = !region.reachable && !region.given_up.is_empty();
+        held.push(if given_up { kept.difference(&region.given_up) } else { kept.clone() });
+    }
+    let ranges = held.iter().flat_map(InstanceSet::ranges).map(|range| (*range.start(), *range.end()));
+    let placed = InstanceSet::from(ranges.collect::<Vec<_>>());
+    let claims = held.iter().map(|held| u64::from(held.len())).sum::<u64>();
+    if claims > u64::from(placed.len()) {
+        settle(regions, &mut kept, &held);
+    }
+    (kept, wanted.difference(&placed))
+}
+
+fn settle(regions: &[RegionView], kept: &mut [InstanceSet], held: &[InstanceSet]) {
+    let mut order: Vec<usize> = (0..regions.len()).collect();
+    order.sort_by_key(|at| !regions[*at].reachable);
+    let mut claimed = InstanceSet::default();
+    for at in order {
+        let doubled = held[at].intersection(&claimed);
+        kept[at] = kept[at].difference(&doubled);
+        claimed = claimed.union(&held[at]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Why instances fit nowhere, in a few lines however many regions there are.
+
+use std::cmp::Reverse;
+
+use skerry_types::{Refusal, Rule, SketchClass};
+
+use super::RegionView;
+use super::candidates::closed_by;
+use super::offer::Dealing;
+use crate::estimate::{Fit, count};
+
+/// The rules that say no, most nodes first. Rules that speak of regions count regions.
+pub(crate) fn refusals(dealing: &mut Dealing<'_>) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut handed_back = Vec::new();
+    let mut returned = 0;
+    let regions = dealing.regions;
+    for region in regions {
+        if !region.reachable {
+            count(&mut refusals, Rule::RegionUnreachable, 1);
+        } else if let Some(hand_back) = &region.handed_back {
+            returned += 1;
+            hand_back.reasons.iter().for_each(|one| count(&mut handed_back, one.rule.clone(), one.nodes));
+        } else {
+            of_region(dealing, region, &mut refusals);
+        }
+    }
+    if returned > 0 {
+        sort(&mut handed_back);
+        let main =
+            handed_back.first().map_or_else(|| "no reason given".to_owned(), |one| one.rule.to_string());
+        refusals.push(Refusal { rule: Rule::HandedBack { why: main }, nodes: returned });
+        handed_back.into_iter().for_each(|one| count(&mut refusals, one.rule, one.nodes));
+    }
+    if refusals.is_empty() {
+        return vec![Refusal { rule: Rule::NoNodes, nodes: 0 }];
+    }
+    sort(&mut refusals);
+    refusals
+}
+
+fn sort(refusals: &mut [Refusal]) {
+    refusals.sort_by(|a, b| (Reverse(a.nodes), &a.rule).cmp(&(Reverse(b.nodes), &b.rule)));
+}
+
+fn of_region<'a>(dealing: &mut Dealing<'a>, region: &'a RegionView, refusals: &mut Vec<Refusal>) {
+    let closed = closed_by(&dealing.demand, region);
+    for site in &region.sites {
+        let away = site.nodes.saturating_sub(site.reachable);
+        if away > 0 {
+            count(refusals, Rule::Unreachable, away);
+        }
+        for class in &site.sketch.classes {
+            let nodes = class.buckets.iter().map(|bucket| bucket.nodes).fold(0, u32::saturating_add);
+            match (dealing.rules.judge(site, class), &closed) {
+                (Fit::No(why), _) => count(refusals, dealing.rules.word(why), nodes),
+                (Fit::Unknown(term), _) => count(refusals, dealing.rules.term(term), nodes),
+                (Fit::Yes, Some(rule)) => count(refusals, rule.clone(), nodes),
+                (Fit::Yes, None) => of_class(dealing, class, refusals),
+            }
+        }
+    }
+}
+
+/// Nodes that match: what is left on them when they have taken what fits, or the bound that keeps them free.
+fn of_class(dealing: &Dealing<'_>, class: &SketchClass, refusals: &mut Vec<Refusal>) {
+    let bound = dealing.demand.placement.spread.iter().find_map(|spread| {
+        let max_skew = spread.max_skew?;
+        Some(Rule::MaxSkew { by: spread.by.to_string(), max_skew })
+    });
+    for bucket in &class.buckets {
+        let fitting = dealing.need.per_node(bucket);
+        let left = bucket.free.saturating_sub(&dealing.need.resources.times(fitting));
+        let rule = match &bound {
+            Some(bound) if fitting > 0 => Some(bound.clone()),
+            _ => dealing.need.shortage(&left, bucket.slots - fitting),
+        };
+        if let Some(rule) = rule {
+            count(refusals, rule, bucket.nodes);
+        }
+    }
+}

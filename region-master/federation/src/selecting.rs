@@ -1,0 +1,87 @@
+//! Selectors held against classes of nodes of which not everything is known.
+
+use std::collections::HashMap;
+
+use skerry_types::{Attributes, Selector, SiteDigest, SketchClass};
+
+use crate::sketch::UNKNOWN;
+
+/// Whether a selector holds for the nodes of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Holds {
+    /// For none of them, because of this term.
+    No(usize),
+    /// Nobody here can say: this term asks for an attribute that differs among them.
+    Unknown(usize),
+    /// For all of them.
+    Yes,
+}
+
+/// A selector, taken apart, with the answers it gave. Thousands of sites have the same few values.
+#[derive(Debug)]
+pub(crate) struct Selecting<'a> {
+    terms: Vec<Term<'a>>,
+}
+
+#[derive(Debug)]
+struct Term<'a> {
+    selector: Selector,
+    key: String,
+    answers: HashMap<Option<&'a str>, bool>,
+}
+
+impl<'a> Selecting<'a> {
+    pub(crate) fn new(selector: &Selector) -> Self {
+        // Terms are written with a comma and a space between them, and lists in them without the space.
+        let text = selector.to_string();
+        let terms = text.split(", ").filter(|term| !term.is_empty()).map(|term| {
+            let selector: Selector = term.parse().expect("a term of a selector reads back as it was written");
+            let key = selector.keys().next().unwrap_or_default().to_owned();
+            Term { selector, key, answers: HashMap::new() }
+        });
+        Self { terms: terms.collect() }
+    }
+
+    /// A term as text.
+    pub(crate) fn term(&self, at: usize) -> String {
+        self.terms.get(at).map(|term| term.selector.to_string()).unwrap_or_default()
+    }
+
+    /// Whether it holds for the nodes of `class` at `site`.
+    pub(crate) fn holds(&mut self, site: &'a SiteDigest, class: &'a SketchClass) -> Holds {
+        let mut answer = Holds::Yes;
+        for (at, term) in self.terms.iter_mut().enumerate() {
+            let value = attribute(site, class, &term.key);
+            if value == Some(UNKNOWN) {
+                answer = answer.min(Holds::Unknown(at));
+            } else if !term.holds(value) {
+                return Holds::No(at);
+            }
+        }
+        answer
+    }
+}
+
+impl<'a> Term<'a> {
+    fn holds(&mut self, value: Option<&'a str>) -> bool {
+        *self.answers.entry(value).or_insert_with(|| {
+            let known = value.map(|value| (self.key.clone(), value.to_owned()));
+            self.selector.matches(&known.into_iter().collect::<Attributes>())
+        })
+    }
+}
+
+/// The value of an attribute of the nodes of a class, by the names that level 2 gives them; [`UNKNOWN`] where it is not told.
+pub(crate) fn attribute<'a>(site: &'a SiteDigest, class: &'a SketchClass, key: &str) -> Option<&'a str> {
+    match key {
+        "site.name" => return Some(site.spec.name.as_str()),
+        "region.name" => return Some(site.region.as_str()),
+        "node.name" => return Some(UNKNOWN),
+        _ => {}
+    }
+    if let Some(label) = key.strip_prefix("site.") {
+        return site.spec.labels.get(label).map(String::as_str);
+    }
+    let told = class.attributes.get(key).map(String::as_str);
+    told.or_else(|| class.attributes.contains_key(UNKNOWN).then_some(UNKNOWN))
+}
