@@ -7,6 +7,7 @@
 mod accounts;
 mod config;
 mod executor;
+mod launch;
 mod limits;
 mod trace;
 
@@ -16,13 +17,13 @@ use crate::layout::ContainerDir;
 use crate::process;
 use config::Checked;
 use executor::Payload;
+use launch::launch;
 use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener, NotifySocket};
 use libcontainer::oci_spec::runtime::Process;
 use libcontainer::process::args::{ContainerArgs, ContainerType};
-use libcontainer::process::container_main_process::container_main_process;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::user_ns::UserNamespaceConfig;
 use limits::Group;
@@ -120,7 +121,7 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
         if let Some(linux) = checked.spec.linux_mut() {
             linux.set_resources(Some(checked.resources.clone()));
         }
-        return start(job, &dir, checked, || Ok(()));
+        return start(job, &dir, checked, false, || Ok(()));
     };
     let group = Group { mounts, cgroup: &job.cgroup };
     let resources = checked.resources.clone();
@@ -128,7 +129,7 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
     // The hierarchies go out of sight below, so what is still to be written is opened before.
     let tasks_limit = group.tasks_limit(&resources)?;
     limits::hide_hierarchies()?;
-    start(job, &dir, checked, move || Ok(tasks_limit.apply()?))
+    start(job, &dir, checked, true, move || Ok(tasks_limit.apply()?))
 }
 
 /// Makes the container, then does what has to be done `before_start`, then lets its program run.
@@ -136,6 +137,7 @@ fn start(
     job: &Job,
     dir: &ContainerDir,
     checked: Checked,
+    in_cgroup: bool,
     before_start: impl FnOnce() -> Result<(), WorkerError>,
 ) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
@@ -153,8 +155,8 @@ fn start(
         .map_err(|error| prepare("a worker")(error.into()))?;
     let args = container_args(job, dir, checked, [&stdin, &stdout, &stderr])
         .map_err(|source| failed("prepare", Box::new(source)))?;
-    let pid = container_main_process(&args).map_err(|source| failed("create", Box::new(source)))?;
-    let pid = u32::try_from(pid.as_raw()).map_err(|source| failed("create", Box::new(source)))?;
+    let pid = launch(&args, in_cgroup).map_err(|source| failed("create", Box::new(source)))?;
+    let pid = u32::try_from(pid).map_err(|source| failed("create", Box::new(source)))?;
     let start_ticks = process::start_ticks(pid).map_err(prepare("a container's process"))?;
     before_start()?;
     NotifySocket::new(socket).notify_container_start().map_err(|source| failed("start", Box::new(source)))?;

@@ -1,0 +1,99 @@
+//! From a checked specification to the container's first process, which waits for the word to start.
+//!
+//! libcontainer forks twice: its process between applies cgroups and enters what the first process is to be born in. A worker
+//! has done the former already and is itself as short-lived, so it does the latter too, and the first process is its own child:
+//! one fork less, and with version 1 none of eight readings of a mount table that grows with every container of the node.
+
+use libcontainer::oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompAction, Spec};
+use libcontainer::process::args::ContainerArgs;
+use libcontainer::process::channel::{self, ChannelError, InitReceiver, MainSender};
+use libcontainer::process::container_main_process::{ProcessError, container_main_process};
+use libcontainer::process::init::container_init_process;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{ForkResult, fork};
+use std::io;
+
+/// Why there is no first process.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    #[error(transparent)]
+    Main(#[from] ProcessError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("cannot fork into a namespace of its own processes")]
+    Fork(#[source] io::Error),
+}
+
+/// Makes the container's first process and returns its id when all but the start of its program is done.
+///
+/// `in_cgroup` says that this process is in the container's cgroup, with its limits in force.
+pub(super) fn launch(args: &ContainerArgs, in_cgroup: bool) -> Result<i32, LaunchError> {
+    if !in_cgroup || needs_parent(args) || !has_own_pids(&args.spec) {
+        return Ok(container_main_process(args)?.as_raw());
+    }
+    let (mut main_sender, mut main_receiver) = channel::main_channel()?;
+    let (init_sender, mut init_receiver) = channel::init_channel()?;
+    unshare(CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
+    // SAFETY: a worker has one thread, so no lock can be held by a thread that the child does not have.
+    #[expect(unsafe_code, reason = "a fork without exec has no safe wrapper")]
+    let forked = unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))?;
+    match forked {
+        ForkResult::Child => {
+            // An end that stays open here would keep the worker from seeing that this process died.
+            drop(init_sender.close());
+            std::process::exit(become_first(args, &mut main_sender, &mut init_receiver));
+        }
+        ForkResult::Parent { child } => {
+            main_sender.close()?;
+            init_sender.close()?;
+            main_receiver.wait_for_init_ready()?;
+            Ok(child.as_raw())
+        }
+    }
+}
+
+/// Runs in the child and returns, with an exit code, only when the container's program cannot be started.
+fn become_first(args: &ContainerArgs, main: &mut MainSender, init: &mut InitReceiver) -> i32 {
+    let error = match set_rlimits(args).map(|()| container_init_process(args, main, init)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error,
+    };
+    tracing::error!("failed to initialize container process: {error}");
+    // A worker that is gone was killed, and what is left here is killed too.
+    drop(main.exec_failed(error));
+    1
+}
+
+fn set_rlimits(args: &ContainerArgs) -> Result<(), String> {
+    let syscall = args.syscall.create_syscall();
+    let limits = args.spec.process().as_ref().and_then(|process| process.rlimits().as_ref());
+    limits.into_iter().flatten().try_for_each(|limit| {
+        syscall.set_rlimit(limit).map_err(|error| {
+            tracing::error!(?error, ?limit, "failed to set rlimit");
+            error.to_string()
+        })
+    })
+}
+
+/// Whether the first process asks its parent for something on the way: to map users, to run hooks, to pass a descriptor on.
+fn needs_parent(args: &ContainerArgs) -> bool {
+    args.user_ns_config.is_some() || args.spec.hooks().is_some() || notifies(&args.spec)
+}
+
+/// Whether a fresh process namespace is asked for, and nothing else that has to be entered before it.
+fn has_own_pids(spec: &Spec) -> bool {
+    let namespaces =
+        spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    namespaces.iter().any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none())
+        && namespaces
+            .iter()
+            .all(|one| !matches!(one.typ(), LinuxNamespaceType::Time | LinuxNamespaceType::User))
+}
+
+fn notifies(spec: &Spec) -> bool {
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let rules = seccomp.and_then(|seccomp| seccomp.syscalls().as_deref()).unwrap_or_default();
+    seccomp.is_some_and(|seccomp| seccomp.default_action() == LinuxSeccompAction::ScmpActNotify)
+        || rules.iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+}
