@@ -221,7 +221,7 @@ impl BrainTask {
                 let knows = self.parts.state.lifecycles().any(|lifecycle| {
                     let intent = lifecycle.intent();
                     intent.id == container.allocation
-                        && intent.spec.containers.iter().any(|spec| spec.name == container.container)
+                        && intent.spec.all_containers().any(|spec| spec.name == container.container)
                 });
                 // Who asked may have gone.
                 answer.send(knows).ok();

@@ -130,7 +130,8 @@ fn cgroup_version(root: &Path) -> &'static str {
     }
 }
 
-fn boot_id() -> String {
+/// The kernel's name for this boot.
+pub(crate) fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
 }

@@ -92,6 +92,8 @@ fn name(operation: &Operation) -> &'static str {
         Operation::Prepare { .. } => "prepare",
         Operation::Start { .. } => "start",
         Operation::Signal { .. } => "signal",
+        Operation::Probe { .. } => "probe",
+        Operation::Release { .. } => "release",
         Operation::RemoveContainer { .. } => "remove container",
         Operation::RemoveAllocation { .. } => "remove allocation",
         Operation::Discard { .. } => "discard",
@@ -106,7 +108,7 @@ async fn carry_out(
     let Hands { runtime, images } = hands;
     match operation {
         Operation::Pull { intent } => {
-            for container in &intent.spec.containers {
+            for container in intent.spec.all_containers() {
                 pull(&images, container, &cancel).await?;
             }
         }
@@ -121,11 +123,14 @@ async fn carry_out(
         Operation::Signal { container, signal } => {
             let container = runtime_reference(container);
             let sent = match signal {
-                StopSignal::Ask => runtime.ask(&container).await,
+                StopSignal::Ask { .. } => runtime.ask(&container).await,
                 StopSignal::Kill => runtime.kill(&container).await,
             };
             sent.map_err(|error| failure::signal(&error))?;
         }
+        Operation::Probe { .. } => {}
+        // The network stays until the allocation goes.
+        Operation::Release { .. } => {}
         Operation::RemoveContainer { container } => {
             let removed = runtime.remove_container(&runtime_reference(container)).await;
             removed.map_err(|error| failure::remove(&error))?;
@@ -165,7 +170,7 @@ async fn start(
     name: &ContainerName,
     attempt: u32,
 ) -> Result<Outcome, Failure> {
-    let Some(spec) = intent.spec.containers.iter().find(|spec| spec.name == *name) else {
+    let Some(spec) = intent.spec.all_containers().find(|spec| spec.name == *name) else {
         let message = format!("container {name} is not in the spec of {}", intent.id);
         return Err(Failure::permanent(ReasonCode::CreateFailed, message));
     };

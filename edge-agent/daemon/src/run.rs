@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::brain::{BrainHandle, BrainTask, Parts};
 use crate::clock::{Clock, TimeFloor};
-use crate::facts::Machine;
+use crate::facts::{self, Machine};
 use crate::ledger::Ledger;
 use crate::link::LinkTask;
 use crate::logs::BulkServer;
@@ -50,6 +50,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         software: env!("CARGO_PKG_VERSION").to_owned(),
         // No earlier life had this number, but for a chance in 2^64.
         epoch: Epoch(rand::random_range(1..=u64::MAX)),
+        boot: facts::boot_id(),
     };
     let state = AgentState::load(config, clock.now(), rows)?;
     let agent = Agent { settings, clock, store, state, node, identity, roots, link_clock, floor };

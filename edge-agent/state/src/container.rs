@@ -1,23 +1,36 @@
 //! One container's steps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skerry_types::{
-    AllocationIntent, ContainerName, ContainerState, ContainerStatus, Exit, ExitKind, MonoTime, Now, Reason,
-    ReasonCode, WallTime,
+    AllocationIntent, ContainerName, ContainerSpec, ContainerState, ContainerStatus, Exit, ExitKind,
+    MonoTime, Now, Probes, RestartPolicy, RestartWhen, WallTime,
 };
 
 use crate::effects::Effects;
+use crate::ending::{self, Cause, Ending, Verdict};
 use crate::ledger::ContainerHistory;
-use crate::restart::{restarts, wait, was_stable};
-use crate::{ContainerRef, Failure, OpId, Operation, Outcome, StopSignal, restart};
+use crate::probe::{Judgement, Purpose, Watch};
+use crate::restart::{self, wait};
+use crate::{ContainerRef, Failure, OpId, Operation, Outcome, StopSignal};
 
 /// One container of an allocation.
 #[derive(Debug)]
 pub(crate) struct ContainerLife {
     pub(crate) name: ContainerName,
+    /// Whether it runs to an end before others start.
+    pub(crate) is_init: bool,
     pub(crate) history: ContainerHistory,
+    /// Whether it was running at some time since its allocation was brought up.
+    pub(crate) came_up: bool,
+    stop_signal: Option<u8>,
+    probes: Probes,
     step: Step,
+    /// While it runs.
+    watches: Vec<Watch>,
+    /// What a health probe saw, from then on until the end.
+    unwell: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,20 +76,31 @@ pub(crate) enum News {
     NotMine,
     /// It went well.
     Good,
+    /// It runs.
+    Started {
+        /// Its process id.
+        pid: u32,
+    },
     /// It went badly.
     Bad(Ending),
-}
-
-/// What an exit or a failure leaves to tell.
-pub(crate) struct Ending {
-    pub(crate) reason: Reason,
-    pub(crate) restarts: bool,
+    /// A probe's judgement is another than before.
+    Judged,
 }
 
 impl ContainerLife {
-    pub(crate) fn new(name: ContainerName, history: ContainerHistory) -> Self {
-        let step = if history.ended { Step::Ended } else { Step::Waiting };
-        Self { name, history, step }
+    pub(crate) fn new(spec: &ContainerSpec, is_init: bool, history: ContainerHistory) -> Self {
+        let step = if history.verdict == Verdict::Open { Step::Waiting } else { Step::Ended };
+        Self {
+            name: spec.name.clone(),
+            is_init,
+            history,
+            came_up: false,
+            stop_signal: spec.stop_signal,
+            probes: spec.probes.clone(),
+            step,
+            watches: Vec::new(),
+            unwell: None,
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -96,6 +120,11 @@ impl ContainerLife {
         self.step == Step::Ended
     }
 
+    /// Whether it ended by itself and does not start again.
+    pub(crate) fn is_over(&self) -> bool {
+        self.history.verdict != Verdict::Open
+    }
+
     /// Whether nothing of it is on the node and nothing is under way.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.step, Step::Waiting | Step::Backoff { .. } | Step::Ended)
@@ -111,6 +140,24 @@ impl ContainerLife {
         }
     }
 
+    /// Whether it runs and all its probes say that it is well.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.step, Step::Running { stop: Stop::No, .. })
+            && self.watches.iter().all(|watch| watch.judgement == Judgement::Well)
+    }
+
+    /// Why it runs and is not ready, when a probe says so.
+    pub(crate) fn why_unready(&self) -> Option<&str> {
+        self.watches.iter().find_map(|watch| match &watch.judgement {
+            Judgement::Unwell(why) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn has_probes(&self) -> bool {
+        self.probes.health.is_some() || self.probes.ready.is_some()
+    }
+
     pub(crate) fn started_at(&self) -> Option<WallTime> {
         match self.step {
             Step::Running { started_at, .. } => Some(started_at),
@@ -118,13 +165,29 @@ impl ContainerLife {
         }
     }
 
-    /// When it wants to be looked at again.
+    /// When a removal or a stop of it goes on.
     pub(crate) fn timeout(&self) -> Option<MonoTime> {
         match self.step {
-            Step::Backoff { until, .. } | Step::RemoveAgain(until, _) => Some(until),
+            Step::RemoveAgain(until, _) => Some(until),
             Step::Running { stop: Stop::Asked { kill_at: at } | Stop::Killed { again_at: at }, .. } => {
                 Some(at)
             }
+            _ => None,
+        }
+    }
+
+    /// When it starts again.
+    pub(crate) fn start_timeout(&self) -> Option<MonoTime> {
+        match self.step {
+            Step::Backoff { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// When it is looked at again.
+    pub(crate) fn look_timeout(&self) -> Option<MonoTime> {
+        match self.step {
+            Step::Running { stop: Stop::No, .. } => self.watches.iter().filter_map(Watch::timeout).min(),
             _ => None,
         }
     }
@@ -135,10 +198,32 @@ impl ContainerLife {
     }
 
     /// The keeper has it running.
-    pub(crate) fn adopt(&mut self, attempt: u32, pid: u32, started_at: WallTime) {
+    pub(crate) fn adopt(
+        &mut self,
+        intent: &AllocationIntent,
+        (attempt, pid, started_at): (u32, u32, WallTime),
+        now: Now,
+    ) {
+        let same = self.history.begun && self.is_current(attempt);
         self.history.starts = self.history.starts.max(attempt.saturating_add(1));
-        self.history.ended = false;
+        self.history.begun = true;
+        self.history.verdict = Verdict::Open;
+        self.history.healthy &= same;
+        self.history.ready &= same;
+        self.runs(intent, (pid, started_at), now);
+    }
+
+    fn runs(&mut self, intent: &AllocationIntent, (pid, started_at): (u32, WallTime), now: Now) {
         self.step = Step::Running { pid, started_at, stop: Stop::No };
+        self.came_up = true;
+        let ran = now.wall.since(started_at);
+        let watch = |purpose, probe: &Option<_>, was_well, what: &str| {
+            let seed = format!("{}/{}/{what}", intent.id, self.name);
+            probe.as_ref().map(|p| Watch::new(purpose, p, &intent.spec, (was_well, ran), (now, seed)))
+        };
+        let health = watch(Purpose::Health, &self.probes.health, self.history.healthy, "health");
+        let ready = watch(Purpose::Ready, &self.probes.ready, self.history.ready, "ready");
+        self.watches = health.into_iter().chain(ready).collect();
     }
 
     /// Whether this is news of the start that the brain has in mind.
@@ -152,22 +237,54 @@ impl ContainerLife {
         self.is_current(attempt)
     }
 
+    /// Whether a start of it began, of whose end nothing is known.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.history.begun
+    }
+
     /// Wanted again after it was stopped, or while it is: the stop goes on to its end, then it starts.
     pub(crate) fn revive(&mut self) {
+        self.history.verdict = Verdict::Open;
+        self.resume();
+    }
+
+    /// Like [`ContainerLife::revive`], but one that ended by itself for good stays so.
+    pub(crate) fn resume(&mut self) {
+        self.came_up = self.is_running();
+        if self.is_over() {
+            return;
+        }
         match &mut self.step {
             Step::Ended => self.step = Step::Waiting,
             Step::Removing(_, then) | Step::RemoveAgain(_, then) if *then == Then::End => *then = Then::Start,
             _ => {}
         }
-        self.history.ended = false;
+    }
+
+    /// Another run begins: what the last one left counts no more.
+    pub(crate) fn begin_run(&mut self) {
+        self.history.base = self.history.starts;
+        self.history.failures = 0;
+        self.revive();
+    }
+
+    /// It has no part in the run any more.
+    pub(crate) fn give_up(&mut self) {
+        if !self.is_over() {
+            self.history.verdict = Verdict::Bad;
+        }
     }
 
     pub(crate) fn start(&mut self, intent: &Arc<AllocationIntent>, fx: &mut Effects) {
         let attempt = self.history.starts;
         self.history.starts += 1;
+        self.history.begun = true;
+        (self.history.healthy, self.history.ready) = (false, false);
         let container = self.name.clone();
-        self.step =
-            Step::Starting(fx.begin(Operation::Start { intent: Arc::clone(intent), container, attempt }));
+        let start = Operation::Start { intent: Arc::clone(intent), container, attempt };
+        // What must never run twice must not run before the ledger knows of it.
+        let once = intent.spec.restart.when == RestartWhen::Never;
+        self.step = Step::Starting(if once { fx.begin_saved(start) } else { fx.begin(start) });
     }
 
     /// Goes on with removals whose wait is over.
@@ -179,13 +296,51 @@ impl ContainerLife {
         }
     }
 
+    /// The keeper still has it, though its part is over.
+    pub(crate) fn remove_left(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
+        self.remove(intent, Then::End, fx);
+    }
+
     fn remove(&mut self, intent: &AllocationIntent, then: Then, fx: &mut Effects) {
-        let container = self.reference(intent);
-        self.step = Step::Removing(fx.begin(Operation::RemoveContainer { container }), then);
+        let removal = Operation::RemoveContainer { container: self.reference(intent) };
+        // Its record at the keeper is the only witness of an end until the ledger has it.
+        let op = if self.is_over() { fx.begin_saved(removal) } else { fx.begin(removal) };
+        self.step = Step::Removing(op, then);
     }
 
     fn reference(&self, intent: &AllocationIntent) -> ContainerRef {
         ContainerRef { allocation: intent.id.clone(), container: self.name.clone() }
+    }
+
+    /// Goes on while it should run: ends it when it is not well, looks at it when it is time to.
+    pub(crate) fn attend(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
+        self.remove_again(intent, fx);
+        if self.is_stopping() || self.unwell.is_some() {
+            return self.stop(intent, fx);
+        }
+        let Step::Running { pid, .. } = self.step else { return };
+        let container = self.reference(intent);
+        for watch in &mut self.watches {
+            watch.look(container.clone(), pid, fx);
+        }
+        self.judge();
+        if self.unwell.is_some() {
+            self.stop(intent, fx);
+        }
+    }
+
+    fn judge(&mut self) {
+        for watch in &self.watches {
+            let well = watch.judgement == Judgement::Well;
+            match (watch.purpose, &watch.judgement) {
+                (Purpose::Health, Judgement::Unwell(why)) => {
+                    self.history.healthy = false;
+                    self.unwell.get_or_insert_with(|| why.clone());
+                }
+                (Purpose::Health, _) => self.history.healthy = well,
+                (Purpose::Ready, _) => self.history.ready = well,
+            }
+        }
     }
 
     /// Goes a step towards being gone.
@@ -196,7 +351,8 @@ impl ContainerLife {
             Step::Running { stop, .. } => match *stop {
                 Stop::No => {
                     *stop = Stop::Asked { kill_at: now + intent.spec.stop_grace };
-                    fx.begin(Operation::Signal { container, signal: StopSignal::Ask });
+                    let signal = StopSignal::Ask { signal: self.stop_signal };
+                    fx.begin(Operation::Signal { container, signal });
                 }
                 Stop::Asked { kill_at: at } | Stop::Killed { again_at: at } if now >= at => {
                     *stop = Stop::Killed { again_at: now + restart::TRANSIENT.max_backoff };
@@ -219,25 +375,34 @@ impl ContainerLife {
         log_tail: String,
         fx: &mut Effects,
     ) -> Ending {
-        // Told to end, its end says nothing of what it would do by itself.
-        let asked = self.is_stopping();
-        let policy = &intent.spec.restart;
-        if was_stable(policy, &exit) {
+        let cause = match self.unwell.take() {
+            Some(why) => Cause::Unwell(why),
+            // Told to end, its end says nothing of what it would do by itself.
+            None if self.is_stopping() => Cause::Asked,
+            None => Cause::Itself,
+        };
+        let policy = ending::policy(intent);
+        let was_well = self.watches.iter().all(|watch| watch.was_well);
+        if restart::was_stable(&policy, &exit) && (was_well || cause == Cause::Itself) {
             self.history.failures = 0;
         }
-        self.history.last_exit = Some(exit);
-        self.history.log_tail = log_tail;
-        let again = asked || restarts(policy, &exit);
-        let pause = wait(policy, self.history.failures, &self.seed(intent));
+        self.watches.clear();
+        let verdict = ending::verdict(&cause, &policy, self.is_init, &exit);
+        let history = &mut self.history;
+        history.last_exit = Some(exit);
+        history.log_tail = ending::bounded(log_tail);
+        (history.begun, history.healthy, history.ready) = (false, false, false);
+        history.verdict = verdict;
+        self.after_failure(intent, &policy, fx);
+        Ending::of(&self.name, self.is_init, &cause, &exit, verdict)
+    }
+
+    /// Removes what it leaves; then it waits, or rests for good.
+    fn after_failure(&mut self, intent: &AllocationIntent, policy: &RestartPolicy, fx: &mut Effects) {
+        let pause = wait(policy, self.history.failures, &format!("{}/{}", intent.id, self.name));
         self.history.failures = self.history.failures.saturating_add(1);
-        self.history.ended = !again;
-        self.remove(intent, then(again, pause, fx.now()), fx);
-        let code = if exit.out_of_memory { ReasonCode::OutOfMemory } else { ReasonCode::Exited };
-        let next = if again { "it starts again after a wait" } else { "its restart policy lets it rest" };
-        Ending {
-            reason: Reason::new(code, format!("container {}: {exit}; {next}", self.name)),
-            restarts: again,
-        }
+        let then = if self.is_over() { Then::End } else { then_backoff(pause, fx.now()) };
+        self.remove(intent, then, fx);
     }
 
     /// It is not among what the keeper knows of, though it ran.
@@ -257,10 +422,14 @@ impl ContainerLife {
     ) -> News {
         match (self.step, result) {
             (Step::Starting(mine), Ok(Outcome::Started { pid, started_at })) if mine == op => {
-                self.step = Step::Running { pid: *pid, started_at: *started_at, stop: Stop::No };
-                News::Good
+                self.runs(intent, (*pid, *started_at), fx.now());
+                News::Started { pid: *pid }
             }
-            (Step::Starting(mine), result) if mine == op => News::Bad(self.start_failed(intent, result, fx)),
+            (Step::Starting(mine), result) if mine == op => {
+                self.history.begun = false;
+                self.after_failure(intent, &ending::policy(intent), fx);
+                News::Bad(Ending::of_start(result))
+            }
             (Step::Removing(mine, then), Ok(_)) if mine == op => {
                 self.step = match then {
                     Then::Backoff { until, shown } => Step::Backoff { until, shown },
@@ -271,32 +440,21 @@ impl ContainerLife {
             }
             (Step::Removing(mine, then), Err(failure)) if mine == op => {
                 self.step = Step::RemoveAgain(fx.now().mono + restart::TRANSIENT.backoff, then);
-                News::Bad(Ending { reason: failure.reason.clone(), restarts: true })
+                News::Bad(Ending::of_removal(failure))
             }
-            _ => News::NotMine,
+            _ => self.looked(op, result, fx.now()),
         }
     }
 
-    fn start_failed(
-        &mut self,
-        intent: &AllocationIntent,
-        result: &Result<Outcome, Failure>,
-        fx: &mut Effects,
-    ) -> Ending {
-        let reason = match result {
-            Err(failure) => failure.reason.clone(),
-            Ok(other) => {
-                Reason::new(ReasonCode::CreateFailed, format!("the runtime answered a start with {other:?}"))
-            }
+    fn looked(&mut self, op: OpId, result: &Result<Outcome, Failure>, now: Now) -> News {
+        let Some(watch) = self.watches.iter_mut().find(|watch| watch.awaits(op)) else {
+            return News::NotMine;
         };
-        let pause = wait(&intent.spec.restart, self.history.failures, &self.seed(intent));
-        self.history.failures = self.history.failures.saturating_add(1);
-        self.remove(intent, then(true, pause, fx.now()), fx);
-        Ending { reason, restarts: true }
-    }
-
-    fn seed(&self, intent: &AllocationIntent) -> String {
-        format!("{}/{}", intent.id, self.name)
+        if !watch.answered(result, now) {
+            return News::Good;
+        }
+        self.judge();
+        News::Judged
     }
 
     pub(crate) fn status(&self) -> ContainerStatus {
@@ -316,17 +474,14 @@ impl ContainerLife {
         ContainerStatus {
             name: self.name.clone(),
             state,
-            restarts: self.history.starts.saturating_sub(1),
+            restarts: self.history.starts.saturating_sub(self.history.base).saturating_sub(1),
             last_exit: self.history.last_exit,
             log_tail: self.history.log_tail.clone(),
         }
     }
 }
 
-fn then(again: bool, pause: std::time::Duration, now: Now) -> Then {
-    if !again {
-        return Then::End;
-    }
+fn then_backoff(pause: Duration, now: Now) -> Then {
     let shown = WallTime(now.wall.0.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)));
     Then::Backoff { until: now.mono + pause, shown }
 }

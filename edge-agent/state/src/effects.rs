@@ -17,10 +17,12 @@ pub(crate) enum Held {
     Intake(Intake),
     /// An event may be told.
     Event(u64, Event),
+    /// An operation that must not be done twice begins.
+    Begin(OpId, Operation),
 }
 
-/// What inputs lead to. Operations never wait for the disk: what they rest on came into force after it was saved, so a full
-/// disk does not stop a restart.
+/// What inputs lead to. Operations do not wait for the disk, as what they rest on came into force after it was saved, so a full
+/// disk does not stop a restart. Only what must not be done twice waits until the ledger knows of it.
 #[derive(Debug)]
 pub(crate) struct Effects {
     outbox: Outbox<Held>,
@@ -30,6 +32,8 @@ pub(crate) struct Effects {
     /// Counts links, so that what was due on one is never sent on the next.
     link: u64,
     events: VecDeque<Event>,
+    /// Operations that wait for what the present input writes.
+    saved: Vec<(OpId, Operation)>,
 }
 
 impl Effects {
@@ -41,6 +45,7 @@ impl Effects {
             now: Now::default(),
             link: 0,
             events: VecDeque::new(),
+            saved: Vec::new(),
         }
     }
 
@@ -62,6 +67,27 @@ impl Effects {
         self.next_op += 1;
         self.ready.push_back(Action::Begin(op, operation));
         op
+    }
+
+    /// Begins an operation once everything that the present input writes is on disk.
+    pub(crate) fn begin_saved(&mut self, operation: Operation) -> OpId {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        self.saved.push((op, operation));
+        op
+    }
+
+    /// Everything of the present input is in the open batch: it is closed, and what must wait for it does.
+    pub(crate) fn seal(&mut self) {
+        for (op, operation) in std::mem::take(&mut self.saved) {
+            self.outbox.push(Held::Begin(op, operation));
+        }
+        self.outbox.seal();
+    }
+
+    /// Begins what waited for the disk.
+    pub(crate) fn release_begin(&mut self, op: OpId, operation: Operation) {
+        self.ready.push_back(Action::Begin(op, operation));
     }
 
     pub(crate) fn cancel(&mut self, op: OpId) {

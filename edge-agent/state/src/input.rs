@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationId, AllocationIntent, Batch, ContainerName, Exit, NodeFacts, NodeUsage, PersistId, Reason,
-    WallTime,
+    AllocationId, AllocationIntent, AllocationLoad, Batch, ContainerName, Exit, NodeFacts, NodeUsage,
+    PersistId, Reason, WallTime,
 };
 use skerry_wire::{ToChild, ToParent};
 
@@ -34,6 +34,9 @@ pub enum Input {
     Facts(NodeFacts),
     /// The node's usage, as often as the shell likes to look.
     Usage(NodeUsage),
+    /// What each allocation with a running container uses, as often as the shell likes to look. Those it does not name use
+    /// nothing.
+    Loads(Vec<AllocationLoad>),
     /// The link is up and authenticated; the parent awaits a hello.
     LinkUp,
     /// The link is gone.
@@ -138,10 +141,29 @@ pub enum Operation {
         /// How.
         signal: StopSignal,
     },
+    /// Look whether a container is well. Answer: [`Outcome::Done`] when it is; a failure of the code
+    /// [`Unhealthy`](skerry_types::ReasonCode::Unhealthy) when it is not; of any other code when nothing could be found out,
+    /// which counts neither way. It is begun while other operations of the allocation are under way.
+    Probe {
+        /// Which.
+        container: ContainerRef,
+        /// Its process id.
+        pid: u32,
+        /// What to do.
+        look: Look,
+        /// How long an answer may take: longer counts as not well.
+        timeout: Duration,
+    },
     /// Remove what a container leaves, but for its log; it is killed if it runs. Answer: [`Outcome::Done`].
     RemoveContainer {
         /// Which.
         container: ContainerRef,
+    },
+    /// Remove the network of an allocation that rests: its namespace, its host ports. Its logs stay, and so may its address.
+    /// Answer: [`Outcome::Done`].
+    Release {
+        /// Which.
+        allocation: AllocationId,
     },
     /// Remove everything of an allocation whose containers have ended. Answer: [`Outcome::Done`].
     RemoveAllocation {
@@ -160,10 +182,35 @@ pub enum Operation {
 /// How a container is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopSignal {
-    /// By the image's stop signal, or `SIGTERM`, to its first process.
-    Ask,
+    /// By a signal to its first process.
+    Ask {
+        /// The signal's number; the image's stop signal, or `SIGTERM`, when `None`.
+        signal: Option<u8>,
+    },
     /// By `SIGKILL`, to all of it.
     Kill,
+}
+
+/// One look at a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    /// `GET path` on this port of the container's network is answered with a status of 200 to 399.
+    Http {
+        /// The port.
+        port: u16,
+        /// Path and query, from `/`.
+        path: String,
+    },
+    /// A connection to this port of the container's network is taken.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// A command in the container ends with code 0.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
 }
 
 /// How an operation ended well.

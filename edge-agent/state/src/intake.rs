@@ -6,9 +6,9 @@ use std::sync::Arc;
 use skerry_types::{AllocationId, AllocationIntent};
 use skerry_wire::{Cursor, IntentRow, Reader, Row, RowKey, RowsFrame, TableId, ToParent};
 
+use crate::AgentState;
 use crate::effects::Held;
-use crate::ledger::{CURSOR, INTENT, LIFE, Life, cursor_value};
-use crate::{AgentState, Lifecycle};
+use crate::ledger::{CURSOR, INTENT, LIFE, cursor_value};
 
 /// What one frame means. It comes into force when it is on disk, so that nothing is begun or stopped that a restart would
 /// not know of.
@@ -129,20 +129,16 @@ impl AgentState {
                 }
             });
         }
-        if self.inventory {
-            for id in &touched {
-                self.advance(id);
-            }
+        for id in &touched {
+            self.advance(id);
         }
     }
 
     fn hold(&mut self, intent: Arc<AllocationIntent>) -> AllocationId {
-        let (id, now) = (intent.id.clone(), self.fx.now().wall);
+        let (id, now) = (intent.id.clone(), self.fx.now());
         match self.lifecycles.get_mut(&id) {
-            Some(lifecycle) => lifecycle.intend(intent),
-            None => {
-                self.lifecycles.insert(id.clone(), Lifecycle::new(intent, &Life::default(), now));
-            }
+            Some(lifecycle) => lifecycle.intend(intent, now),
+            None => self.adopt(intent, None),
         }
         id
     }

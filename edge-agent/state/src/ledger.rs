@@ -5,8 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skerry_types::{AllocationId, AllocationIntent, ContainerName, Event, Exit, TableName};
+use skerry_types::{AllocationId, AllocationIntent, ContainerName, Event, Exit, Reason, TableName, WallTime};
 use skerry_wire::{Cursor, DecodeError, IntentRow, decode, encode};
+
+use crate::ending::Verdict;
 
 /// The cursor of the intent rows, under an empty key.
 pub(crate) const CURSOR: TableName = "cursor";
@@ -16,9 +18,11 @@ pub(crate) const INTENT: TableName = "intent";
 pub(crate) const LIFE: TableName = "life";
 /// Events that the master has not acknowledged, by running number.
 pub(crate) const EVENT: TableName = "event";
+/// When the parent was last heard, under an empty key.
+pub(crate) const CONTACT: TableName = "contact";
 
 /// Every table that the brain writes.
-pub const TABLES: [TableName; 4] = [CURSOR, INTENT, LIFE, EVENT];
+pub const TABLES: [TableName; 5] = [CURSOR, INTENT, LIFE, EVENT, CONTACT];
 
 /// A stored value is at most this long.
 const VALUE_MAX: usize = skerry_types::Batch::VALUE_MAX;
@@ -59,6 +63,39 @@ pub(crate) enum LifeRow {
 pub(crate) struct Life {
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) containers: BTreeMap<ContainerName, ContainerHistory>,
+    /// The boot of the machine in which this was written.
+    pub(crate) boot: String,
+    /// Whether something may be left of it on the node when no container is.
+    pub(crate) is_made: bool,
+    /// Since when all containers with probes are well, if they are.
+    pub(crate) ready_since: Option<WallTime>,
+    /// Stopped for want of a link.
+    pub(crate) is_cut_off: bool,
+    /// The run under way; `None` between the runs of a schedule.
+    pub(crate) run: Option<Run>,
+    /// Why the last run ended as it did.
+    pub(crate) reason: Option<Reason>,
+    pub(crate) timetable: Option<Settled>,
+}
+
+/// One run of an allocation's containers: the only one, or the one of a due time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// When its first container was started, by the node's clock.
+    pub(crate) started: Option<WallTime>,
+    /// It took longer than it may.
+    pub(crate) is_exceeded: bool,
+}
+
+/// Which due times of a schedule are dealt with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settled {
+    /// Since when the schedule is kept here.
+    pub(crate) since: WallTime,
+    /// All due times up to here.
+    pub(crate) until: WallTime,
+    /// The newest due times that were run for, in that order.
+    pub(crate) ran: Vec<WallTime>,
 }
 
 /// What survives of a container.
@@ -66,12 +103,35 @@ pub(crate) struct Life {
 pub(crate) struct ContainerHistory {
     /// The number of the next start, so also how often it was started.
     pub(crate) starts: u32,
+    /// The number of the first start of the run under way.
+    pub(crate) base: u32,
     /// Failures in a row.
     pub(crate) failures: u32,
     pub(crate) last_exit: Option<Exit>,
     pub(crate) log_tail: String,
-    /// Whether it ended for good.
-    pub(crate) ended: bool,
+    /// Whether a start began of whose end nothing is known.
+    pub(crate) begun: bool,
+    /// What its health probe said last of that start.
+    pub(crate) healthy: bool,
+    /// What its readiness probe said last of that start.
+    pub(crate) ready: bool,
+    /// Whether its part in the run is over.
+    pub(crate) verdict: Verdict,
+}
+
+/// When the parent was last heard. Variants are only ever appended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ContactRow {
+    V1(Heard),
+}
+
+/// When the parent was last heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heard {
+    /// By the node's clock.
+    pub(crate) at: WallTime,
+    /// In which boot of the machine.
+    pub(crate) boot: String,
 }
 
 /// An event that waits for the master. Variants are only ever appended.
@@ -87,6 +147,7 @@ pub(crate) struct Ledger {
     pub(crate) intents: BTreeMap<AllocationId, Arc<AllocationIntent>>,
     pub(crate) lives: BTreeMap<AllocationId, Life>,
     pub(crate) events: BTreeMap<u64, Event>,
+    pub(crate) heard: Option<Heard>,
 }
 
 impl Ledger {
@@ -121,6 +182,10 @@ impl Ledger {
                 let EventRow::V1(event) = decode(value, VALUE_MAX)?;
                 self.events.insert(u64::from_be_bytes(number), event);
             }
+            CONTACT => {
+                let ContactRow::V1(heard) = decode(value, VALUE_MAX)?;
+                self.heard = Some(heard);
+            }
             _ => return Err(RowError::Table),
         }
         Ok(())
@@ -148,4 +213,8 @@ pub(crate) fn life_value(id: &AllocationId, life: &Life) -> Vec<u8> {
 
 pub(crate) fn event_value(event: &Event) -> Vec<u8> {
     encode(&EventRow::V1(event.clone()))
+}
+
+pub(crate) fn contact_value(heard: &Heard) -> Vec<u8> {
+    encode(&ContactRow::V1(heard.clone()))
 }

@@ -7,22 +7,30 @@
 //! Deliberately lacks: IO, clocks, randomness (jitter is derived from names and counts), and any knowledge of how an image
 //! is pulled or a container is made.
 
+mod clock;
+mod contact;
 mod container;
 mod effects;
+mod ending;
 mod input;
 mod intake;
 mod ledger;
 mod lifecycle;
+mod load;
+mod probe;
 mod report;
 mod restart;
 mod state;
 mod strangers;
+mod timers;
+mod timetable;
 
 #[cfg(test)]
 mod tests;
 
 pub use input::{
-    Action, ContainerRef, Failure, FoundContainer, FoundState, Input, OpId, Operation, Outcome, StopSignal,
+    Action, ContainerRef, Failure, FoundContainer, FoundState, Input, Look, OpId, Operation, Outcome,
+    StopSignal,
 };
 pub use ledger::{LedgerRow, LoadError, TABLES};
 pub use lifecycle::Lifecycle;

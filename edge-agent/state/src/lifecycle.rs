@@ -3,19 +3,20 @@
 //! Level-triggered: news changes what is known, then [`Lifecycle::advance`] compares it with what is wanted and begins what
 //! is missing. So the order in which news arrives does not matter.
 
+mod news;
+mod phase;
+mod rest;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use skerry_types::{
-    AllocationId, AllocationIntent, AllocationStatus, Desired, EventLevel, EventSubject, Exit, MonoTime,
-    Phase, Reason, WallTime,
-};
+use skerry_types::{AllocationId, AllocationIntent, Desired, MonoTime, Now, Phase, Reason, WallTime};
 
-use crate::container::{ContainerLife, Ending, News};
+use crate::container::ContainerLife;
 use crate::effects::Effects;
-use crate::ledger::Life;
-use crate::restart::{PERMANENT, TRANSIENT, wait};
-use crate::{Failure, FoundContainer, FoundState, OpId, Operation, Outcome};
+use crate::ledger::{Life, Run};
+use crate::timetable::Timetable;
+use crate::{OpId, Operation};
 
 /// One allocation on this node, from the arrival of its intent until nothing of it is left.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Lifecycle {
     /// The master's row is gone: stop, and then forget.
     disowned: bool,
     stage: Stage,
+    /// Init containers, then the others.
     containers: Vec<ContainerLife>,
     address: Option<Ipv4Addr>,
     reason: Option<Reason>,
@@ -32,7 +34,24 @@ pub struct Lifecycle {
     /// A start failed while nothing else ran: image and network are looked at anew before the next.
     refresh: bool,
     shown: (Phase, WallTime),
+    ready_since: Option<WallTime>,
     unsaved: bool,
+    boot: String,
+    /// Something may be left of it on the node when no container is.
+    is_made: bool,
+    /// `None` between the runs of a schedule.
+    run: Option<Run>,
+    /// When the run under way has taken too long.
+    deadline_at: Option<MonoTime>,
+    timetable: Option<Timetable>,
+    /// The run under way is ended for the next.
+    is_replaced: bool,
+    /// Stopped for want of a link.
+    is_cut_off: bool,
+    /// When the link is away for too long, or is back for long enough.
+    link_at: Option<MonoTime>,
+    /// When it is looked at again: where the node's timers have it.
+    pub(crate) armed: Option<MonoTime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,34 +67,76 @@ enum Stage {
     Up,
     /// What comes before the containers failed.
     Wait(MonoTime),
+    /// No container is left; its network goes.
+    Releasing(OpId),
+    ReleaseAgain(MonoTime),
+    /// Nothing but logs is left, and nothing is to be done.
+    Rest,
     Removing(OpId),
     RemoveAgain(MonoTime),
     /// Nothing is left.
     Gone,
 }
 
+/// What is to become of it at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Run,
+    /// Nothing is to run, for a time or because all is done.
+    Rest,
+    Stop,
+}
+
 impl Lifecycle {
-    pub(crate) fn new(intent: Arc<AllocationIntent>, life: &Life, now: WallTime) -> Self {
+    pub(crate) fn new(intent: Arc<AllocationIntent>, life: &Life, boot: &str, now: Now) -> Self {
         let history = |name| life.containers.get(name).cloned().unwrap_or_default();
-        let containers =
-            intent.spec.containers.iter().map(|c| ContainerLife::new(c.name.clone(), history(&c.name)));
-        Self {
-            containers: containers.collect(),
-            intent,
+        let init = intent.spec.init.iter().map(|spec| ContainerLife::new(spec, true, history(&spec.name)));
+        let main =
+            intent.spec.containers.iter().map(|spec| ContainerLife::new(spec, false, history(&spec.name)));
+        let mut lifecycle = Self {
+            containers: init.chain(main).collect(),
             disowned: false,
             stage: Stage::New,
             address: life.address,
-            reason: None,
+            reason: life.reason.clone(),
             failures: 0,
             refresh: false,
-            shown: (Phase::Pending, now),
+            shown: (Phase::Pending, now.wall),
+            ready_since: life.ready_since,
             unsaved: false,
+            boot: boot.to_owned(),
+            is_made: life.is_made,
+            run: life.run.clone(),
+            deadline_at: None,
+            timetable: None,
+            is_replaced: false,
+            is_cut_off: life.is_cut_off,
+            link_at: None,
+            armed: None,
+            intent,
+        };
+        if life.boot != boot && life.run.is_some() && !lifecycle.is_over() {
+            // What they prepared is gone with the boot that they prepared it in.
+            lifecycle.containers.iter_mut().filter(|c| c.is_init).for_each(ContainerLife::revive);
         }
+        lifecycle.read_schedule(life.timetable.as_ref(), now.wall);
+        lifecycle.set_deadline(now);
+        lifecycle
+    }
+
+    /// What the ledger holds of an allocation that was never here.
+    pub(crate) fn fresh(intent: &AllocationIntent) -> Life {
+        Life { run: intent.spec.schedule.is_none().then(Run::default), ..Life::default() }
     }
 
     /// What the master wants.
     pub fn intent(&self) -> &Arc<AllocationIntent> {
         &self.intent
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &AllocationId {
+        &self.intent.id
     }
 
     /// Whether nothing of it is left on the node.
@@ -87,13 +148,20 @@ impl Lifecycle {
         self.disowned
     }
 
-    /// The intent row changed. Only what is desired ever does.
-    pub(crate) fn intend(&mut self, intent: Arc<AllocationIntent>) {
-        let stopping = self.wants_stop();
+    /// The intent row changed. Only what is desired ever does, and the time zone when the site's does.
+    pub(crate) fn intend(&mut self, intent: Arc<AllocationIntent>, now: Now) {
+        let (stopping, zone) = (self.wants_stop(), self.intent.timezone.clone());
         self.intent = intent;
         self.disowned = false;
+        if zone != self.intent.timezone {
+            let settled = self.timetable.as_ref().map(|timetable| timetable.settled().clone());
+            self.read_schedule(settled.as_ref(), now.wall);
+        }
         if stopping && !self.wants_stop() {
             self.containers.iter_mut().for_each(ContainerLife::revive);
+            self.run = self.run.take().map(|_| Run::default());
+            self.deadline_at = None;
+            self.reason = None;
             self.unsaved = true;
         }
     }
@@ -108,84 +176,142 @@ impl Lifecycle {
         std::mem::take(&mut self.unsaved).then(|| Life {
             address: self.address,
             containers: self.containers.iter().map(|c| (c.name.clone(), c.history.clone())).collect(),
+            boot: self.boot.clone(),
+            is_made: self.is_made,
+            ready_since: self.ready_since,
+            is_cut_off: self.is_cut_off,
+            run: self.run.clone(),
+            reason: self.reason.clone().filter(|_| self.is_over() || self.run.is_none()),
+            timetable: self.timetable.as_ref().map(|timetable| timetable.settled().clone()),
         })
     }
 
     /// When it wants to be looked at again.
-    pub fn timeout(&self) -> Option<MonoTime> {
-        let stop = self.wants_stop();
+    pub(crate) fn timeout(&self, now: Now) -> Option<MonoTime> {
+        let want = self.want();
         let stage = match self.stage {
-            Stage::Wait(at) if !stop => Some(at),
-            Stage::RemoveAgain(at) if stop => Some(at),
+            Stage::Wait(at) if want == Want::Run => Some(at),
+            Stage::ReleaseAgain(at) if want != Want::Stop => Some(at),
+            Stage::RemoveAgain(at) if want == Want::Stop => Some(at),
             _ => None,
         };
-        // Only where `advance` looks at them: a time that nobody acts upon would be due for ever.
-        let waits = match self.stage {
-            Stage::Up => self.containers.as_slice(),
-            Stage::New | Stage::Wait(_) if stop => self.containers.as_slice(),
-            _ => &[],
-        };
-        waits.iter().filter_map(ContainerLife::timeout).chain(stage).min()
+        let link = self.link_at.filter(|_| want != Want::Stop);
+        let deadline = self.deadline_at.filter(|_| want == Want::Run);
+        [stage, link, deadline, self.container_timeout(want), self.due_timeout(now)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Only where `advance` looks at them: a time that nobody acts upon would be due for ever.
+    fn container_timeout(&self, want: Want) -> Option<MonoTime> {
+        match (want, self.stage) {
+            (Want::Run, Stage::Up) => {
+                let starts = (0..self.containers.len())
+                    .filter(|at| self.may_start(*at))
+                    .filter_map(|at| self.containers[at].start_timeout());
+                let looks = self.containers.iter().filter_map(ContainerLife::look_timeout);
+                let steps = self.containers.iter().filter_map(ContainerLife::timeout);
+                starts.chain(looks).chain(steps).min()
+            }
+            (Want::Rest | Want::Stop, Stage::New | Stage::Wait(_) | Stage::Up) => {
+                self.containers.iter().filter_map(ContainerLife::timeout).min()
+            }
+            _ => None,
+        }
     }
 
     fn wants_stop(&self) -> bool {
         self.disowned || self.intent.desired == Desired::Stop
     }
 
+    fn want(&self) -> Want {
+        let rests = self.is_cut_off
+            || self.is_replaced
+            || self.is_over()
+            || self.run.as_ref().is_none_or(|run| run.is_exceeded);
+        match (self.wants_stop(), rests) {
+            (true, _) => Want::Stop,
+            (false, true) => Want::Rest,
+            (false, false) => Want::Run,
+        }
+    }
+
     /// Compares what is with what is wanted, and begins what is missing.
     pub(crate) fn advance(&mut self, fx: &mut Effects) {
-        if self.wants_stop() { self.advance_stop(fx) } else { self.advance_run(fx) }
+        self.look_at_link(fx);
+        self.look_at_deadline(fx);
+        self.look_at_schedule(fx);
+        match self.want() {
+            Want::Stop => self.advance_stop(fx),
+            Want::Run => self.advance_run(fx),
+            Want::Rest => {
+                self.advance_rest(fx);
+                // What has come to rest may be due again.
+                self.look_at_schedule(fx);
+                if self.want() == Want::Run {
+                    self.advance_run(fx);
+                }
+            }
+        }
     }
 
     fn advance_run(&mut self, fx: &mut Effects) {
         match self.stage {
             Stage::New if self.containers.iter().any(ContainerLife::is_running) => self.prepare(fx),
-            Stage::New if self.containers.iter().all(ContainerLife::has_ended) => self.stage = Stage::Up,
-            Stage::New => {
-                let op = fx.begin(Operation::Pull { intent: Arc::clone(&self.intent) });
-                self.stage = Stage::Pulling { op, cancelled: false };
-            }
-            Stage::Wait(at) if fx.now().mono >= at => {
-                self.stage = Stage::New;
-                self.advance_run(fx);
-            }
-            // An earlier stop got as far as removing; all of it is made anew.
-            Stage::Gone | Stage::RemoveAgain(_) => {
-                self.stage = Stage::New;
-                self.advance_run(fx);
-            }
+            Stage::New => self.pull(fx),
+            Stage::Wait(at) if fx.now().mono < at => {}
             Stage::Up if self.refresh && self.may_refresh(fx) => {
                 self.refresh = false;
-                self.stage = Stage::New;
-                self.advance_run(fx);
+                self.begin_anew(fx);
             }
             Stage::Up => self.advance_containers(fx),
-            Stage::Pulling { .. } | Stage::Preparing(_) | Stage::Wait(_) | Stage::Removing(_) => {}
+            // After a wait; or an earlier stop or rest got this far, and all of it is made anew.
+            Stage::Wait(_) | Stage::Gone | Stage::RemoveAgain(_) | Stage::ReleaseAgain(_) | Stage::Rest => {
+                self.begin_anew(fx);
+            }
+            Stage::Pulling { .. } | Stage::Preparing(_) | Stage::Removing(_) | Stage::Releasing(_) => {}
         }
     }
 
-    fn may_refresh(&self, fx: &Effects) -> bool {
-        self.containers.iter().all(ContainerLife::is_absent)
-            && self.containers.iter().any(|c| c.is_due(fx.now()))
+    fn begin_anew(&mut self, fx: &mut Effects) {
+        self.stage = Stage::New;
+        self.advance_run(fx);
     }
 
-    fn advance_containers(&mut self, fx: &mut Effects) {
-        let intent = Arc::clone(&self.intent);
-        for container in &mut self.containers {
-            container.remove_again(&intent, fx);
-            if container.is_stopping() {
-                container.stop(&intent, fx);
-            }
-            if container.is_due(fx.now()) {
-                container.start(&intent, fx);
-                self.unsaved = true;
-            }
-        }
+    fn pull(&mut self, fx: &mut Effects) {
+        self.unsaved |= !std::mem::replace(&mut self.is_made, true);
+        let pull = Operation::Pull { intent: Arc::clone(&self.intent) };
+        // A due time is on disk as dealt with before anything is done for it.
+        let op = if self.timetable.is_some() { fx.begin_saved(pull) } else { fx.begin(pull) };
+        self.stage = Stage::Pulling { op, cancelled: false };
     }
 
     fn prepare(&mut self, fx: &mut Effects) {
         let intent = Arc::clone(&self.intent);
         self.stage = Stage::Preparing(fx.begin(Operation::Prepare { intent, address: self.address }));
+    }
+
+    fn may_refresh(&self, fx: &Effects) -> bool {
+        self.containers.iter().all(ContainerLife::is_absent)
+            && (0..self.containers.len()).any(|at| self.containers[at].is_due(fx.now()) && self.may_start(at))
+    }
+
+    /// Whether those before it let it: init containers are done, the others were running once.
+    fn may_start(&self, at: usize) -> bool {
+        self.containers[..at].iter().all(|before| before.is_over() || (before.came_up && !before.is_init))
+    }
+
+    fn advance_containers(&mut self, fx: &mut Effects) {
+        let intent = Arc::clone(&self.intent);
+        for at in 0..self.containers.len() {
+            self.containers[at].attend(&intent, fx);
+            if self.containers[at].is_due(fx.now()) && self.may_start(at) {
+                self.containers[at].start(&intent, fx);
+                self.unsaved = true;
+                self.run_began(fx.now());
+            }
+        }
     }
 
     fn advance_stop(&mut self, fx: &mut Effects) {
@@ -196,205 +322,25 @@ impl Lifecycle {
                 }
                 return;
             }
-            Stage::Preparing(_) | Stage::Removing(_) | Stage::Gone => return,
+            Stage::Preparing(_) | Stage::Removing(_) | Stage::Releasing(_) | Stage::Gone => return,
             Stage::RemoveAgain(at) if fx.now().mono < *at => return,
-            Stage::New | Stage::Up | Stage::Wait(_) | Stage::RemoveAgain(_) => {}
+            _ => {}
         }
-        for container in &mut self.containers {
-            container.stop(&self.intent, fx);
-        }
-        if self.containers.iter().all(ContainerLife::has_ended) {
+        if self.stop_containers(fx) {
             let allocation = self.intent.id.clone();
             self.stage = Stage::Removing(fx.begin(Operation::RemoveAllocation { allocation }));
         }
     }
 
-    /// What the keeper has of this allocation: at the start, or after the keeper was away.
-    pub(crate) fn found(&mut self, found: &[&FoundContainer], fx: &mut Effects) {
-        let intent = Arc::clone(&self.intent);
-        for at in 0..self.containers.len() {
-            let container = &mut self.containers[at];
-            let mine = found.iter().find(|f| f.container.container == container.name);
-            let running = container.is_running();
-            let ending = match mine.map(|f| (f.attempt, &f.state)) {
-                Some((_, FoundState::Running { .. })) if running => None,
-                Some((attempt, FoundState::Running { pid, started_at })) if self.stage == Stage::New => {
-                    container.adopt(attempt, *pid, *started_at);
-                    None
-                }
-                Some((attempt, FoundState::Exited { exit, log_tail }))
-                    if running
-                        || (container.is_starting() && container.is_current(attempt))
-                        || (self.stage == Stage::New && container.is_latest(attempt)) =>
-                {
-                    Some(container.exited(&intent, *exit, log_tail.clone(), fx))
-                }
-                None if running => Some(container.vanished(&intent, fx)),
-                Some(_) | None => None,
-            };
-            self.note(at, ending, fx);
-        }
-    }
-
-    /// A container ended.
-    pub(crate) fn exited(
-        &mut self,
-        container: &str,
-        attempt: u32,
-        exit: Exit,
-        log_tail: String,
-        fx: &mut Effects,
-    ) {
-        let Some(at) = self.containers.iter().position(|c| c.name.as_str() == container) else { return };
-        let life = &mut self.containers[at];
-        // The end may be told before the answer to the start.
-        if (life.is_running() || life.is_starting()) && life.is_current(attempt) {
-            let ending = life.exited(&self.intent, exit, log_tail, fx);
-            self.note(at, Some(ending), fx);
-        }
-    }
-
-    /// An operation of this allocation ended.
-    pub(crate) fn done(&mut self, op: OpId, result: &Result<Outcome, Failure>, fx: &mut Effects) {
-        match (self.stage, result) {
-            (Stage::Pulling { op: mine, .. }, Ok(_)) if mine == op => {
-                if self.wants_stop() {
-                    self.stage = Stage::New;
-                } else {
-                    self.prepare(fx);
-                }
+    /// Ends containers, the last one first, each when those after it have ended. True when none is left.
+    fn stop_containers(&mut self, fx: &mut Effects) -> bool {
+        let is_up = |c: &ContainerLife| c.is_running() || c.is_starting();
+        let last_up = self.containers.iter().rposition(is_up);
+        for (at, container) in self.containers.iter_mut().enumerate() {
+            if !is_up(container) || container.is_stopping() || Some(at) == last_up {
+                container.stop(&self.intent, fx);
             }
-            (Stage::Preparing(mine), Ok(Outcome::Prepared { address })) if mine == op => {
-                self.prepared(*address);
-            }
-            (Stage::Pulling { op: mine, .. } | Stage::Preparing(mine), Err(failure)) if mine == op => {
-                self.stage_failed(failure, fx);
-            }
-            (Stage::Removing(mine), Ok(_)) if mine == op => {
-                self.stage = Stage::Gone;
-                self.reason = None;
-                let message = format!("everything of {} is removed", self.intent.id);
-                self.tell(EventLevel::Info, "Stopped", message, fx);
-            }
-            (Stage::Removing(mine), Err(failure)) if mine == op => {
-                self.reason = Some(failure.reason.clone());
-                self.stage = Stage::RemoveAgain(fx.now().mono + self.next_wait(failure));
-            }
-            _ => self.container_done(op, result, fx),
         }
-    }
-
-    fn prepared(&mut self, address: Ipv4Addr) {
-        self.unsaved |= self.address != Some(address);
-        self.address = Some(address);
-        self.stage = Stage::Up;
-        self.failures = 0;
-        self.reason = None;
-    }
-
-    fn stage_failed(&mut self, failure: &Failure, fx: &mut Effects) {
-        let pause = self.next_wait(failure);
-        self.stage = Stage::Wait(fx.now().mono + pause);
-        if self.wants_stop() {
-            return;
-        }
-        if self.reason.as_ref() != Some(&failure.reason) {
-            let message = format!("{}; next try in {} s", failure.reason.message, pause.as_secs());
-            self.tell(EventLevel::Warning, &failure.reason.code.to_string(), message, fx);
-        }
-        self.reason = Some(failure.reason.clone());
-    }
-
-    fn next_wait(&mut self, failure: &Failure) -> std::time::Duration {
-        let policy = if failure.transient { &TRANSIENT } else { &PERMANENT };
-        let pause = wait(policy, self.failures, self.intent.id.as_str());
-        self.failures = self.failures.saturating_add(1);
-        pause
-    }
-
-    fn container_done(&mut self, op: OpId, result: &Result<Outcome, Failure>, fx: &mut Effects) {
-        let intent = Arc::clone(&self.intent);
-        for at in 0..self.containers.len() {
-            let ending = match self.containers[at].done(&intent, op, result, fx) {
-                News::NotMine => continue,
-                News::Good => None,
-                News::Bad(ending) => Some(ending),
-            };
-            if let Ok(Outcome::Started { pid, .. }) = result {
-                let message = format!("container {} runs as process {pid}", self.containers[at].name);
-                self.tell(EventLevel::Info, "Started", message, fx);
-            }
-            if ending.is_some() && !self.containers.iter().any(ContainerLife::is_running) {
-                self.refresh = true;
-            }
-            if self.containers.iter().all(ContainerLife::is_running) {
-                self.reason = None;
-            }
-            self.note(at, ending, fx);
-            return;
-        }
-    }
-
-    /// Keeps and tells what an ending means.
-    fn note(&mut self, at: usize, ending: Option<Ending>, fx: &mut Effects) {
-        let Some(ending) = ending else { return };
-        self.unsaved = true;
-        if self.wants_stop() {
-            return;
-        }
-        let success = self.containers[at].history.last_exit.is_some_and(|exit| exit.is_success());
-        let level = if success && !ending.restarts { EventLevel::Info } else { EventLevel::Warning };
-        self.tell(level, &ending.reason.code.to_string(), ending.reason.message.clone(), fx);
-        self.reason = Some(ending.reason);
-    }
-
-    fn tell(&self, level: EventLevel, reason: &str, message: String, fx: &mut Effects) {
-        let subject = EventSubject::Allocation(self.intent.id.clone(), self.intent.workload.clone());
-        fx.event(level, subject, reason, message);
-    }
-
-    /// What to tell the master.
-    pub(crate) fn status(&mut self, now: WallTime) -> AllocationStatus {
-        let phase = self.phase();
-        if self.shown.0 != phase {
-            self.shown = (phase, now);
-        }
-        let started = self.containers.iter().filter_map(ContainerLife::started_at).max();
-        let since = if phase == Phase::Running { started.unwrap_or(self.shown.1) } else { self.shown.1 };
-        AllocationStatus {
-            id: self.intent.id.clone(),
-            generation: self.intent.generation,
-            phase,
-            reason: self.reason.clone(),
-            address: self.address.filter(|_| phase != Phase::Stopped),
-            containers: self.containers.iter().map(ContainerLife::status).collect(),
-            since,
-            ready_since: (phase == Phase::Running).then_some(since),
-            last_due: None,
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        let containers = &self.containers;
-        match self.stage {
-            Stage::Gone => Phase::Stopped,
-            _ if self.wants_stop() => Phase::Stopping,
-            _ if containers.iter().all(ContainerLife::has_ended) => {
-                let success = |c: &ContainerLife| c.history.last_exit.is_some_and(|exit| exit.is_success());
-                if containers.iter().all(success) { Phase::Completed } else { Phase::Failed }
-            }
-            _ if containers.iter().all(|c| c.is_running() || c.has_ended()) => Phase::Running,
-            Stage::New => Phase::Pending,
-            Stage::Pulling { .. } => Phase::Pulling,
-            Stage::Wait(_) => Phase::Backoff,
-            Stage::Up if containers.iter().any(ContainerLife::is_failing) => Phase::Backoff,
-            Stage::Preparing(_) | Stage::Up => Phase::Starting,
-            Stage::Removing(_) | Stage::RemoveAgain(_) => Phase::Stopping,
-        }
-    }
-
-    /// Its id.
-    pub fn id(&self) -> &AllocationId {
-        &self.intent.id
+        self.containers.iter().all(ContainerLife::has_ended)
     }
 }

@@ -1,12 +1,13 @@
 //! What the master is told: rows of the node's own tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_types::{AllocationId, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
+use skerry_types::{AllocationId, AllocationLoad, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
 use skerry_wire::{Acknowledged, Cursor, Epoch, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer};
 
 use crate::ledger::{EVENT, event_value};
+use crate::load;
 
 /// Events kept while nobody fetches them; older ones make room. At 200 bytes each that is 50 KiB of memory and disk.
 const EVENTS_MAX: usize = 256;
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     /// Events that wait, by number: the revision under which each goes up, once it is on disk.
     events: BTreeMap<u64, Option<Revision>>,
     next_event: u64,
+    /// What was told of allocations' use.
+    loads: BTreeMap<AllocationId, AllocationLoad>,
 }
 
 impl Report {
@@ -26,7 +29,13 @@ impl Report {
     pub(crate) fn new(epoch: Epoch, waiting: BTreeMap<u64, Event>) -> Self {
         let next_event = waiting.last_key_value().map_or(1, |(number, _)| number + 1);
         let writer = Writer::new(epoch, Revision(0));
-        let mut report = Self { writer, shown: BTreeMap::new(), events: BTreeMap::new(), next_event };
+        let mut report = Self {
+            writer,
+            shown: BTreeMap::new(),
+            events: BTreeMap::new(),
+            next_event,
+            loads: BTreeMap::new(),
+        };
         for (number, event) in waiting {
             report.events.insert(number, None);
             report.tell(number, event);
@@ -75,7 +84,30 @@ impl Report {
     }
 
     pub(crate) fn forget_status(&mut self, id: &AllocationId) {
-        let key = RowKey::new(TableId::STATUS, id.as_str());
+        self.hide(RowKey::new(TableId::STATUS, id.as_str()));
+        self.forget_load(id);
+    }
+
+    /// What allocations use: told where it moved, and taken back where it is not named any more.
+    pub(crate) fn loads(&mut self, loads: Vec<AllocationLoad>, is_known: impl Fn(&AllocationId) -> bool) {
+        let named: BTreeSet<AllocationId> = loads.iter().map(|load| load.id.clone()).collect();
+        let gone: Vec<AllocationId> = self.loads.keys().filter(|id| !named.contains(*id)).cloned().collect();
+        gone.iter().for_each(|id| self.forget_load(id));
+        for load in loads.into_iter().filter(|load| is_known(&load.id)) {
+            if self.loads.get(&load.id).is_some_and(|told| !load::moved(told, &load)) {
+                continue;
+            }
+            self.show(RowKey::new(TableId::LOAD, load.id.as_str()), &ObservedRow::Load(load.clone()));
+            self.loads.insert(load.id.clone(), load);
+        }
+    }
+
+    fn forget_load(&mut self, id: &AllocationId) {
+        self.loads.remove(id);
+        self.hide(RowKey::new(TableId::LOAD, id.as_str()));
+    }
+
+    fn hide(&mut self, key: RowKey) {
         if self.shown.remove(&key).is_some() {
             let revision = self.writer.newest().next();
             self.writer.set(revision, key, None);

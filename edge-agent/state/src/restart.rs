@@ -35,16 +35,24 @@ pub(crate) fn was_stable(policy: &RestartPolicy, exit: &Exit) -> bool {
     exit.ran_for >= STABLE_AFTER.max(policy.backoff.saturating_mul(4))
 }
 
-/// The wait before a try: doubles with each failure in a row, is capped, and is up to a quarter longer by a share that
-/// depends on `name` and `failures` only, so that a site's containers do not all start in the same instant.
+/// The wait before a try: doubles with each failure in a row and never passes the policy's longest. It is up to a quarter
+/// longer, or shorter where the cap leaves no room, by a share that depends on `name` and `failures` only, so that a site's
+/// containers do not all start in the same instant.
 pub(crate) fn wait(policy: &RestartPolicy, failures: u32, name: &str) -> Duration {
     let doubled = policy.backoff.saturating_mul(1_u32.checked_shl(failures.min(30)).unwrap_or(u32::MAX));
     let capped = doubled.min(policy.max_backoff);
+    let most = capped.saturating_add(capped / 4).min(policy.max_backoff);
+    let least = most.saturating_sub(capped / 4).max(policy.backoff.min(policy.max_backoff));
+    least + share_of(most.saturating_sub(least), name, failures)
+}
+
+/// A part of `whole` that depends on `name` and `number` only.
+pub(crate) fn share_of(whole: Duration, name: &str, number: u32) -> Duration {
     let mut hasher = Fnv::default();
     hasher.write(name.as_bytes());
-    hasher.write_u32(failures);
+    hasher.write_u32(number);
     let share = u32::try_from(hasher.finish() % 256).unwrap_or(0);
-    capped + capped / 1024 * share
+    whole / 256 * share
 }
 
 /// FNV-1a: the same on every machine and in every release, which the standard library's hasher does not promise.
@@ -82,8 +90,20 @@ mod tests {
         check(0, 1);
         check(1, 2);
         check(4, 16);
-        check(5, 30);
-        check(u32::MAX, 30);
         assert_ne!(wait(&TRANSIENT, 0, "web-0-1/main"), wait(&TRANSIENT, 0, "web-1-2/main"));
+    }
+
+    #[test]
+    fn the_longest_wait_is_never_passed_and_still_spread() {
+        for failures in [5, 6, 30, u32::MAX] {
+            let got = wait(&TRANSIENT, failures, "web-0-1/main");
+            let longest = TRANSIENT.max_backoff;
+            assert!(got <= longest && got >= longest * 3 / 4, "{failures}: {got:?}");
+        }
+        let waits: std::collections::BTreeSet<Duration> =
+            (0..20).map(|at| wait(&TRANSIENT, 30, &format!("web-{at}-1/main"))).collect();
+        assert!(waits.len() > 10, "{waits:?}");
+        let fixed = RestartPolicy { max_backoff: TRANSIENT.backoff, ..TRANSIENT };
+        assert_eq!(wait(&fixed, 3, "web-0-1/main"), TRANSIENT.backoff);
     }
 }

@@ -1,18 +1,23 @@
 //! The node's brain: inputs in, actions out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_types::{
-    AllocationId, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason, ReasonCode,
+    AllocationId, AllocationIntent, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason,
+    ReasonCode,
 };
 use skerry_wire::{Epoch, Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, ToChild, ToParent};
 
+use crate::clock::Drift;
+use crate::contact::Contact;
 use crate::effects::{Effects, Held};
 use crate::intake::Copy;
 use crate::ledger::{LIFE, Ledger, Life, life_value};
 use crate::report::Report;
 use crate::strangers::Stranger;
+use crate::timers::Timers;
 use crate::{
     Action, Failure, FoundContainer, Input, LedgerRow, Lifecycle, LoadError, OpId, Operation, Outcome,
 };
@@ -29,12 +34,14 @@ pub struct AgentConfig {
     pub software: String,
     /// The epoch of this life's own tables: any number that no earlier life had.
     pub epoch: Epoch,
+    /// The kernel's boot id: what was prepared in another boot has to be prepared again.
+    pub boot: String,
 }
 
 /// One node's brain.
 #[derive(Debug)]
 pub struct AgentState {
-    config: AgentConfig,
+    pub(crate) config: AgentConfig,
     pub(crate) copy: Copy,
     report: Report,
     pub(crate) lifecycles: BTreeMap<AllocationId, Lifecycle>,
@@ -42,6 +49,13 @@ pub struct AgentState {
     ops: BTreeMap<OpId, AllocationId>,
     /// Allocations found here that nothing is known of.
     pub(crate) strangers: BTreeMap<AllocationId, Stranger>,
+    timers: Timers,
+    /// Allocations that wait for times of the day.
+    scheduled: BTreeSet<AllocationId>,
+    drift: Drift,
+    /// Allocations that may not run without a link for long.
+    pub(crate) watched: BTreeSet<AllocationId>,
+    pub(crate) contact: Contact,
     link: LinkStep,
     pub(crate) inventory: bool,
     facts: bool,
@@ -65,26 +79,43 @@ impl AgentState {
         now: Now,
         rows: impl IntoIterator<Item = LedgerRow>,
     ) -> Result<Self, LoadError> {
-        let Ledger { cursor, intents, lives, events } = Ledger::read(rows)?;
-        let fresh = Life::default();
+        let Ledger { cursor, intents, lives, events, heard } = Ledger::read(rows)?;
         let copy = Copy::new(cursor, intents.keys().cloned().collect());
-        let lifecycles = intents.into_iter().map(|(id, intent)| {
-            let lifecycle = Lifecycle::new(intent, lives.get(&id).unwrap_or(&fresh), now.wall);
-            (id, lifecycle)
-        });
-        Ok(Self {
+        let contact = Contact::new(heard.as_ref(), &config.boot, now);
+        let mut state = Self {
             copy,
             report: Report::new(config.epoch, events),
-            lifecycles: lifecycles.collect(),
+            lifecycles: BTreeMap::new(),
             ops: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            timers: Timers::default(),
+            scheduled: BTreeSet::new(),
+            drift: Drift::new(now),
+            watched: BTreeSet::new(),
+            contact,
             link: LinkStep::Down,
             inventory: false,
             facts: false,
             ready_by: now.mono + READY_WITHIN,
             fx: Effects::new(),
             config,
-        })
+        };
+        state.fx.open(now);
+        for (id, intent) in intents {
+            state.adopt(intent, lives.get(&id));
+        }
+        Ok(state)
+    }
+
+    /// Begins to hold an allocation, with what the ledger has of it.
+    pub(crate) fn adopt(&mut self, intent: Arc<AllocationIntent>, life: Option<&Life>) {
+        let (id, fresh) = (intent.id.clone(), Lifecycle::fresh(&intent));
+        let lifecycle = Lifecycle::new(intent, life.unwrap_or(&fresh), &self.config.boot, self.fx.now());
+        if lifecycle.is_scheduled() {
+            self.scheduled.insert(id.clone());
+        }
+        self.lifecycles.insert(id.clone(), lifecycle);
+        self.watch_link(&id);
     }
 
     /// The allocations on this node.
@@ -94,7 +125,8 @@ impl AgentState {
 
     /// Images that must stay on disk.
     pub fn images_in_use(&self) -> BTreeSet<ImageDigest> {
-        let containers = self.lifecycles.values().flat_map(|lifecycle| &lifecycle.intent().spec.containers);
+        let containers =
+            self.lifecycles.values().flat_map(|lifecycle| lifecycle.intent().spec.all_containers());
         containers.filter_map(|container| container.digest.clone()).collect()
     }
 
@@ -107,13 +139,9 @@ impl AgentState {
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         let greeting = (self.link == LinkStep::Greeting).then_some(self.ready_by);
         let strangers = self.strangers.values().filter_map(Stranger::timeout);
-        let lifecycles = self.moving().filter_map(Lifecycle::timeout);
-        lifecycles.chain(strangers).chain(greeting).min()
-    }
-
-    /// Allocations that are free to go on.
-    fn moving(&self) -> impl Iterator<Item = &Lifecycle> {
-        self.lifecycles.values().filter(|l| self.inventory && !self.strangers.contains_key(l.id()))
+        let clock = (self.inventory && !self.scheduled.is_empty()).then(|| self.drift.timeout());
+        let others = [greeting, clock, self.contact_timeout(), self.timers.next()];
+        strangers.chain(others.into_iter().flatten()).min()
     }
 
     /// The next thing to do.
@@ -128,6 +156,10 @@ impl AgentState {
     /// Takes in something that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.fx.open(now);
+        if self.drift.was_set(now) {
+            self.clock_was_set();
+        }
+        self.keep_contact_again();
         match input {
             Input::Inventory(found) => self.take_inventory(&found),
             Input::Facts(facts) => {
@@ -135,6 +167,10 @@ impl AgentState {
                 self.report.facts(facts);
             }
             Input::Usage(usage) => self.report.usage(usage),
+            Input::Loads(loads) => {
+                let lifecycles = &self.lifecycles;
+                self.report.loads(loads, |id| lifecycles.contains_key(id));
+            }
             Input::LinkUp => self.link_up(),
             Input::LinkDown => self.link_down(),
             Input::Received(message) => self.receive(message),
@@ -188,7 +224,9 @@ impl AgentState {
     }
 
     fn link_down(&mut self) {
-        self.link = LinkStep::Down;
+        if std::mem::replace(&mut self.link, LinkStep::Down) == LinkStep::Welcome {
+            self.contact_lost();
+        }
         self.fx.another_link();
         self.copy.disconnected();
         self.report.disconnected();
@@ -216,6 +254,7 @@ impl AgentState {
             (LinkStep::AwaitWelcome, ToChild::Welcome(welcome)) => {
                 self.link = LinkStep::Welcome;
                 self.report.connected(welcome.cursor, self.fx.outbox().batch());
+                self.contact_made();
             }
             (LinkStep::Welcome, ToChild::Rows(frame)) => self.take_rows(frame),
             (LinkStep::Welcome, ToChild::Ack(cursor)) => {
@@ -247,10 +286,15 @@ impl AgentState {
 
     fn timeout(&mut self) {
         self.discard_again();
-        let now = self.fx.now().mono;
-        let due = |lifecycle: &&Lifecycle| lifecycle.timeout().is_some_and(|at| now >= at);
-        let ids: Vec<AllocationId> = self.moving().filter(due).map(|l| l.id().clone()).collect();
-        for id in &ids {
+        for id in &self.timers.due(self.fx.now().mono) {
+            self.advance(id);
+        }
+    }
+
+    /// What waits for a time of the day is held against the clock anew.
+    fn clock_was_set(&mut self) {
+        let scheduled: Vec<AllocationId> = self.scheduled.iter().cloned().collect();
+        for id in &scheduled {
             self.advance(id);
         }
     }
@@ -264,21 +308,34 @@ impl AgentState {
 
     /// Lets an allocation go on, and keeps and reports what changed.
     pub(crate) fn advance(&mut self, id: &AllocationId) {
-        let Some(lifecycle) = self.lifecycles.get_mut(id) else { return };
-        if self.inventory && !self.strangers.contains_key(id) {
+        // Before the inventory nothing is known that could be told.
+        let Some(lifecycle) = self.lifecycles.get_mut(id).filter(|_| self.inventory) else { return };
+        let is_free = !self.strangers.contains_key(id);
+        if is_free {
             lifecycle.advance(&mut self.fx);
         }
         if lifecycle.is_disowned() && lifecycle.is_gone() {
-            self.lifecycles.remove(id);
-            self.report.forget_status(id);
-            return;
+            return self.forget(id);
         }
+        lifecycle.observe(&mut self.fx);
         if let Some(life) = lifecycle.take_unsaved()
             && self.copy.holds(id)
         {
             self.fx.outbox().batch().put(LIFE, id.as_str(), life_value(id, &life));
         }
-        self.report.status(lifecycle.status(self.fx.now().wall));
+        let now = self.fx.now();
+        let at = lifecycle.timeout(now).filter(|_| is_free);
+        self.timers.set(id, std::mem::replace(&mut lifecycle.armed, at), at);
+        self.report.status(lifecycle.status(now.wall));
+    }
+
+    fn forget(&mut self, id: &AllocationId) {
+        if let Some(lifecycle) = self.lifecycles.remove(id) {
+            self.timers.set(id, lifecycle.armed, None);
+        }
+        self.scheduled.remove(id);
+        self.watched.remove(id);
+        self.report.forget_status(id);
     }
 
     /// Closes the input: events are kept, the batch is sealed, what is on disk is let go, rows go up.
@@ -288,11 +345,12 @@ impl AgentState {
                 let number = self.report.keep(&event, self.fx.outbox().batch());
                 self.fx.outbox().push(Held::Event(number, event));
             }
-            self.fx.outbox().seal();
+            self.fx.seal();
             match self.fx.outbox().poll_effect() {
                 Some(Held::Send(link, message)) => self.fx.release(link, message),
                 Some(Held::Intake(intake)) => self.come_into_force(intake),
                 Some(Held::Event(number, event)) => self.report.tell(number, event),
+                Some(Held::Begin(op, operation)) => self.fx.release_begin(op, operation),
                 None => break,
             }
         }
@@ -310,8 +368,12 @@ impl Operation {
     pub fn allocation(&self) -> &AllocationId {
         match self {
             Self::Pull { intent } | Self::Prepare { intent, .. } | Self::Start { intent, .. } => &intent.id,
-            Self::Signal { container, .. } | Self::RemoveContainer { container } => &container.allocation,
-            Self::RemoveAllocation { allocation } | Self::Discard { allocation, .. } => allocation,
+            Self::Signal { container, .. }
+            | Self::Probe { container, .. }
+            | Self::RemoveContainer { container } => &container.allocation,
+            Self::Release { allocation }
+            | Self::RemoveAllocation { allocation }
+            | Self::Discard { allocation, .. } => allocation,
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Host {
     /// Which life of the agent.
     pub(crate) life: u64,
     pub(crate) boot_us: u64,
+    /// How often the machine was booted.
+    pub(crate) boots: u32,
     pub(crate) disk: Disk,
     timer_us: Option<u64>,
     /// The link that the agent holds for its own.
@@ -70,6 +72,7 @@ impl Host {
             agent: None,
             life: 1,
             boot_us: 0,
+            boots: 1,
             disk: Disk::new(),
             timer_us: None,
             link: None,
@@ -143,6 +146,7 @@ impl World {
             node: host.name.clone(),
             software: "sim".to_owned(),
             epoch: Epoch(if keeps_epoch { 1 } else { host.life }),
+            boot: host.boots.to_string(),
         };
         match AgentState::load(config, host.now(now_us), host.disk.rows()) {
             Ok(state) => host.agent = Some(state),

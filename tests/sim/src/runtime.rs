@@ -49,7 +49,7 @@ impl World {
             Operation::Pull { .. } => (200 * MS, 20 * SECOND),
             Operation::Prepare { .. } => (50 * MS, 2 * SECOND),
             Operation::Start { .. } => (200 * MS, 10 * SECOND),
-            Operation::Signal { .. } => (5 * MS, 50 * MS),
+            Operation::Signal { .. } | Operation::Probe { .. } => (5 * MS, 50 * MS),
             _ => (50 * MS, 5 * SECOND),
         };
         let calm = self.stage != Stage::Storm;
@@ -57,8 +57,8 @@ impl World {
         let mut done_us = self.now_us + self.rng.within(MS..most);
         let id = operation.allocation().clone();
         let host = &mut self.hosts[at];
-        // One thing at a time for an allocation, but for signals.
-        if !matches!(operation, Operation::Signal { .. }) {
+        // One thing at a time for an allocation, but for signals and looks.
+        if !matches!(operation, Operation::Signal { .. } | Operation::Probe { .. }) {
             let busy = host.busy_until.entry(id).or_default();
             done_us = done_us.max(*busy);
             *busy = done_us;
@@ -101,6 +101,11 @@ impl World {
                 self.signal(at, container, *signal);
                 Ok(Outcome::Done)
             }
+            Operation::Probe { container, .. } => self.look(at, container),
+            Operation::Release { allocation } => {
+                self.hosts[at].sandboxes.remove(allocation);
+                Ok(Outcome::Done)
+            }
             Operation::RemoveContainer { container } => {
                 self.remove_where(at, "a removal", |c| c.is(container));
                 Ok(Outcome::Done)
@@ -113,12 +118,19 @@ impl World {
         }
     }
 
+    /// What runs is well.
+    fn look(&self, at: NodeAt, reference: &ContainerRef) -> Result<Outcome, Failure> {
+        let runs = self.hosts[at].containers.values().any(|c| c.is(reference) && c.runs());
+        runs.then_some(Outcome::Done)
+            .ok_or_else(|| Failure::transient(ReasonCode::Unhealthy, "nothing answers"))
+    }
+
     fn pull(&mut self, at: NodeAt, op: OpId, intent: &AllocationIntent) -> Result<Outcome, Failure> {
         let host = &mut self.hosts[at];
         if host.cancelled.remove(&op) {
             return Err(Failure::transient(ReasonCode::RegistryUnreachable, "cancelled"));
         }
-        let digests = intent.spec.containers.iter().filter_map(|container| container.digest.clone());
+        let digests = intent.spec.all_containers().filter_map(|container| container.digest.clone());
         let missing: Vec<_> = digests.filter(|digest| !host.images.contains(digest)).collect();
         if !missing.is_empty() && host.path_is_cut {
             return Err(Failure::transient(ReasonCode::RegistryUnreachable, "no way to the registry"));
@@ -209,10 +221,10 @@ impl World {
         self.check_stop(at, &container, "a signal");
         match signal {
             StopSignal::Kill => self.soon(1..MS, Event::Ends { node: at, pid, kind: ExitKind::Signal(9) }),
-            StopSignal::Ask if self.rng.percent(80) => {
+            StopSignal::Ask { .. } if self.rng.percent(80) => {
                 self.soon(MS..6 * SECOND, Event::Ends { node: at, pid, kind: ExitKind::Code(0) });
             }
-            StopSignal::Ask => {}
+            StopSignal::Ask { .. } => {}
         }
     }
 
@@ -339,6 +351,7 @@ impl World {
     pub(crate) fn reboot(&mut self, at: NodeAt) {
         self.crash_agent(at, 60 * SECOND);
         let host = &mut self.hosts[at];
+        host.boots += 1;
         host.containers.clear();
         host.sandboxes.clear();
         host.keeper_is_up = false;
@@ -355,6 +368,8 @@ fn word(operation: &Operation) -> String {
         Operation::Prepare { .. } => format!("prepare {id}"),
         Operation::Start { container, attempt, .. } => format!("start {id}/{container} {attempt}"),
         Operation::Signal { container, signal } => format!("{signal:?} {id}/{}", container.container),
+        Operation::Probe { container, .. } => format!("look at {id}/{}", container.container),
+        Operation::Release { .. } => format!("release {id}"),
         Operation::RemoveContainer { container } => format!("remove {id}/{}", container.container),
         Operation::RemoveAllocation { .. } => format!("remove {id}"),
         Operation::Discard { .. } => format!("discard {id}"),

@@ -35,6 +35,7 @@ pub(super) struct Bench {
     pub(super) sent: Vec<ToParent>,
     pub(super) closed: Vec<String>,
     lives: u64,
+    boot: String,
     next_pid: u32,
 }
 
@@ -42,7 +43,8 @@ impl Bench {
     pub(super) fn new() -> Self {
         let now = Now { mono: MonoTime(Duration::from_secs(100)), wall: WallTime(1_700_000_000_000) };
         Self {
-            state: load(1, now, &BTreeMap::new()),
+            state: load(1, "b1", now, &BTreeMap::new()),
+            boot: "b1".to_owned(),
             now,
             disk: BTreeMap::new(),
             full: false,
@@ -81,8 +83,22 @@ impl Bench {
         self.begun.clear();
         self.sent.clear();
         self.closed.clear();
-        self.state = load(self.lives, self.now, &self.disk);
+        self.state = load(self.lives, &self.boot, self.now, &self.disk);
         self.drain();
+    }
+
+    /// The machine's power goes and comes back after `off`: the process's clock starts anew.
+    pub(super) fn reboot(&mut self, off: Duration) {
+        self.boot = format!("{}+", self.boot);
+        let wall = self.now.wall.0 + u64::try_from(off.as_millis()).unwrap();
+        self.now = Now { mono: MonoTime(Duration::from_secs(5)), wall: WallTime(wall) };
+        self.restart();
+        self.feed(Input::Inventory(Vec::new()));
+    }
+
+    /// The clock on the wall is set, and nothing else happens.
+    pub(super) fn set_wall(&mut self, wall: WallTime) {
+        self.now.wall = wall;
     }
 
     pub(super) fn feed(&mut self, input: Input) {
@@ -265,11 +281,12 @@ impl Bench {
     }
 }
 
-fn load(life: u64, now: Now, disk: &BTreeMap<(String, Vec<u8>), Vec<u8>>) -> AgentState {
+fn load(life: u64, boot: &str, now: Now, disk: &BTreeMap<(String, Vec<u8>), Vec<u8>>) -> AgentState {
     let config = AgentConfig {
         node: NodeName::new("n1").unwrap(),
         software: "test".to_owned(),
         epoch: Epoch(1000 + life),
+        boot: boot.to_owned(),
     };
     let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone()));
     AgentState::load(config, now, rows).expect("what was written can be read")
@@ -294,9 +311,17 @@ pub(super) fn word(operation: &Operation) -> String {
             None => "prepare".to_owned(),
         },
         Operation::Start { container, attempt, .. } => format!("start {container} {attempt}"),
-        Operation::Signal { container, signal } => {
-            format!("{signal:?} {}", container.container).to_lowercase()
-        }
+        Operation::Signal { container, signal } => match signal {
+            StopSignal::Ask { signal: None } => format!("ask {}", container.container),
+            StopSignal::Ask { signal: Some(signal) } => format!("ask {} by {signal}", container.container),
+            StopSignal::Kill => format!("kill {}", container.container),
+        },
+        Operation::Probe { container, look, .. } => match look {
+            Look::Http { port, path } => format!("get {} {port} {path}", container.container),
+            Look::Tcp { port } => format!("connect {} {port}", container.container),
+            Look::Exec { command } => format!("exec {} {}", container.container, command.join(" ")),
+        },
+        Operation::Release { .. } => "release".to_owned(),
         Operation::RemoveContainer { container } => format!("remove {}", container.container),
         Operation::RemoveAllocation { .. } => "remove allocation".to_owned(),
         Operation::Discard { allocation, .. } => format!("discard {allocation}"),

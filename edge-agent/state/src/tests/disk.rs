@@ -145,6 +145,7 @@ fn a_ledger_that_cannot_be_read_says_where() {
         node: skerry_types::NodeName::new("n1").unwrap(),
         software: String::new(),
         epoch: skerry_wire::Epoch(1),
+        boot: String::new(),
     };
     let check = |table: &str, says: &str| {
         let row = (table.to_owned(), b"web-0-1".to_vec(), vec![0xff; 3]);
