@@ -1,6 +1,6 @@
 //! Names of the kernel's capabilities.
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use crate::words;
 
 /// All that Linux has had since 5.9, without `CAP_`, in the kernel's order (capabilities(7)).

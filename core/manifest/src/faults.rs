@@ -1,21 +1,25 @@
 //! Collects everything that is wrong with one document.
 
-use crate::error::{ManifestError, Problem};
+use crate::document::DocumentKind;
+use crate::error::{ManifestError, Object};
 use crate::limits;
 use crate::node::{Node, Place};
 use crate::path::Path;
+use crate::problem::Problem;
 
 /// One document and what was found wrong in it so far.
 pub(crate) struct Faults<'d> {
     /// The text that the document is part of.
     pub(crate) text: &'d str,
+    /// What the document is held against.
+    pub(crate) kind: DocumentKind,
     root: &'d Node,
     found: Vec<ManifestError>,
 }
 
 impl<'d> Faults<'d> {
-    pub(crate) fn new(text: &'d str, root: &'d Node) -> Self {
-        Self { text, root, found: Vec::new() }
+    pub(crate) fn new(text: &'d str, root: &'d Node, kind: DocumentKind) -> Self {
+        Self { text, kind, root, found: Vec::new() }
     }
 
     /// Adds a fault of the field at `path`, unless something around it is wrong: what stands there then is a placeholder.
@@ -33,8 +37,11 @@ impl<'d> Faults<'d> {
         self.found.push(ManifestError {
             line: at.line,
             column: at.column,
-            workload: self.workload().map(str::to_owned),
-            container: path.container_index().and_then(|index| self.container(index)).map(str::to_owned),
+            object: self.object(),
+            container: path
+                .container()
+                .and_then(|(list, index)| self.container(list, index))
+                .map(str::to_owned),
             path: path.to_string(),
             problem: problem.into(),
         });
@@ -70,12 +77,13 @@ impl<'d> Faults<'d> {
         self.found
     }
 
-    fn workload(&self) -> Option<&'d str> {
-        self.root.field("metadata")?.field("name")?.as_text()
+    fn object(&self) -> Option<Object> {
+        let name = self.root.field("metadata")?.field("name")?.as_text()?.to_owned();
+        Some(Object { kind: self.kind, name })
     }
 
-    fn container(&self, index: usize) -> Option<&'d str> {
-        let containers = self.root.field("spec")?.field("containers")?;
+    fn container(&self, list: &str, index: usize) -> Option<&'d str> {
+        let containers = self.root.field("spec")?.field(list)?;
         containers.element(index)?.field("name")?.as_text()
     }
 }

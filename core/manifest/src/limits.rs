@@ -1,8 +1,9 @@
 //! Bounds and defaults of a manifest, each with its reason.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use skerry_types::{Bytes, MilliCpu};
+use skerry_types::{Bandwidth, Bytes, MilliCpu, MilliGpu};
 
 /// Longest manifest text in bytes: several hundred workloads, and little enough to hold many at once at a master.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -81,3 +82,55 @@ pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
 /// A preference without a weight counts half of the most.
 pub const DEFAULT_WEIGHT: i32 = 50;
+
+/// Highest priority of a workload.
+pub const PRIORITY_MAX: u8 = 100;
+/// Most places to be near to.
+pub const NEAR_MAX: usize = 8;
+/// Most entries of `affinity` and of `anti_affinity`: each is held against what runs on every node.
+pub const AFFINITY_MAX: usize = 16;
+/// Most waves of an update: more than an operator can follow.
+pub const WAVES_MAX: usize = 32;
+/// Most retries of a job's instance.
+pub const RETRIES_MAX: u32 = 1_000;
+/// Largest weight of a tenant.
+pub const TENANT_WEIGHT_MAX: u32 = 1_000;
+/// Most bandwidth of a container: more than any machine has, and sums of it stay far from overflow.
+pub const BANDWIDTH_MAX: Bandwidth = Bandwidth(10_000_000_000_000);
+/// Most graphics processors of a container: more than any machine has.
+pub const GPU_MAX: MilliGpu = MilliGpu(64_000);
+/// Most failures in a row that a probe waits for.
+pub const PROBE_FAILURES_MAX: u32 = 100;
+/// Longest path of an HTTP probe in bytes.
+pub const PROBE_PATH_BYTES_MAX: usize = 1024;
+/// Shortest and longest time between two looks: faster costs more than most containers do.
+pub const PROBE_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+/// Shortest and longest wait for an answer.
+pub const PROBE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
+/// Shortest and longest time in which a container need not be well yet.
+pub const PROBE_GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+/// Longest span of a policy: whoever wants more means for ever.
+pub const SPAN_MAX: Duration = Duration::from_hours(24 * 366);
+/// Shortest and longest wait between the stop signal and the kill.
+pub const STOP_GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// Highest hundredths of a scale target: a container may use more than it reserves, in bounds.
+pub const SCALE_PERCENT_MAX: u32 = 1_000;
+/// Longest name of a metric in bytes.
+pub const METRIC_BYTES_MAX: usize = 128;
+
+/// What a failed instance of a job gets: enough for a bad node, not for a bad program.
+pub const DEFAULT_RETRIES: u32 = 3;
+/// A restart of a node is over by then, and so is most that happens to a link.
+pub const DEFAULT_REPLACE_AFTER: Duration = Duration::from_mins(10);
+/// Finds a dead container within half a minute, at a cost that is not seen.
+pub const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Long for a machine that does its work, short for a person.
+pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// One failure may be chance.
+pub const DEFAULT_PROBE_FAILURES: u32 = 3;
+/// What most programs need to start.
+pub const DEFAULT_PROBE_GRACE: Duration = Duration::from_secs(30);
+/// Rides out the gaps between bursts.
+pub const DEFAULT_STABILIZATION: Duration = Duration::from_mins(5);
+/// Fast enough for a morning, slow enough for a mistake in a metric.
+pub const DEFAULT_STEP: u32 = 4;

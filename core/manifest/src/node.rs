@@ -10,8 +10,9 @@ use serde_json::Number;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Spanned};
 
-use crate::error::{ManifestError, Problem};
+use crate::error::ManifestError;
 use crate::limits;
+use crate::problem::Problem;
 
 /// A place in the text: both count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -47,13 +47,15 @@ impl<'p> Path<'p> {
         found.map_or((around, false), |node| (node, true))
     }
 
-    /// Which element of `spec.containers` the path leads through.
-    pub(crate) fn container_index(&self) -> Option<usize> {
+    /// Which element of `spec.containers` or `spec.init` the path leads through.
+    pub(crate) fn container(&self) -> Option<(&'static str, usize)> {
         let mut at = self;
         loop {
             let parent = at.parent?;
-            if let (Step::Index(index), Step::Field("containers")) = (at.step, parent.step) {
-                return Some(index);
+            match (at.step, parent.step) {
+                (Step::Index(index), Step::Field("containers")) => return Some(("containers", index)),
+                (Step::Index(index), Step::Field("init")) => return Some(("init", index)),
+                _ => {}
             }
             at = parent;
         }

@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-use crate::error::{Hint, Problem};
+use crate::document::DocumentKind;
 use crate::faults::Faults;
 use crate::node::{Key, Kind, Node};
 use crate::path::Path;
-use crate::schema::schema;
+use crate::problem::{Hint, Problem};
+use crate::schema::schema_of;
 use crate::{unsupported, words};
 
 /// The document without what is wrong in it, with placeholders where something must be. What is wrong is added to `faults`.
 pub(crate) fn document(root: &Node, faults: &mut Faults<'_>) -> Value {
-    check(root, schema(), &Path::ROOT, faults).unwrap_or_else(|| placeholder(schema()))
+    let rule = schema_of(faults.kind);
+    check(root, rule, &Path::ROOT, faults).unwrap_or_else(|| placeholder(rule))
 }
 
 /// The value without what is wrong in it, or nothing when it is wrong as a whole.
@@ -78,7 +80,7 @@ fn map(node: &Node, fields: &[(Key, Node)], rule: &Value, path: &Path<'_>, fault
             Some(rule) => {
                 read.extend(check(value, rule, &path, faults).map(|value| (key.name.clone(), value)));
             }
-            None => faults.add_at(key.at, &path, unknown(&key.name, rule, &path)),
+            None => faults.add_at(key.at, &path, unknown(&key.name, rule, faults.kind)),
         }
     }
     missing(node, fields, rule, path, faults);
@@ -128,13 +130,10 @@ fn missing(node: &Node, fields: &[(Key, Node)], rule: &Value, path: &Path<'_>, f
     }
 }
 
-fn unknown(name: &str, rule: &Value, path: &Path<'_>) -> Problem {
-    if let Some(instead) = unsupported::instead_of_field(&path.pattern()) {
-        return Problem::Unsupported { value: None, instead };
-    }
+fn unknown(name: &str, rule: &Value, kind: DocumentKind) -> Problem {
     let siblings = rule["properties"].as_object();
     let names = || siblings.into_iter().flat_map(Map::keys).map(String::as_str);
-    let elsewhere = homes_of(name);
+    let elsewhere = homes_of(name, kind);
     let hint = if !elsewhere.is_empty() && elsewhere.len() <= 2 {
         Hint::BelongsTo(elsewhere.join(" or "))
     } else if let Some(near) = words::nearest(name, names()) {
@@ -146,13 +145,17 @@ fn unknown(name: &str, rule: &Value, path: &Path<'_>) -> Problem {
 }
 
 /// The maps, as paths, that have a field of that name.
-fn homes_of(name: &str) -> Vec<String> {
+fn homes_of(name: &str, kind: DocumentKind) -> Vec<String> {
     let mut homes = Vec::new();
-    collect_homes(name, schema(), "", &mut homes);
+    collect_homes(name, schema_of(kind), "", &mut homes);
     homes
 }
 
 fn collect_homes(name: &str, rule: &Value, path: &str, homes: &mut Vec<String>) {
+    if path == "spec.init" {
+        // Whatever an init container has, the others have too.
+        return;
+    }
     if takes(rule, "array") {
         collect_homes(name, &rule["items"], &format!("{path}[]"), homes);
     }

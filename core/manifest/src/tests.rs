@@ -55,7 +55,7 @@ fn refuses_spec(lines: &str, expected: &str) {
 
 fn only(text: &str) -> WorkloadSpec {
     let documents = parse(text).unwrap_or_else(|errors| panic!("{errors:#?}"));
-    let [document] = <[Document; 1]>::try_from(documents).expect("one document");
+    let [document] = <[WorkloadDocument; 1]>::try_from(documents).expect("one document");
     document.spec
 }
 
@@ -186,7 +186,8 @@ fn unknown_fields_name_what_was_meant() {
     refuses_spec("^image: a", "image: unknown field; it belongs to spec.containers[]");
     refuses_spec(
         "^frobnicate: a",
-        "frobnicate: unknown field; the fields here are containers, exclusive, instances, placement, restart, type",
+        "frobnicate: unknown field; the fields here are containers, exclusive, init, instances, job, on_disconnect, \
+         placement, priority, restart, run_deadline, scale, schedule, stop_grace, type, update",
     );
     refuses_container("^readOnly: true", "readOnly: unknown field; did you mean 'read_only'?");
     refuses_container("^environment: {}", "environment: unknown field; did you mean 'env'?");
@@ -201,40 +202,8 @@ fn unknown_fields_name_what_was_meant() {
 }
 
 #[test]
-fn later_fields_are_refused_by_name() {
-    let instead = |field: &str, what: &str| {
-        refuses_spec(&format!("^{field}"), what);
-    };
-    instead("scale: {min: 2}", "scale: not supported in this release; leave it out and set 'instances'");
-    instead("priority: 50", "priority: not supported in this release; leave it out; all workloads are equal");
-    instead(
-        "update: {strategy: rolling}",
-        "update: not supported in this release; leave it out; a change replaces the instances",
-    );
-    instead(
-        "on_disconnect: {}",
-        "on_disconnect: not supported in this release; leave it out; instances of an unreachable node are kept and \
-         not replaced",
-    );
-    instead(
-        "schedule: {}",
-        "schedule: not supported in this release; leave it out; only type 'service' runs",
-    );
+fn later_values_are_refused_by_name() {
     refuses_spec("exclusive: ^true", "exclusive: 'true' is not supported in this release; leave it out");
-    for kind in ["job", "cron", "daemon"] {
-        refuses_spec(
-            &format!("type: ^{kind}"),
-            &format!("type: '{kind}' is not supported in this release; only 'service' is"),
-        );
-    }
-    refuses_spec(
-        "placement: {^near: []}",
-        "placement.near: not supported in this release; leave it out and use 'prefer'",
-    );
-    refuses_container(
-        "^health: {}",
-        "health: not supported in this release; leave it out; a container is taken for healthy while it runs",
-    );
     assert!(parse(&with_spec("exclusive: false\ntype: service")).is_ok());
 }
 
@@ -249,7 +218,7 @@ fn values_of_the_wrong_kind() {
         "placement^:",
         "placement: expected a map, found nothing; give it a value or leave the field out",
     );
-    refuses_spec("type: ^servcie", "type: 'servcie' is not one of service; did you mean 'service'?");
+    refuses_spec("type: ^servcie", "type: 'servcie' is not one of service, job, cron, daemon; did you mean 'service'?");
     refuses_container(
         "command: ^nginx -g",
         "command: expected a list, found text; begin each entry with '- '",

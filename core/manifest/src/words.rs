@@ -11,7 +11,33 @@ const FOREIGN: &[(&str, &str)] = &[
     ("namespace", "tenant"),
     ("nodeselector", "require"),
     ("constraints", "require"),
-    ("affinity", "prefer"),
+    ("nodeaffinity", "require"),
+    ("podaffinity", "affinity"),
+    ("podantiaffinity", "anti_affinity"),
+    ("initcontainers", "init"),
+    ("livenessprobe", "health"),
+    ("startupprobe", "health"),
+    ("healthcheck", "health"),
+    ("readinessprobe", "ready"),
+    ("httpget", "http"),
+    ("tcpsocket", "tcp"),
+    ("periodseconds", "interval"),
+    ("timeoutseconds", "timeout"),
+    ("failurethreshold", "failures"),
+    ("initialdelayseconds", "grace"),
+    ("terminationgraceperiodseconds", "stop_grace"),
+    ("completions", "instances"),
+    ("backofflimit", "retries"),
+    ("activedeadlineseconds", "deadline"),
+    ("concurrencypolicy", "overlap"),
+    ("startingdeadlineseconds", "starting_deadline"),
+    ("minreplicas", "min"),
+    ("maxreplicas", "max"),
+    ("autoscaling", "scale"),
+    ("priorityclassname", "priority"),
+    ("quota", "limit"),
+    ("coordinates", "point"),
+    ("tz", "timezone"),
     ("preferences", "prefer"),
     ("tolerations", "tolerate"),
     ("topologyspreadconstraints", "spread"),
@@ -49,6 +75,15 @@ pub(crate) fn nearest<'c>(word: &str, choices: impl IntoIterator<Item = &'c str>
 /// The end of a sentence that names the nearest choice, or nothing.
 pub(crate) fn did_you_mean<'c>(word: &str, choices: impl IntoIterator<Item = &'c str>) -> String {
     nearest(word, choices).map_or_else(String::new, |near| format!("; did you mean '{near}'?"))
+}
+
+/// Words in quotes, as a list to choose from: `'a', 'b' or 'c'`.
+pub(crate) fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    match quoted.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => quoted.concat(),
+    }
 }
 
 /// How words are compared: case and separators do not matter. Long ones are cut, as the distance costs length squared.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use skerry_types::{
-    Bytes, Capabilities, ContainerName, ContainerSpec, EnvVar, HostPort, Limits, MilliCpu, PortName,
-    PortSpec, Protocol, Resources,
+    Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec, EnvVar, HostPort, Limits, MilliCpu,
+    MilliGpu, PortName, PortSpec, Probes, Protocol, Resources,
 };
 
-use super::within;
-use crate::error::Problem;
+use super::amount::amount;
+use super::{probe, within};
 use crate::faults::Faults;
 use crate::path::Path;
-use crate::{capability, image, limits, raw};
+use crate::problem::Problem;
+use crate::{capability, image, limits, raw, signal};
 
 /// What the containers of an instance must not share, each with the line that took it.
 #[derive(Default)]
@@ -23,27 +24,43 @@ struct Used {
     host_ports: BTreeMap<(Protocol, u16), u64>,
 }
 
-/// All containers; those that `faults` name are left out.
+/// A port that any container declares, as it is written.
+pub(super) struct Declared {
+    pub(super) name: String,
+    pub(super) number: u16,
+    pub(super) protocol: Protocol,
+}
+
+/// The init containers and the others; those that `faults` name are left out. `path` is that of the spec.
 pub(super) fn all(
+    init: &[raw::Container],
     containers: &[raw::Container],
     path: &Path<'_>,
     faults: &mut Faults<'_>,
-) -> Vec<ContainerSpec> {
+) -> (Vec<ContainerSpec>, Vec<ContainerSpec>) {
+    let declared: Vec<Declared> =
+        containers.iter().flat_map(|container| &container.ports).map(declared).collect();
     let mut used = Used::default();
-    let checked = containers
-        .iter()
-        .enumerate()
-        .filter_map(|(index, container)| one(container, &path.index(index), &mut used, faults))
-        .collect();
-    let ports = containers.iter().map(|container| container.ports.len()).sum();
-    if ports > limits::PORTS_MAX {
-        faults.add(path, Problem::TooManyPorts { found: ports, max: limits::PORTS_MAX });
+    let mut checked = |list: &[raw::Container], path: &Path<'_>, faults: &mut Faults<'_>| {
+        let one = |(index, raw)| one(raw, &declared, &path.index(index), &mut used, faults);
+        list.iter().enumerate().filter_map(one).collect()
+    };
+    let init = checked(init, &path.field("init"), faults);
+    let path = path.field("containers");
+    let containers = checked(containers, &path, faults);
+    if declared.len() > limits::PORTS_MAX {
+        faults.add(&path, Problem::TooManyPorts { found: declared.len(), max: limits::PORTS_MAX });
     }
-    checked
+    (init, containers)
+}
+
+fn declared(port: &raw::Port) -> Declared {
+    Declared { name: port.name.clone(), number: port.container, protocol: protocol(port.protocol) }
 }
 
 fn one(
     raw: &raw::Container,
+    declared: &[Declared],
     path: &Path<'_>,
     used: &mut Used,
     faults: &mut Faults<'_>,
@@ -63,6 +80,17 @@ fn one(
         .enumerate()
         .filter_map(|(index, raw)| port(raw, &ports_path.index(index), used, faults))
         .collect();
+    let probes = Probes {
+        health: raw
+            .health
+            .as_ref()
+            .and_then(|raw| probe::probe(raw, declared, &path.field("health"), faults)),
+        ready: raw.ready.as_ref().and_then(|raw| probe::probe(raw, declared, &path.field("ready"), faults)),
+    };
+    let stop_signal = raw
+        .stop_signal
+        .as_deref()
+        .and_then(|text| faults.take(&path.field("stop_signal"), signal::read(text)));
     Some(ContainerSpec {
         image: raw.image.clone(),
         digest: None,
@@ -76,8 +104,8 @@ fn one(
         capabilities: capabilities(&raw.capabilities, &path.field("capabilities"), faults),
         name: name?,
         resources: reserved?,
-        probes: skerry_types::Probes::default(),
-        stop_signal: None,
+        probes,
+        stop_signal,
     })
 }
 
@@ -98,7 +126,7 @@ fn claim<K: Ord>(
     used.insert(key, line);
 }
 
-fn words(words: &[raw::Scalar], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<String> {
+pub(super) fn words(words: &[raw::Scalar], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<String> {
     for (index, word) in words.iter().enumerate() {
         word_or_fault(&word.0, &path.index(index), faults);
     }
@@ -133,26 +161,16 @@ fn word_or_fault(word: &str, path: &Path<'_>, faults: &mut Faults<'_>) {
 }
 
 fn reserved(raw: &raw::Resources, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Resources> {
-    let cpu = cpu(&raw.cpu, &path.field("cpu"), faults);
-    let memory = bytes(&raw.memory, &(Bytes(0)..=limits::MEMORY_MAX), &path.field("memory"), faults);
-    let disk = bytes(&raw.disk, &(Bytes(0)..=limits::DISK_MAX), &path.field("disk"), faults);
-    Some(Resources { cpu: cpu?, memory: memory?, disk: disk?, ..Resources::default() })
+    let cpu = amount(&raw.cpu, &CPU, &path.field("cpu"), faults);
+    let memory = amount(&raw.memory, &(Bytes(0)..=limits::MEMORY_MAX), &path.field("memory"), faults);
+    let disk = amount(&raw.disk, &(Bytes(0)..=limits::DISK_MAX), &path.field("disk"), faults);
+    let rates = Bandwidth(0)..=limits::BANDWIDTH_MAX;
+    let bandwidth = amount(&raw.bandwidth, &rates, &path.field("bandwidth"), faults);
+    let gpu = amount(&raw.gpu, &(MilliGpu(0)..=limits::GPU_MAX), &path.field("gpu"), faults);
+    Some(Resources { cpu: cpu?, memory: memory?, disk: disk?, bandwidth: bandwidth?, gpu: gpu? })
 }
 
-fn cpu(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<MilliCpu> {
-    let cpu = faults.take(path, text.parse::<MilliCpu>())?;
-    within(cpu, &(MilliCpu(0)..=limits::CPU_MAX), path, faults)
-}
-
-fn bytes(
-    text: &str,
-    bounds: &RangeInclusive<Bytes>,
-    path: &Path<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<Bytes> {
-    let bytes = faults.take(path, text.parse::<Bytes>())?;
-    within(bytes, bounds, path, faults)
-}
+const CPU: RangeInclusive<MilliCpu> = MilliCpu(0)..=limits::CPU_MAX;
 
 fn bounds(
     raw: &raw::Container,
@@ -166,12 +184,12 @@ fn bounds(
     let memory_path = limits_path.field("memory");
     let sound = !faults.touch(&resources_path);
     let cpu = match &raw.limits.cpu {
-        Some(text) => Some(cpu(text, &cpu_path, faults)?),
+        Some(text) => Some(amount(text, &CPU, &cpu_path, faults)?),
         None => None,
     };
     let memory_bounds = limits::MEMORY_LIMIT_MIN..=limits::MEMORY_MAX;
     let memory = match &raw.limits.memory {
-        Some(text) => bytes(text, &memory_bounds, &memory_path, faults)?,
+        Some(text) => amount(text, &memory_bounds, &memory_path, faults)?,
         // The reservation is the limit, so it must do as one; the fault belongs to where it stands.
         None => within(reserved?.memory, &memory_bounds, &resources_path.field("memory"), faults)?,
     };
@@ -206,10 +224,7 @@ fn not_below<T: Ord + std::fmt::Display>(
 }
 
 fn port(raw: &raw::Port, path: &Path<'_>, used: &mut Used, faults: &mut Faults<'_>) -> Option<PortSpec> {
-    let protocol = match raw.protocol {
-        raw::Transport::Tcp => Protocol::Tcp,
-        raw::Transport::Udp => Protocol::Udp,
-    };
+    let protocol = protocol(raw.protocol);
     let name_path = path.field("name");
     let name = faults.take(&name_path, PortName::new(raw.name.as_str()));
     claim(&mut used.port_names, raw.name.clone(), &name_path, faults, || {
@@ -228,6 +243,13 @@ fn port(raw: &raw::Port, path: &Path<'_>, used: &mut Used, faults: &mut Faults<'
         });
     }
     Some(PortSpec { name: name?, container: raw.container, protocol, host: host? })
+}
+
+fn protocol(transport: raw::Transport) -> Protocol {
+    match transport {
+        raw::Transport::Tcp => Protocol::Tcp,
+        raw::Transport::Udp => Protocol::Udp,
+    }
 }
 
 fn host_port(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<HostPort> {

@@ -1,66 +1,31 @@
 //! From what is written to what is meant: every value is read into its type and held against its bounds.
 
+mod amount;
 mod container;
+mod life;
 mod placement;
+mod probe;
+mod site;
+mod tenant;
+mod update;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::time::Duration;
 
-use skerry_types::{
-    InstanceSpec, Labels, RestartPolicy, RestartWhen, TenantName, WorkloadKey, WorkloadKind, WorkloadName,
-    WorkloadSpec, check_labels, parse_duration, show_duration,
-};
+use skerry_schedule::Zone;
+use skerry_types::{Labels, check_labels, parse_duration, show_duration};
 
-use crate::error::Problem;
 use crate::faults::Faults;
 use crate::path::Path;
-use crate::{limits, raw};
+use crate::problem::Problem;
+use crate::{raw, words};
 
-/// The workload, or nothing when `faults` say why.
-pub(crate) fn workload(manifest: &raw::Manifest, faults: &mut Faults<'_>) -> Option<WorkloadSpec> {
-    let root = Path::ROOT;
-    let metadata = root.field("metadata");
-    let spec_path = root.field("spec");
-    let spec = &manifest.spec;
-    let key = key(&manifest.metadata, &metadata, faults);
-    let labels = labels(&manifest.metadata.labels, &metadata.field("labels"), faults);
-    let containers = container::all(&spec.containers, &spec_path.field("containers"), faults);
-    let placement = placement::placement(&spec.placement, &spec_path.field("placement"), faults);
-    let restart = restart(&spec.restart, &spec_path.field("restart"), faults);
-    let workload = WorkloadSpec {
-        key: key?,
-        labels,
-        kind: match spec.kind {
-            raw::Life::Service => WorkloadKind::Service,
-        },
-        instances: spec.instances,
-        instance: Arc::new(InstanceSpec {
-            containers,
-            restart: restart?,
-            stop_grace: limits::DEFAULT_STOP_GRACE,
-            init: Vec::new(),
-            schedule: None,
-            deadline: None,
-            stop_after: None,
-        }),
-        placement,
-        priority: WorkloadSpec::DEFAULT_PRIORITY,
-        update: skerry_types::UpdatePolicy::default(),
-        on_disconnect: skerry_types::OnDisconnect::default(),
-        scale: None,
-        exclusive: false,
-    };
-    size(&workload, &root, faults);
-    Some(workload)
-}
-
-fn key(metadata: &raw::Metadata, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<WorkloadKey> {
-    let name = faults.take(&path.field("name"), WorkloadName::new(metadata.name.as_str()));
-    let tenant = faults.take(&path.field("tenant"), TenantName::new(metadata.tenant.as_str()));
-    Some(WorkloadKey { tenant: tenant?, name: name? })
-}
+pub(crate) use site::site;
+pub(crate) use tenant::tenant;
+pub(crate) use workload::workload;
 
 fn labels(labels: &BTreeMap<String, raw::Scalar>, path: &Path<'_>, faults: &mut Faults<'_>) -> Labels {
     let mut checked = Labels::new();
@@ -71,54 +36,6 @@ fn labels(labels: &BTreeMap<String, raw::Scalar>, path: &Path<'_>, faults: &mut 
         }
     }
     checked
-}
-
-fn restart(restart: &raw::Restart, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<RestartPolicy> {
-    let backoff = wait(&restart.backoff, &path.field("backoff"), faults);
-    let max_backoff = wait(&restart.max_backoff, &path.field("max_backoff"), faults);
-    let (backoff, max_backoff) = (backoff?, max_backoff?);
-    if backoff > max_backoff && !faults.touch(path) {
-        faults.add(
-            &path.field("backoff"),
-            Problem::BackoffOverMax {
-                backoff: show_duration(backoff),
-                max_backoff: show_duration(max_backoff),
-            },
-        );
-    }
-    Some(RestartPolicy {
-        when: match restart.policy {
-            raw::RestartWhen::Always => RestartWhen::Always,
-            raw::RestartWhen::OnFailure => RestartWhen::OnFailure,
-            raw::RestartWhen::Never => RestartWhen::Never,
-        },
-        backoff,
-        max_backoff,
-    })
-}
-
-fn wait(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<std::time::Duration> {
-    let wait = faults.take(path, parse_duration(text))?;
-    if (limits::BACKOFF_MIN..=limits::BACKOFF_MAX).contains(&wait) {
-        return Some(wait);
-    }
-    faults.add(
-        path,
-        Problem::OutOfBounds {
-            found: text.to_owned(),
-            min: show_duration(limits::BACKOFF_MIN),
-            max: show_duration(limits::BACKOFF_MAX),
-        },
-    );
-    None
-}
-
-fn size(workload: &WorkloadSpec, path: &Path<'_>, faults: &mut Faults<'_>) {
-    let bytes = serde_json::to_vec(workload).map_or(usize::MAX, |json| json.len());
-    if bytes > limits::SPEC_BYTES_MAX {
-        let max = limits::SPEC_BYTES_MAX;
-        faults.add(path, Problem::SpecTooLarge { bytes, max });
-    }
 }
 
 /// The value, or a fault added and nothing when it is out of its bounds.
@@ -139,5 +56,59 @@ fn within<T: Ord + fmt::Display>(
             max: bounds.end().to_string(),
         },
     );
+    None
+}
+
+/// A duration within its bounds.
+fn span(
+    text: &str,
+    bounds: &RangeInclusive<Duration>,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Duration> {
+    let span = faults.take(path, parse_duration(text))?;
+    if bounds.contains(&span) {
+        return Some(span);
+    }
+    faults.add(
+        path,
+        Problem::OutOfBounds {
+            found: text.to_owned(),
+            min: show_duration(*bounds.start()),
+            max: show_duration(*bounds.end()),
+        },
+    );
+    None
+}
+
+/// A name of a time zone that exists.
+fn zone(name: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<String> {
+    if Zone::named(name).is_ok() {
+        return Some(name.to_owned());
+    }
+    let zones = Zone::names();
+    let city = |zone: &&String| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
+    let nearest = match zones.iter().find(city) {
+        Some(zone) => format!("; did you mean '{zone}'?"),
+        None => words::did_you_mean(name, zones.iter().map(String::as_str)),
+    };
+    faults.add(path, Problem::TimeZone { name: name.chars().take(64).collect(), nearest });
+    None
+}
+
+/// The one field that is there, or a fault when it is none or several.
+fn exactly_one<'f, const N: usize>(
+    fields: [(&'f str, bool); N],
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<&'f str> {
+    let there: Vec<&str> = fields.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    if let [only] = there.as_slice() {
+        return Some(only);
+    }
+    let list = |names: &[&str]| names.join(", ");
+    let found = if there.is_empty() { "none of them".to_owned() } else { list(&there) };
+    let choices = list(&fields.map(|(name, _)| name));
+    faults.add(path, Problem::ExactlyOne { found, choices });
     None
 }

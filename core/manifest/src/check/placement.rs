@@ -2,36 +2,91 @@
 
 use std::collections::BTreeMap;
 
-use skerry_types::{Placement, Preference, Selector, Spread, SpreadBy, Taint};
+use skerry_types::{
+    Affinity, Near, Place, Placement, Point, Preference, Selector, SiteName, Spread, SpreadBy, Taint,
+};
 
-use crate::error::Problem;
+use super::exactly_one;
+
 use crate::faults::Faults;
 use crate::path::Path;
-use crate::raw;
+use crate::problem::Problem;
+use crate::raw::{self, Life};
 
-pub(super) fn placement(placement: &raw::Placement, path: &Path<'_>, faults: &mut Faults<'_>) -> Placement {
+pub(super) fn placement(
+    placement: &raw::Placement,
+    kind: Life,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Placement {
+    let spread_path = path.field("spread");
+    if kind == Life::Daemon && !placement.spread.is_empty() {
+        let reason = "it is on every node that matches, so there is nothing to spread; leave it out";
+        faults.add(&spread_path, Problem::WrongType { kind: kind.word(), reason });
+    }
     Placement {
         require: faults.take(&path.field("require"), placement.require.parse()).unwrap_or_default(),
         prefer: preferences(&placement.prefer, &path.field("prefer"), faults),
-        spread: spreads(&placement.spread, &path.field("spread"), faults),
+        spread: spreads(&placement.spread, &spread_path, faults),
         tolerate: tolerate(&placement.tolerate, &path.field("tolerate"), faults),
-        near: Vec::new(),
-        affinity: Vec::new(),
-        anti_affinity: Vec::new(),
+        near: near(&placement.near, &path.field("near"), faults),
+        affinity: affinities(&placement.affinity, &path.field("affinity"), faults),
+        anti_affinity: affinities(&placement.anti_affinity, &path.field("anti_affinity"), faults),
     }
+}
+
+fn near(wishes: &[raw::Near], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<Near> {
+    let mut checked = Vec::new();
+    for (index, wish) in wishes.iter().enumerate() {
+        let path = path.index(index);
+        let to = place(wish, &path, faults);
+        checked.extend(to.map(|to| Near { to, weight: wish.weight }));
+    }
+    checked
+}
+
+fn place(wish: &raw::Near, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Place> {
+    exactly_one([("point", wish.point.is_some()), ("site", wish.site.is_some())], path, faults)?;
+    if let Some(point) = &wish.point {
+        return faults.take(&path.field("point"), point.parse::<Point>()).map(Place::Point);
+    }
+    faults.take(&path.field("site"), SiteName::new(wish.site.as_deref()?)).map(Place::Site)
+}
+
+fn affinities(wishes: &[raw::Affinity], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<Affinity> {
+    let mut checked = Vec::new();
+    for (index, wish) in wishes.iter().enumerate() {
+        let path = path.index(index);
+        let advice = "say which workloads are meant, as in 'app=web'";
+        let matches = some_selector(&wish.matches, advice, &path.field("match"), faults);
+        let by = spread_by(&wish.by, &path.field("by"), faults);
+        checked.extend(matches.zip(by).map(|(matches, by)| Affinity { matches, by, weight: wish.weight }));
+    }
+    checked
+}
+
+/// A selector that leaves something out.
+fn some_selector(
+    text: &str,
+    advice: &'static str,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Selector> {
+    let selector = faults.take(path, text.parse::<Selector>())?;
+    if selector.is_empty() {
+        faults.add(path, Problem::Empty { advice });
+        return None;
+    }
+    Some(selector)
 }
 
 fn preferences(wishes: &[raw::Preference], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<Preference> {
     let mut checked = Vec::new();
     for (index, wish) in wishes.iter().enumerate() {
         let path = path.index(index);
-        let path = path.field("match");
-        let Some(matches) = faults.take(&path, wish.matches.parse::<Selector>()) else { continue };
-        if matches.is_empty() {
-            let advice = "say which nodes are preferred, as in 'site.country=no'";
-            faults.add(&path, Problem::Empty { advice });
-        }
-        checked.push(Preference { matches, weight: wish.weight });
+        let advice = "say which nodes are preferred, as in 'site.country=no'";
+        let matches = some_selector(&wish.matches, advice, &path.field("match"), faults);
+        checked.extend(matches.map(|matches| Preference { matches, weight: wish.weight }));
     }
     checked
 }

@@ -1,0 +1,187 @@
+//! The life of a workload: jobs, schedules, restarts, disconnection, scale.
+
+use std::time::Duration;
+
+use skerry_schedule::{CompiledSchedule, ScheduleError};
+use skerry_types::{
+    JobPolicy, OnDisconnect, OnReturn, Overlap, RestartPolicy, RestartWhen, Scale, ScaleTarget, Schedule,
+    TimeZone, show_duration,
+};
+
+use super::{amount, exactly_one, span, zone};
+use crate::faults::Faults;
+use crate::limits;
+use crate::path::Path;
+use crate::problem::Problem;
+use crate::raw::{self, Life};
+
+pub(super) fn restart(
+    restart: &raw::Restart,
+    kind: Life,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<RestartPolicy> {
+    let bounds = limits::BACKOFF_MIN..=limits::BACKOFF_MAX;
+    let backoff = span(&restart.backoff, &bounds, &path.field("backoff"), faults);
+    let max_backoff = span(&restart.max_backoff, &bounds, &path.field("max_backoff"), faults);
+    if kind.ends() && restart.policy == Some(raw::RestartWhen::Always) {
+        let reason = "it comes to an end; write 'on_failure' or 'never'";
+        faults.add(&path.field("policy"), Problem::WrongType { kind: kind.word(), reason });
+    }
+    let (backoff, max_backoff) = (backoff?, max_backoff?);
+    if backoff > max_backoff && !faults.touch(path) {
+        faults.add(
+            &path.field("backoff"),
+            Problem::BackoffOverMax {
+                backoff: show_duration(backoff),
+                max_backoff: show_duration(max_backoff),
+            },
+        );
+    }
+    let when = match restart.policy {
+        Some(raw::RestartWhen::Always) => RestartWhen::Always,
+        Some(raw::RestartWhen::OnFailure) => RestartWhen::OnFailure,
+        Some(raw::RestartWhen::Never) => RestartWhen::Never,
+        None if kind.ends() => RestartWhen::Never,
+        None => RestartWhen::Always,
+    };
+    Some(RestartPolicy { when, backoff, max_backoff })
+}
+
+pub(super) fn job(
+    job: &raw::Job,
+    restart: &raw::Restart,
+    instances: u32,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<JobPolicy> {
+    let retries = job.retries.unwrap_or(limits::DEFAULT_RETRIES);
+    let deadline = some_span(job.deadline.as_deref(), &path.field("deadline"), faults)?;
+    let backoff = skerry_types::parse_duration(&restart.backoff).unwrap_or_default();
+    if let Some(deadline) = deadline.filter(|deadline| retries > 0 && *deadline <= backoff) {
+        let (deadline, backoff) = (show_duration(deadline), show_duration(backoff));
+        faults.add(&path.field("deadline"), Problem::DeadlineBeforeRetry { deadline, backoff });
+    }
+    Some(JobPolicy { parallelism: job.parallelism.unwrap_or(instances.max(1)), retries, deadline })
+}
+
+pub(super) fn schedule(
+    schedule: &raw::Schedule,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Schedule> {
+    let starting_deadline =
+        some_span(schedule.starting_deadline.as_deref(), &path.field("starting_deadline"), faults);
+    let zone = match schedule.timezone.as_str() {
+        raw::SITE => Some(TimeZone::Site),
+        name => zone(name, &path.field("timezone"), faults).map(TimeZone::Named),
+    };
+    let read = Schedule {
+        cron: schedule.cron.clone(),
+        // Its faults are told already.
+        timezone: TimeZone::Site,
+        overlap: match schedule.overlap {
+            raw::Overlap::Allow => Overlap::Allow,
+            raw::Overlap::Forbid => Overlap::Forbid,
+            raw::Overlap::Replace => Overlap::Replace,
+        },
+        starting_deadline: starting_deadline?,
+    };
+    let compiled = CompiledSchedule::new(&read, None).map_err(|error| match error {
+        ScheduleError::Cron(error) => Problem::Cron(error),
+        ScheduleError::NeverDue { cron } => Problem::NeverDue { cron },
+        ScheduleError::Zone(error) => Problem::TimeZone { name: error.name, nearest: String::new() },
+    });
+    faults.take(&path.field("cron"), compiled)?;
+    Some(Schedule { timezone: zone?, ..read })
+}
+
+pub(super) fn on_disconnect(
+    policy: &raw::OnDisconnect,
+    kind: Life,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<OnDisconnect> {
+    let replace_path = path.field("replace_after");
+    let stays = matches!(kind, Life::Daemon | Life::Cron);
+    let replace_after = match policy.replace_after.as_deref() {
+        None if stays => Some(None),
+        None => Some(Some(limits::DEFAULT_REPLACE_AFTER)),
+        text => span_or_never(text, &replace_path, faults),
+    };
+    if kind == Life::Daemon && matches!(replace_after, Some(Some(_))) {
+        let reason = "every node that matches has its own; write 'never' or leave it out";
+        faults.add(&replace_path, Problem::WrongType { kind: kind.word(), reason });
+    }
+    let stop_after = span_or_never(policy.stop_after.as_deref(), &path.field("stop_after"), faults);
+    Some(OnDisconnect {
+        replace_after: replace_after?,
+        on_return: match policy.on_return {
+            raw::OnReturn::KeepOriginal => OnReturn::KeepOriginal,
+            raw::OnReturn::KeepNew => OnReturn::KeepNew,
+            raw::OnReturn::KeepHealthiest => OnReturn::KeepHealthiest,
+        },
+        stop_after: stop_after?,
+    })
+}
+
+pub(super) fn scale(scale: &raw::Scale, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Scale> {
+    let stabilization = &(Duration::ZERO..=Duration::from_hours(24));
+    let stabilization = span(&scale.stabilization, stabilization, &path.field("stabilization"), faults);
+    if scale.min > scale.max && !faults.touch(path) {
+        faults.add(&path.field("min"), Problem::MinOverMax { min: scale.min, max: scale.max });
+    }
+    let target = scale_target(scale, path, faults);
+    Some(Scale {
+        min: scale.min,
+        max: scale.max,
+        target: target?,
+        stabilization: stabilization?,
+        step: scale.step,
+    })
+}
+
+fn scale_target(scale: &raw::Scale, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<ScaleTarget> {
+    let targets = [
+        ("cpu", scale.cpu.is_some()),
+        ("memory", scale.memory.is_some()),
+        ("metric", scale.metric.is_some()),
+    ];
+    let one = exactly_one(targets, path, faults)?;
+    let path = path.field(one);
+    match scale {
+        raw::Scale { cpu: Some(cpu), .. } => amount::percent(cpu, &path, faults).map(ScaleTarget::Cpu),
+        raw::Scale { memory: Some(memory), .. } => {
+            amount::percent(memory, &path, faults).map(ScaleTarget::Memory)
+        }
+        raw::Scale { metric: Some(metric), .. } => {
+            let value_path = path.field("value");
+            let value_milli = amount::decimal(&metric.value, 3, &value_path, faults)?;
+            let name_path = path.field("name");
+            if metric.name.is_empty() {
+                faults.add(&name_path, Problem::Empty { advice: "name the gauge that instances publish" });
+            }
+            if metric.name.len() > limits::METRIC_BYTES_MAX {
+                let (bytes, max) = (metric.name.len(), limits::METRIC_BYTES_MAX);
+                faults.add(&name_path, Problem::TooLong { bytes, max });
+            }
+            if value_milli == 0 {
+                let (found, min, max) = ("0".to_owned(), "0.001".to_owned(), u64::MAX / 1000);
+                faults.add(&value_path, Problem::OutOfBounds { found, min, max: max.to_string() });
+            }
+            Some(ScaleTarget::Metric { name: metric.name.clone(), value_milli })
+        }
+        _ => None,
+    }
+}
+
+/// A span that may be absent. `None` when it is wrong.
+fn some_span(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Option<Duration>> {
+    let Some(text) = text else { return Some(None) };
+    span(text, &(Duration::from_secs(1)..=limits::SPAN_MAX), path, faults).map(Some)
+}
+
+/// A span, or `never`, which absence means too. `None` when it is wrong.
+fn span_or_never(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Option<Duration>> {
+    some_span(text.filter(|text| *text != raw::NEVER), path, faults)
+}
