@@ -13,7 +13,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     println!("{:>6} nodes  {:<34} {:>14} {:>10} {:>10}", "", "demand", "placements/s", "p50 us", "p99 us");
-    for nodes in [1000, 10_000] {
+    for nodes in [1000, 10_000, 100_000] {
         for (what, placement) in demands()? {
             batches(nodes, what, &placement)?;
             singles(nodes, what, &placement)?;
@@ -49,7 +49,7 @@ fn cluster(nodes: usize) -> Outcome<Cluster> {
             ("site.country", ["no", "se"][index / 10 % 2]),
         ];
         cluster.set_node(NodeView {
-            name: NodeName::new(format!("n{index:05}"))?,
+            name: NodeName::new(format!("n{index:06}"))?,
             site: SiteName::new(format!("s{:04}", index / 10))?,
             attributes: attributes
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -1,14 +1,18 @@
 //! The nodes of a region and what is used on them.
 
-use skerry_types::{AllocationId, NodeName, Protocol, Refusal, Resources, Taint};
+use std::collections::BTreeMap;
 
+use skerry_types::{AllocationId, NodeName, Point, Protocol, Refusal, Resources, SiteName, Taint};
+
+use crate::cache::{Journal, Standings};
 use crate::columns::Columns;
 use crate::demand::{BookError, Booking, Demand, Placed};
-use crate::explain::explain;
 use crate::fit::{Held, Load, Need};
 use crate::footprints::{FootprintId, Footprints};
 use crate::gpus::holds;
 use crate::node::NodeView;
+use crate::refuse::refusals;
+use crate::room::Room;
 use crate::round::Round;
 use crate::seats::Seats;
 
@@ -21,14 +25,31 @@ pub struct Cluster {
     columns: Columns,
     seats: Seats,
     footprints: Footprints,
+    site_points: BTreeMap<SiteName, Point>,
+    rooms: Vec<Room>,
+    // Grows with every change of what standings depend on.
+    generation: u64,
+    standings: Standings,
+    journal: Journal,
 }
 
 /// What placement sees of a node beside its attributes and its room.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Side {
     pub(crate) reachable: bool,
     pub(crate) schedulable: bool,
     pub(crate) taints: Vec<Taint>,
+    pub(crate) site: Option<SiteName>,
+    pub(crate) point: Option<Point>,
+    pub(crate) micros_per_mb: u64,
+}
+
+impl Side {
+    /// Whether both are the same to everything that stays between calls.
+    fn stands_like(&self, other: &Self) -> bool {
+        (&self.taints, &self.site, self.point, self.micros_per_mb)
+            == (&other.taints, &other.site, other.point, other.micros_per_mb)
+    }
 }
 
 impl Cluster {
@@ -44,19 +65,41 @@ impl Cluster {
         let mut attributes = view.attributes;
         attributes.insert("node.name".to_owned(), view.name.to_string());
         attributes.insert("site.name".to_owned(), view.site.to_string());
-        self.columns.set_row(slot, &attributes);
-        self.sides[slot] =
-            Side { reachable: view.reachable, schedulable: view.schedulable, taints: view.taints };
+        let mut changed = self.columns.set_row(slot, &attributes);
+        if let Some(point) = view.point {
+            changed |= self.site_points.insert(view.site.clone(), point) != Some(point);
+        }
+        let side = Side {
+            reachable: view.reachable,
+            schedulable: view.schedulable,
+            taints: view.taints,
+            site: Some(view.site),
+            point: view.point,
+            micros_per_mb: view.micros_per_mb,
+        };
+        changed |= !self.sides[slot].stands_like(&side);
+        self.sides[slot] = side;
         let load = &mut self.loads[slot];
+        changed |= (load.gpus.count() > 0) != (view.gpus > 0);
         load.capacity = view.capacity;
         load.ports.set_range(view.port_range);
         load.gpus.set_count(view.gpus);
+        self.generation += u64::from(changed);
+        self.touch(slot);
+    }
+
+    /// Says where a site lies that has no node here, for workloads that want to be near to it.
+    pub fn set_site_point(&mut self, site: &SiteName, point: Point) {
+        if self.site_points.insert(site.clone(), point) != Some(point) {
+            self.generation += 1;
+        }
     }
 
     /// Says whether a node's link is up.
     pub fn set_reachable(&mut self, node: &NodeName, reachable: bool) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
         self.sides[slot].reachable = reachable;
+        self.touch(slot);
         Ok(())
     }
 
@@ -64,6 +107,7 @@ impl Cluster {
     pub fn set_schedulable(&mut self, node: &NodeName, schedulable: bool) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
         self.sides[slot].schedulable = schedulable;
+        self.touch(slot);
         Ok(())
     }
 
@@ -78,6 +122,8 @@ impl Cluster {
         }
         self.names.remove(slot);
         self.sides.remove(slot);
+        self.rooms.remove(slot);
+        self.generation += 1;
         self.columns.remove_row(slot);
     }
 
@@ -122,8 +168,8 @@ impl Cluster {
         let mut round = Round::new(self, demand, &need, count);
         let mut answers = Vec::new();
         for placed in 0..count {
-            let Some(slot) = round.next_node() else {
-                let refusals = explain(self, &round, &need);
+            let Some(slot) = round.next_node(self, &need) else {
+                let refusals = refusals(self, &round, &need);
                 answers.extend((placed..count).map(|_| Err(refusals.clone())));
                 break;
             };
@@ -132,6 +178,7 @@ impl Cluster {
             answers.push(Ok(answer));
         }
         self.footprints.forget_if_empty(workload);
+        self.keep(round.standing);
         answers
     }
 
@@ -181,6 +228,34 @@ impl Cluster {
         &self.sides[slot]
     }
 
+    pub(crate) fn room(&self, slot: usize) -> &Room {
+        &self.rooms[slot]
+    }
+
+    pub(crate) fn footprints(&self) -> &Footprints {
+        &self.footprints
+    }
+
+    pub(crate) fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    pub(crate) fn site_points(&self) -> &BTreeMap<SiteName, Point> {
+        &self.site_points
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(crate) fn standings_mut(&mut self) -> &mut Standings {
+        &mut self.standings
+    }
+
     pub(crate) fn columns(&self) -> &Columns {
         &self.columns
     }
@@ -197,6 +272,8 @@ impl Cluster {
         self.names.insert(slot, name);
         self.sides.insert(slot, Side::default());
         self.loads.insert(slot, Load::default());
+        self.rooms.insert(slot, Room::default());
+        self.generation += 1;
         self.columns.insert_row(slot);
         self.seats.insert(slot);
     }
@@ -230,11 +307,19 @@ impl Cluster {
     fn enter(&mut self, slot: usize, id: AllocationId, held: Held) {
         self.footprints.add(held.workload, self.seats.of(slot));
         self.loads[slot].add(id, held);
+        self.touch(slot);
+    }
+
+    /// The room of a node changed.
+    fn touch(&mut self, slot: usize) {
+        self.rooms[slot] = Room::of(&self.sides[slot], &self.loads[slot]);
+        self.journal.touch(slot, self.names.len());
     }
 
     fn strike(&mut self, slot: usize, id: &AllocationId) -> bool {
         let Some(held) = self.loads[slot].remove(id) else { return false };
         self.footprints.remove(held.workload, self.seats.of(slot));
+        self.touch(slot);
         true
     }
 }

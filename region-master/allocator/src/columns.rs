@@ -7,7 +7,7 @@ use skerry_types::Attributes;
 
 /// The number of a value in its column. 0 says that the node lacks the attribute.
 pub(crate) type ValueId = u32;
-const MISSING: ValueId = 0;
+pub(crate) const MISSING: ValueId = 0;
 
 /// All attributes of all nodes; row `i` is the node in slot `i`.
 #[derive(Debug, Clone, Default)]
@@ -57,19 +57,28 @@ impl Columns {
         self.columns.retain(|_, column| column.ids.iter().any(|id| *id != MISSING));
     }
 
-    /// Replaces the attributes of the node at `slot`.
-    pub(crate) fn set_row(&mut self, slot: usize, attributes: &Attributes) {
-        for column in self.columns.values_mut() {
-            column.ids[slot] = MISSING;
+    /// Replaces the attributes of the node at `slot`. False when they are what they were.
+    pub(crate) fn set_row(&mut self, slot: usize, attributes: &Attributes) -> bool {
+        let mut changed = false;
+        for (key, column) in &mut self.columns {
+            let id = attributes.get(key).map_or(MISSING, |value| column.number(value));
+            changed |= column.ids[slot] != id;
+            column.ids[slot] = id;
         }
         for (key, value) in attributes {
-            let rows = self.rows;
-            let column = self
-                .columns
-                .entry(key.clone())
-                .or_insert_with(|| Column { ids: vec![MISSING; rows], ..Column::default() });
-            column.ids[slot] = column.number(value);
+            if !self.columns.contains_key(key) {
+                let mut column = Column { ids: vec![MISSING; self.rows], ..Column::default() };
+                column.ids[slot] = column.number(value);
+                self.columns.insert(key.clone(), column);
+                changed = true;
+            }
         }
+        changed
+    }
+
+    /// The number of the value that the node at `slot` has of `key`.
+    pub(crate) fn id(&self, key: &str, slot: usize) -> ValueId {
+        self.columns.get(key).map_or(MISSING, |column| column.ids[slot])
     }
 
     /// How many numbers the values of `key` have, the missing one included.

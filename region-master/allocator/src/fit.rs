@@ -117,17 +117,4 @@ impl Load {
             Ok(_) => (need.resources.gpu > free).then_some(free),
         }
     }
-
-    /// How full the node would be with `need`: thousandths of its cpu and of its memory, added.
-    pub(crate) fn fullness(&self, need: &Need) -> u64 {
-        let share = |used: u64, more: u64, capacity: u64| {
-            used.saturating_add(more).saturating_mul(1000) / capacity.max(1)
-        };
-        let (used, more, capacity) = (&self.used, &need.resources, &self.capacity);
-        share(used.cpu.0, more.cpu.0, capacity.cpu.0).saturating_add(share(
-            used.memory.0,
-            more.memory.0,
-            capacity.memory.0,
-        ))
-    }
 }

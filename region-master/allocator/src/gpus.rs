@@ -68,6 +68,11 @@ impl GpuNeed {
     pub(crate) fn part(&self) -> Option<u64> {
         self.simple.filter(|share| (1..WHOLE).contains(share))
     }
+
+    /// The whole ones that are all that is needed, in thousandths, if so.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        self.simple.filter(|share| *share >= WHOLE)
+    }
 }
 
 /// What an allocation with these bindings holds. Init containers run before the others, so on one processor the larger of
@@ -151,6 +156,11 @@ impl GpuBook {
     /// The largest share that one processor has free.
     pub(crate) fn largest_share(&self) -> u64 {
         self.free().max().unwrap_or_default()
+    }
+
+    /// Whether a processor of which someone has a part has this much left.
+    pub(crate) fn has_broken(&self, share: u64) -> bool {
+        self.free().any(|free| (share..WHOLE).contains(&free))
     }
 
     /// Which processors an instance would get: whole ones by number; a part of the one that has the least left, so that whole ones

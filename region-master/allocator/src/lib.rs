@@ -3,33 +3,56 @@
 //! [`Cluster`] is the region's nodes with what is used on them, kept up to date as things change. [`Cluster::place`] binds
 //! missing instances to nodes; it never moves one that is placed. The same calls in the same order give the same answers.
 //!
-//! A node may hold an instance when it is connected, matches `require`, has no taint that is not tolerated, and has room:
-//! resources, host ports, a place under [`ALLOCATIONS_MAX`]; and when no spread with a `max_skew` would be broken. Among the
-//! nodes that may, the best is taken, by these in turn:
+//! A node may hold an instance when it is connected and not cordoned, matches `require`, has no taint that is not tolerated, meets
+//! the affinities that are musts, and has room: resources, graphics processors, host ports, a place under [`ALLOCATIONS_MAX`]; and when no
+//! spread with a `max_skew` would be broken. Among the nodes that may, the best is taken, by these in turn:
 //!
-//! 1. points: the sum of the weights of the matching preferences, less [`SPREAD_POINTS`] for each of the workload's instances
-//!    that already has the same value of a spread (for each spread that is asked for);
+//! 1. points: the weights of the matching preferences and of the affinities that hold (less those of the anti-affinities that do
+//!    not), what nearness earns (all of its weight at 0 km, nothing from [`NEAR_KM`] on), less [`SPREAD_POINTS`] for each of the
+//!    workload's instances that already has the same value of a spread (for each spread that is asked for);
 //! 2. fewest of the workload's own instances on the node, which spreads a workload that asks for nothing;
-//! 3. the fuller node, so that room for large instances is kept;
-//! 4. the first by name.
+//! 3. the site whose link costs least;
+//! 4. graphics processors that suit: for a part of one, a node where one is broken already; for none, a node without any;
+//! 5. a node that holds something before an empty one; then the one with the least free, cpu, memory and graphics processors added at
+//!    the worth of 4 GiB for a core and 32 GiB for a graphics processor, so that room for large instances is kept;
+//! 6. the first by name.
 //!
-//! Deliberately lacks: any IO, clock or randomness; preemption, quotas, and level 1 (which region gets how many).
+//! An affinity is about instances of the tenant's other workloads, wherever they are, also on nodes that are cut off or cordoned. Only
+//! the workload that declares an anti-affinity heeds it: one that came first may find itself beside one that it would have kept
+//! away, and the other stays where it may be by its own wishes.
+//!
+//! # Speed
+//!
+//! What depends on attributes, taints and places is worked out once for each distinct set of wishes and kept
+//! between calls, as long as nodes stay what they are. What depends on room is kept for blocks of nodes and brought up to date from a journal of
+//! changes. A call for few instances looks through the blocks and into those that can hold the best node; a call for many queues all nodes once.
+//!
+//! Deliberately lacks: any IO, clock or randomness; quotas, and level 1 (which region gets how many).
 
+mod blocks;
+mod cache;
 mod cluster;
 mod columns;
 mod demand;
-mod explain;
 mod fit;
 mod footprints;
 mod gpus;
+mod near;
 mod node;
 mod ports;
+mod queues;
+mod rank;
+mod refuse;
+mod room;
 mod round;
 mod seats;
 mod spread;
+mod standing;
+mod wishes;
 
 pub use cluster::Cluster;
 pub use demand::{BookError, Booking, Demand, Placed};
+pub use near::NEAR_KM;
 pub use node::{NodeView, attributes};
 
 /// Most allocations on one node: a node's bridge has a /24 of addresses, less the network, the bridge, broadcast and a few.

@@ -1,204 +1,264 @@
 //! One call of `place`: which nodes may take the workload, and the best of them for each instance.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
-use skerry_types::{Placement, Rule, Taint};
+use skerry_types::Rule;
 
 use crate::SPREAD_POINTS;
 use crate::cluster::Cluster;
-use crate::columns::Classes;
 use crate::demand::Demand;
 use crate::fit::Need;
+use crate::queues::Queues;
+use crate::rank::{Candidate, Tier};
 use crate::spread::{Evenness, is_soft_over_nodes};
+use crate::standing::{Standing, Terms};
+use crate::wishes::Wishes;
 
-/// What is known while instances of one workload are placed. Only the node that was chosen last changes between two
-/// instances, so every other candidate keeps its place in its queue.
+/// From how many instances on it pays to queue all nodes once rather than to look through the blocks for each.
+const QUEUED: u32 = 12;
+
+/// The workload's instances on each node, by slot.
 #[derive(Debug)]
-pub(crate) struct Round<'a> {
-    standing: Standing<'a>,
-    evenness: Evenness,
-    /// The workload's instances on each node.
-    own: Vec<u32>,
+enum Own {
+    /// For few of them: no work for the nodes that have none.
+    Few(BTreeMap<usize, u32>),
+    /// For as many as there are nodes.
+    Many(Vec<u32>),
+}
+
+impl Own {
+    fn new(count: u32, nodes: usize) -> Self {
+        if count < QUEUED { Self::Few(BTreeMap::new()) } else { Self::Many(vec![0; nodes]) }
+    }
+
+    fn at(&self, slot: usize) -> u32 {
+        match self {
+            Self::Few(counts) => counts.get(&slot).copied().unwrap_or_default(),
+            Self::Many(counts) => counts[slot],
+        }
+    }
+
+    fn add(&mut self, slot: usize) {
+        match self {
+            Self::Few(counts) => *counts.entry(slot).or_default() += 1,
+            Self::Many(counts) => counts[slot] += 1,
+        }
+    }
+}
+
+/// What is known while instances of one workload are placed.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) standing: Standing,
+    pub(crate) wishes: Wishes,
+    pub(crate) evenness: Evenness,
+    own: Own,
     /// What each of them costs the node in points, where the workload asks to be spread over nodes.
     own_cost: i64,
-    /// For each class of nodes that are the same to every spread, those with room, the best first.
-    queues: Vec<BinaryHeap<Candidate>>,
+    /// Nodes that their group says too little of: those with own instances, and those that a wish by nodes marks.
+    special: Vec<usize>,
+    /// All nodes with room, for many instances.
+    queues: Option<Queues>,
 }
 
-/// A node with room; the greatest is the best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    points: i64,
-    own: Reverse<u32>,
-    fullness: u64,
-    slot: Reverse<usize>,
-}
-
-/// Which nodes may take the workload whatever room they have.
-#[derive(Debug)]
-struct Standing<'a> {
-    tolerate: &'a [Taint],
-    classes: Classes,
-    /// For each class of nodes that are the same to every selector: the points of the preferences, or the term that misses.
-    verdicts: Vec<Result<i64, String>>,
-}
-
-impl<'a> Round<'a> {
-    /// Looks at every node once, to place `count` instances.
-    pub(crate) fn new(cluster: &Cluster, demand: &Demand<'a>, need: &Need, count: u32) -> Self {
+impl Round {
+    /// Makes ready to place `count` instances.
+    pub(crate) fn new(cluster: &mut Cluster, demand: &Demand<'_>, need: &Need, count: u32) -> Self {
         let placement = demand.placement;
-        let standing = Standing::new(cluster, placement);
+        let standing = cluster.standing(Terms::of(placement));
+        let cluster = &*cluster;
+        let wishes = Wishes::new(cluster, &standing, demand);
         let existing: Vec<usize> = demand.existing.iter().filter_map(|node| cluster.slot(node)).collect();
-        let evenness = Evenness::new(cluster.columns(), placement, &existing, cluster.slots(), |slot| {
-            standing.points(cluster, slot).is_some()
+        let evenness = Evenness::new(cluster.columns(), placement, &standing, &existing, |group| {
+            may_take(cluster, &standing, &wishes, group)
         });
-        let mut own = vec![0; cluster.slots().len()];
-        for slot in existing {
-            own[slot] += 1;
-        }
         let over_nodes = placement.spread.iter().filter(|spread| is_soft_over_nodes(spread));
         let asked = i64::try_from(over_nodes.count()).expect("a manifest has few spreads");
-        let mut round = Self { queues: Vec::new(), own_cost: SPREAD_POINTS * asked, standing, evenness, own };
-        round.fill_queues(cluster, need, count);
+        let mut round = Self {
+            own: Own::new(count, cluster.slots().len()),
+            own_cost: SPREAD_POINTS * asked,
+            special: wishes.marked().collect(),
+            queues: None,
+            standing,
+            wishes,
+            evenness,
+        };
+        existing.into_iter().for_each(|slot| round.count_own(slot));
+        if count >= QUEUED {
+            round.queues = Some(Queues::new(cluster, &round, need));
+        }
         round
     }
 
-    /// Takes the best node out of the queues.
-    pub(crate) fn next_node(&mut self) -> Option<usize> {
-        let floors = self.evenness.floors();
-        let best = self.queues.iter().enumerate().filter_map(|(class, queue)| {
-            let top = *queue.peek()?;
-            if self.evenness.broken(class, &floors).is_some() {
-                return None;
-            }
-            let points = top.points - self.evenness.cost(class);
-            Some((Candidate { points, ..top }, class))
-        });
-        let (_, class) = best.max()?;
-        self.queues[class].pop().map(|candidate| candidate.slot.0)
-    }
-
-    /// Counts an instance that was placed on the node in `slot`, which goes back into its queue if it has more room.
-    pub(crate) fn placed(&mut self, cluster: &Cluster, need: &Need, slot: usize) {
-        let class = self.evenness.class(slot);
-        self.own[slot] += 1;
-        self.evenness.add(class);
-        if let Some(candidate) = self.candidate(cluster, need, slot) {
-            self.queues[class].push(candidate);
+    /// The best node, if any may take one more instance. Follow with [`Round::placed`].
+    pub(crate) fn next_node(&mut self, cluster: &Cluster, need: &Need) -> Option<usize> {
+        match &mut self.queues {
+            Some(queues) => queues.next_node(&self.standing, &self.evenness),
+            None => self.best(cluster, need).map(|candidate| candidate.slot.0),
         }
     }
 
-    /// The first rule that keeps one more instance off the node in `slot`.
-    pub(crate) fn refusal(
+    /// Counts an instance that was placed on the node in `slot`.
+    pub(crate) fn placed(&mut self, cluster: &Cluster, need: &Need, slot: usize) {
+        self.count_own(slot);
+        let group = self.standing.group(slot).expect("a node that was chosen has a group");
+        let gave_way = self.evenness.add(&self.standing.groups[group]);
+        match self.queues.take() {
+            Some(mut queues) => {
+                let candidate = self.candidate(cluster, need, slot);
+                queues.put_back(group, candidate, gave_way, &self.standing, &self.evenness);
+                self.queues = Some(queues);
+            }
+            None => self.standing.blocks.catch_up(cluster),
+        }
+    }
+
+    /// The best node, looked for through all blocks.
+    pub(crate) fn best(&self, cluster: &Cluster, need: &Need) -> Option<Candidate> {
+        let mut best: Option<Candidate> = None;
+        for slot in &self.special {
+            best = best.max(self.full_candidate(cluster, need, *slot));
+        }
+        let Ok(others) = self.wishes.others() else { return best };
+        for group in &self.standing.groups {
+            let Ok(wished) = self.wishes.group(group) else { continue };
+            let head = Candidate {
+                points: group.points + wished + others - self.evenness.cost(group),
+                own: Reverse(0),
+                link: Reverse(group.link),
+                tier: Tier::most(need, group.gpus),
+                fullness: u64::MAX,
+                slot: Reverse(0),
+            };
+            if best.is_some_and(|best| best >= head) || self.evenness.breaks(group) {
+                continue;
+            }
+            best = self.best_of(cluster, need, group, head, best);
+        }
+        best
+    }
+
+    /// The better of `best` and the best node of a group whose candidates are at most `head`. Special nodes are left out.
+    fn best_of(
         &self,
         cluster: &Cluster,
         need: &Need,
-        slot: usize,
-        floors: &[u32],
-    ) -> Option<Rule> {
-        self.standing
-            .refusal(cluster, slot)
-            .or_else(|| cluster.slot_load(slot).refusal(need))
-            .or_else(|| self.evenness.broken(self.evenness.class(slot), floors))
-    }
-
-    /// What [`Round::refusal`] needs to know of the spreads.
-    pub(crate) fn floors(&self) -> Vec<u32> {
-        self.evenness.floors()
-    }
-
-    fn fill_queues(&mut self, cluster: &Cluster, need: &Need, count: u32) {
-        let mut queues = vec![Vec::new(); self.evenness.classes()];
-        for slot in cluster.slots() {
-            let Some(candidate) = self.candidate(cluster, need, slot) else {
+        group: &crate::standing::Group,
+        head: Candidate,
+        mut best: Option<Candidate>,
+    ) -> Option<Candidate> {
+        for block in self.standing.blocks.of(group) {
+            let bound = Candidate { fullness: block.fullness, ..head };
+            if !block.takes || best.is_some_and(|best| best >= bound) || !block.most.may_fit(need) {
                 continue;
-            };
-            let queue: &mut Vec<Candidate> = &mut queues[self.evenness.class(slot)];
-            match queue.first_mut() {
-                // For one instance only the best of each class can matter.
-                Some(best) if count == 1 => *best = candidate.max(*best),
-                _ => queue.push(candidate),
+            }
+            for slot in self.standing.blocks.slots(block) {
+                let room = cluster.room(*slot);
+                if !room.takes || !room.most.may_fit(need) {
+                    continue;
+                }
+                let candidate = Candidate { fullness: room.fullness, slot: Reverse(*slot), ..head };
+                if best.is_some_and(|best| best >= candidate) || self.is_special(*slot) {
+                    continue;
+                }
+                let load = cluster.slot_load(*slot);
+                let candidate = Candidate { tier: Tier::of(need, load), ..candidate };
+                if best.is_none_or(|best| candidate > best) && load.fits(need) {
+                    best = Some(candidate);
+                }
             }
         }
-        self.queues = queues.into_iter().map(BinaryHeap::from).collect();
+        best
     }
 
-    fn candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
-        let preferred = self.standing.points(cluster, slot)?;
+    fn is_special(&self, slot: usize) -> bool {
+        self.own.at(slot) > 0 || self.wishes.is_marked(slot)
+    }
+
+    fn count_own(&mut self, slot: usize) {
+        if !self.is_special(slot) {
+            self.special.push(slot);
+        }
+        self.own.add(slot);
+    }
+
+    /// The workload's instances on a node.
+    pub(crate) fn own(&self, slot: usize) -> u32 {
+        self.own.at(slot)
+    }
+
+    /// What each of the workload's own instances on a node costs it.
+    pub(crate) fn own_cost(&self) -> i64 {
+        self.own_cost
+    }
+
+    /// The node in `slot`, if it may take one more instance.
+    fn full_candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
+        let group = &self.standing.groups[self.standing.group(slot).ok()?];
+        if self.evenness.breaks(group) {
+            return None;
+        }
+        let candidate = self.candidate(cluster, need, slot)?;
+        Some(Candidate { points: candidate.points - self.evenness.cost(group), ..candidate })
+    }
+
+    /// The node in `slot`, as if no spread were counted.
+    pub(crate) fn candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
+        let room = cluster.room(slot);
+        if !room.takes || !room.most.may_fit(need) {
+            return None;
+        }
+        let group = &self.standing.groups[self.standing.group(slot).ok()?];
+        let wished = self.wishes.group(group).ok()? + self.wishes.node(slot).ok()?;
         let load = cluster.slot_load(slot);
         if !load.fits(need) {
             return None;
         }
-        let own = self.own[slot];
+        let own = self.own.at(slot);
         Some(Candidate {
-            points: preferred - self.own_cost * i64::from(own),
+            points: group.points + wished - self.own_cost * i64::from(own),
             own: Reverse(own),
-            fullness: load.fullness(need),
+            link: Reverse(group.link),
+            tier: Tier::of(need, load),
+            fullness: room.fullness,
             slot: Reverse(slot),
+        })
+    }
+
+    /// The first rule that keeps one more instance off the node in `slot` whatever room it has, spreads apart.
+    pub(crate) fn standing_refusal(&self, cluster: &Cluster, slot: usize) -> Option<Rule> {
+        let side = cluster.side(slot);
+        if !side.reachable {
+            return Some(Rule::Unreachable);
+        }
+        if !side.schedulable {
+            return Some(Rule::Cordoned);
+        }
+        let group = match self.standing.group(slot) {
+            Ok(group) => &self.standing.groups[group],
+            Err(rule) => return Some(rule.clone()),
+        };
+        let wished = self.wishes.group(group).and_then(|_| self.wishes.node(slot));
+        wished.err().cloned()
+    }
+
+    /// The first rule that keeps one more instance off the node in `slot`.
+    pub(crate) fn refusal(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Rule> {
+        let standing = self.standing_refusal(cluster, slot);
+        standing.or_else(|| cluster.slot_load(slot).refusal(need)).or_else(|| {
+            let group = self.standing.group(slot).ok()?;
+            self.evenness.broken(&self.standing.groups[group])
         })
     }
 }
 
-impl<'a> Standing<'a> {
-    fn new(cluster: &Cluster, placement: &'a Placement) -> Self {
-        let mut keys: Vec<&str> = placement
-            .prefer
-            .iter()
-            .flat_map(|preference| preference.matches.keys())
-            .chain(placement.require.keys())
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let classes = cluster.columns().classes(&keys);
-        let verdict = |values: &Vec<u32>| {
-            let attributes = cluster.columns().attributes(&keys, values);
-            match placement.require.first_miss(&attributes) {
-                Some(term) => Err(term),
-                None => Ok(placement
-                    .prefer
-                    .iter()
-                    .filter(|preference| preference.matches.matches(&attributes))
-                    .map(|preference| i64::from(preference.weight))
-                    .sum()),
-            }
-        };
-        Self {
-            tolerate: &placement.tolerate,
-            verdicts: classes.values.iter().map(verdict).collect(),
-            classes,
-        }
+/// Whether any node of a group may take the workload whatever room it has.
+fn may_take(cluster: &Cluster, standing: &Standing, wishes: &Wishes, group: usize) -> bool {
+    let group = &standing.groups[group];
+    if wishes.is_empty() {
+        return standing.blocks.of(group).iter().any(|block| block.open > 0);
     }
-
-    fn verdict(&self, slot: usize) -> &Result<i64, String> {
-        &self.verdicts[self.classes.of(slot)]
-    }
-
-    fn taint<'c>(&self, cluster: &'c Cluster, slot: usize) -> Option<&'c Taint> {
-        let mut taints = cluster.side(slot).taints.iter();
-        taints.find(|taint| !self.tolerate.contains(taint))
-    }
-
-    /// The points of the preferences, if the node may take the workload.
-    fn points(&self, cluster: &Cluster, slot: usize) -> Option<i64> {
-        let side = cluster.side(slot);
-        if !side.reachable || !side.schedulable || self.taint(cluster, slot).is_some() {
-            return None;
-        }
-        self.verdict(slot).as_ref().ok().copied()
-    }
-
-    fn refusal(&self, cluster: &Cluster, slot: usize) -> Option<Rule> {
-        if !cluster.side(slot).reachable {
-            return Some(Rule::Unreachable);
-        }
-        if !cluster.side(slot).schedulable {
-            return Some(Rule::Cordoned);
-        }
-        if let Err(term) = self.verdict(slot) {
-            return Some(Rule::Require { term: term.clone() });
-        }
-        let taint = self.taint(cluster, slot)?.clone();
-        Some(Rule::Taint { taint })
-    }
+    let mut slots = standing.blocks.of(group).iter().flat_map(|block| standing.blocks.slots(block));
+    wishes.group(group).is_ok() && slots.any(|slot| cluster.room(*slot).open && wishes.node(*slot).is_ok())
 }

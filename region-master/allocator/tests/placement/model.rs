@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skerry_allocator::{ALLOCATIONS_MAX, Booking, Cluster, Demand, NodeView, Placed, SPREAD_POINTS};
+use skerry_allocator::{ALLOCATIONS_MAX, Booking, Cluster, Demand, NEAR_KM, NodeView, Placed, SPREAD_POINTS};
 use skerry_types::{
-    AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, GpuBinding, HostPort,
-    InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, NodeName, Placement, PortBinding, PortName,
-    PortSpec, Protocol, Refusal, Resources, RestartPolicy, RestartWhen, Rule, SiteName, Spread, SpreadBy,
-    TenantName, WorkloadKey, WorkloadName,
+    Affinity, AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, GpuBinding,
+    HostPort, InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, MilliGpu, NodeName, Place, Placement,
+    Point, PortBinding, PortName, PortSpec, Protocol, Refusal, Resources, RestartPolicy, RestartWhen, Rule,
+    SiteName, Spread, SpreadBy, TenantName, WorkloadKey, WorkloadName,
 };
 
 /// A workload.
@@ -68,8 +68,21 @@ pub(crate) struct Held {
     pub(crate) id: AllocationId,
     pub(crate) workload: usize,
     pub(crate) node: NodeName,
-    pub(crate) spec: InstanceSpec,
+    pub(crate) work: Work,
     pub(crate) ports: Vec<PortBinding>,
+    pub(crate) gpus: Vec<GpuBinding>,
+}
+
+/// What nodes are compared by.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    points: i64,
+    own: Reverse<usize>,
+    link: Reverse<u64>,
+    suits: bool,
+    used: bool,
+    room: Reverse<u64>,
+    name: Reverse<NodeName>,
 }
 
 /// All nodes and all allocations.
@@ -77,6 +90,7 @@ pub(crate) struct Held {
 pub(crate) struct World {
     pub(crate) nodes: BTreeMap<NodeName, NodeView>,
     pub(crate) held: Vec<Held>,
+    pub(crate) site_points: BTreeMap<SiteName, Point>,
     /// The last running number that an allocation got.
     pub(crate) serial: u64,
 }
@@ -136,8 +150,8 @@ fn attributes(view: &NodeView) -> Attributes {
     attributes
 }
 
-fn value(view: &NodeView, spread: &Spread) -> Option<String> {
-    let key = match &spread.by {
+fn value(view: &NodeView, by: &SpreadBy) -> Option<String> {
+    let key = match by {
         SpreadBy::Site => "site.name",
         SpreadBy::Node => "node.name",
         SpreadBy::Attribute(name) => name,
@@ -153,7 +167,7 @@ impl World {
 
     fn used(&self, node: &NodeName) -> Resources {
         let here = self.held.iter().filter(|held| held.node == *node);
-        here.fold(Resources::default(), |sum, held| sum + held.spec.resources())
+        here.fold(Resources::default(), |sum, held| sum + held.work.spec.resources())
     }
 
     fn ports(&self, node: &NodeName) -> Vec<(Protocol, u16)> {
@@ -180,18 +194,96 @@ impl World {
         }
     }
 
+    /// What is free of each graphics processor of a node.
+    fn free_gpus(&self, view: &NodeView) -> Vec<u64> {
+        let here = || self.held.iter().filter(|held| held.node == view.name).flat_map(|held| &held.gpus);
+        let taken = |gpu: u16| -> u64 { here().filter(|b| b.gpu == gpu).map(|b| b.share.0).sum() };
+        (0..view.gpus).map(|gpu| 1000_u64.saturating_sub(taken(gpu))).collect()
+    }
+
+    /// Whether a workload that is meant has an instance on a node of the same value.
+    fn is_there(&self, work: &Work, view: &NodeView, wish: &Affinity) -> bool {
+        let Some(wanted) = value(view, &wish.by) else { return false };
+        self.held.iter().any(|held| {
+            let other = &held.work;
+            other.key.tenant == work.key.tenant
+                && other.key.name != work.key.name
+                && wish.matches.matches(&other.labels)
+                && value(&self.nodes[&held.node], &wish.by).as_ref() == Some(&wanted)
+        })
+    }
+
     /// Why the node may not take the workload whatever room it has.
-    fn standing(view: &NodeView, placement: &Placement) -> Option<Rule> {
+    fn standing(&self, work: &Work, view: &NodeView) -> Option<Rule> {
+        let placement = &work.placement;
         if !view.reachable {
             return Some(Rule::Unreachable);
+        }
+        if !view.schedulable {
+            return Some(Rule::Cordoned);
         }
         if let Some(term) = placement.require.first_miss(&attributes(view)) {
             return Some(Rule::Require { term });
         }
         let mut taints = view.taints.iter();
-        taints
-            .find(|taint| !placement.tolerate.contains(taint))
-            .map(|taint| Rule::Taint { taint: taint.clone() })
+        if let Some(taint) = taints.find(|taint| !placement.tolerate.contains(taint)) {
+            return Some(Rule::Taint { taint: taint.clone() });
+        }
+        let musts = |wishes: &[Affinity], by_node: bool| -> Vec<Affinity> {
+            let kind = |wish: &&Affinity| wish.weight.is_none() && (wish.by == SpreadBy::Node) == by_node;
+            wishes.iter().filter(kind).cloned().collect()
+        };
+        for by_node in [false, true] {
+            for wish in musts(&placement.affinity, by_node) {
+                if !self.is_there(work, view, &wish) {
+                    return Some(Rule::Affinity {
+                        matches: wish.matches.to_string(),
+                        by: wish.by.to_string(),
+                    });
+                }
+            }
+            for wish in musts(&placement.anti_affinity, by_node) {
+                if self.is_there(work, view, &wish) {
+                    let (matches, by) = (wish.matches.to_string(), wish.by.to_string());
+                    return Some(Rule::AntiAffinity { matches, by });
+                }
+            }
+        }
+        None
+    }
+
+    /// What affinities and nearness earn a node.
+    fn wished(&self, work: &Work, view: &NodeView) -> i64 {
+        let sum = |wishes: &[Affinity]| -> i64 {
+            let there = wishes.iter().filter(|wish| self.is_there(work, view, wish));
+            there.map(|wish| i64::from(wish.weight.unwrap_or_default())).sum()
+        };
+        let near = work.placement.near.iter().map(|near| {
+            let to = match &near.to {
+                Place::Point(point) => Some(*point),
+                Place::Site(site) => self.site_points.get(site).copied(),
+            };
+            let (Some(from), Some(to)) = (view.point, to) else { return 0 };
+            let left = i64::from(NEAR_KM.saturating_sub(from.distance_km(&to)));
+            i64::from(near.weight) * left / i64::from(NEAR_KM)
+        });
+        sum(&work.placement.affinity) - sum(&work.placement.anti_affinity) + near.sum::<i64>()
+    }
+
+    /// Adds a node or replaces what is known of it.
+    pub(crate) fn set_node(&mut self, view: &NodeView) {
+        self.site_points.extend(view.point.map(|point| (view.site.clone(), point)));
+        self.nodes.insert(view.name.clone(), view.clone());
+    }
+
+    /// The most that one container could have of graphics processors, where that is less than it needs. The part of one beside
+    /// whole ones does not help, and is told all the same.
+    fn gpu_miss(&self, view: &NodeView, need: u64) -> Option<u64> {
+        let gpus = self.free_gpus(view);
+        let whole: u64 = gpus.iter().filter(|free| **free == 1000).sum();
+        let part = gpus.iter().copied().filter(|free| *free < 1000).max().unwrap_or_default();
+        let most = if need < 1000 { part.max(whole) } else { whole };
+        (most < need).then_some(most + if need < 1000 { 0 } else { part })
     }
 
     fn room(&self, view: &NodeView, spec: &InstanceSpec) -> Option<Rule> {
@@ -205,6 +297,12 @@ impl World {
         }
         if need.memory > free.memory {
             return Some(Rule::Memory { need: need.memory, most_free: free.memory });
+        }
+        if need.bandwidth > free.bandwidth {
+            return Some(Rule::Bandwidth { need: need.bandwidth, most_free: free.bandwidth });
+        }
+        if let Some(most) = self.gpu_miss(view, need.gpu.0) {
+            return Some(Rule::Gpu { need: need.gpu, most_free: MilliGpu(most).min(free.gpu) });
         }
         let mut taken: BTreeSet<_> = self.ports(&view.name).into_iter().collect();
         let mut fixed: Vec<_> = spec
@@ -240,71 +338,77 @@ impl World {
         let same = same
             .iter()
             .filter_map(|node| self.nodes.get(node))
-            .filter(|view| value(view, spread).as_ref() == wanted);
+            .filter(|view| value(view, &spread.by).as_ref() == wanted);
         u32::try_from(same.count()).unwrap()
     }
 
-    fn skew(&self, workload: usize, view: &NodeView, placement: &Placement) -> Option<Rule> {
-        placement.spread.iter().find_map(|spread| {
+    fn skew(&self, workload: usize, view: &NodeView, work: &Work) -> Option<Rule> {
+        work.placement.spread.iter().find_map(|spread| {
             let max_skew = spread.max_skew?;
             let values = self
                 .nodes
                 .values()
-                .filter(|view| Self::standing(view, placement).is_none())
-                .map(|view| self.count(workload, spread, value(view, spread).as_ref()));
-            let skew = self.count(workload, spread, value(view, spread).as_ref()) + 1 - values.min()?;
+                .filter(|view| self.standing(work, view).is_none())
+                .map(|view| self.count(workload, spread, value(view, &spread.by).as_ref()));
+            let skew = self.count(workload, spread, value(view, &spread.by).as_ref()) + 1 - values.min()?;
             (skew > max_skew).then(|| Rule::MaxSkew { by: spread.by.to_string(), max_skew })
         })
     }
 
-    fn refusal(
-        &self,
-        workload: usize,
-        view: &NodeView,
-        spec: &InstanceSpec,
-        placement: &Placement,
-    ) -> Option<Rule> {
-        Self::standing(view, placement)
-            .or_else(|| self.room(view, spec))
-            .or_else(|| self.skew(workload, view, placement))
+    fn refusal(&self, workload: usize, view: &NodeView, work: &Work) -> Option<Rule> {
+        self.standing(work, view)
+            .or_else(|| self.room(view, &work.spec))
+            .or_else(|| self.skew(workload, view, work))
     }
 
     /// The order of nodes as the documentation has it, the best the greatest.
-    fn rank(
-        &self,
-        workload: usize,
-        view: &NodeView,
-        spec: &InstanceSpec,
-        placement: &Placement,
-    ) -> (i64, Reverse<usize>, u64, Reverse<NodeName>) {
+    fn rank(&self, workload: usize, view: &NodeView, work: &Work) -> Rank {
+        let placement = &work.placement;
         let preferred =
             placement.prefer.iter().filter(|preference| preference.matches.matches(&attributes(view)));
         let earned: i64 = preferred.map(|preference| i64::from(preference.weight)).sum();
         let spread = placement.spread.iter();
-        let cost: i64 =
-            spread.map(|spread| i64::from(self.count(workload, spread, value(view, spread).as_ref()))).sum();
+        let cost: i64 = spread
+            .map(|spread| i64::from(self.count(workload, spread, value(view, &spread.by).as_ref())))
+            .sum();
         let own = self.nodes_of(workload).iter().filter(|node| **node == view.name).count();
-        let full = self.used(&view.name) + spec.resources();
-        let share = |used: u64, capacity: u64| used * 1000 / capacity.max(1);
-        let fullness = share(full.cpu.0, view.capacity.cpu.0) + share(full.memory.0, view.capacity.memory.0);
-        (earned - SPREAD_POINTS * cost, Reverse(own), fullness, Reverse(view.name.clone()))
+        let gpus = self.free_gpus(view);
+        let suits = match work.spec.resources().gpu.0 {
+            0 => view.gpus == 0,
+            part if part < 1000 => gpus.iter().any(|free| (part..1000).contains(free)),
+            _ => true,
+        };
+        let free = view.capacity.saturating_sub(&self.used(&view.name));
+        let room = free.cpu.0 * 4 + (free.memory.0 >> 20) + gpus.iter().sum::<u64>() * 32;
+        Rank {
+            points: earned + self.wished(work, view) - SPREAD_POINTS * cost,
+            own: Reverse(own),
+            link: Reverse(view.micros_per_mb),
+            suits,
+            used: self.on_node(&view.name) > 0,
+            room: Reverse(room),
+            name: Reverse(view.name.clone()),
+        }
     }
 
     /// The node may take the instance, no node that may is better, and the ports are those that were asked for.
-    pub(crate) fn check_choice(
-        &self,
-        workload: usize,
-        spec: &InstanceSpec,
-        placement: &Placement,
-        placed: &Placed,
-    ) {
+    pub(crate) fn check_choice(&self, workload: usize, work: &Work, placed: &Placed) {
+        let spec = &work.spec;
         let best = self
             .nodes
             .values()
-            .filter(|view| self.refusal(workload, view, spec, placement).is_none())
-            .max_by_key(|view| self.rank(workload, view, spec, placement))
+            .filter(|view| self.refusal(workload, view, work).is_none())
+            .max_by_key(|view| self.rank(workload, view, work))
             .expect("some node may take it");
-        assert_eq!(placed.node, best.name, "{spec:?} {placement:?}");
+        assert_eq!(placed.node, best.name, "{work:?}");
+        let free = self.free_gpus(best);
+        let given: u64 = placed.gpus.iter().map(|binding| binding.share.0).sum();
+        assert_eq!(given, spec.resources().gpu.0);
+        for binding in &placed.gpus {
+            let (had, share) = (free[usize::from(binding.gpu)], binding.share.0);
+            let tighter = free.iter().any(|free| (share..had).contains(free));
+            assert!(had >= share && !tighter, "{free:?} {binding:?}");
+        }
         let wanted = spec.ports().filter(|port| port.host != HostPort::None);
         let wanted: Vec<_> = wanted.collect();
         assert_eq!(wanted.len(), placed.ports.len());
@@ -323,13 +427,7 @@ impl World {
     }
 
     /// Every node is refused, and under the rule that is said, with the right numbers.
-    pub(crate) fn check_refusals(
-        &self,
-        workload: usize,
-        spec: &InstanceSpec,
-        placement: &Placement,
-        refusals: &[Refusal],
-    ) {
+    pub(crate) fn check_refusals(&self, workload: usize, work: &Work, refusals: &[Refusal]) {
         if self.nodes.is_empty() {
             assert_eq!(refusals, [Refusal { rule: Rule::NoNodes, nodes: 0 }]);
             return;
@@ -337,7 +435,7 @@ impl World {
         let rules: Vec<Rule> = self
             .nodes
             .values()
-            .map(|view| self.refusal(workload, view, spec, placement).expect("no node may take it"))
+            .map(|view| self.refusal(workload, view, work).expect("no node may take it"))
             .collect();
         let total: u32 = refusals.iter().map(|refusal| refusal.nodes).sum();
         assert_eq!(usize::try_from(total).unwrap(), self.nodes.len());
@@ -361,6 +459,8 @@ fn kind(rule: &Rule) -> Rule {
     match &mut kind {
         Rule::Cpu { most_free, .. } => most_free.0 = 0,
         Rule::Memory { most_free, .. } | Rule::Disk { most_free, .. } => most_free.0 = 0,
+        Rule::Bandwidth { most_free, .. } => most_free.0 = 0,
+        Rule::Gpu { most_free, .. } => most_free.0 = 0,
         _ => {}
     }
     kind

@@ -6,8 +6,8 @@ use crate::model::{Held, Work, World, site, workload_spec};
 use proptest::prelude::*;
 use skerry_allocator::{Cluster, NodeView};
 use skerry_types::{
-    Attributes, Bytes, HostPort, MilliCpu, NodeName, Placement, Preference, Protocol, Resources, Selector,
-    Spread, SpreadBy, Taint,
+    Affinity, Attributes, Bandwidth, Bytes, HostPort, MilliCpu, MilliGpu, Near, NodeName, Place, Placement,
+    Point, Preference, Protocol, Resources, Selector, Spread, SpreadBy, Taint,
 };
 
 #[derive(Debug, Clone)]
@@ -15,15 +15,23 @@ enum Step {
     Place { workload: usize, count: u32 },
     Release(usize),
     Reachable(usize, bool),
+    Schedulable(usize, bool),
     Remove(usize),
     Replace(NodeView),
 }
 
+/// Of a site there is one point, as an operator describes it.
+fn point(site: usize) -> Option<Point> {
+    (site > 0).then_some(Point { latitude: 50_000_000, longitude: i32::try_from(site).unwrap() * 7_000_000 })
+}
+
 fn node(index: usize) -> impl Strategy<Value = NodeView> {
     let tier = prop::option::of(prop::sample::select(vec!["edge", "metro"]));
-    let parts =
-        (0..3usize, tier, prop::bool::weighted(0.2), 0..5u64, 0..5u64, prop::bool::weighted(0.9), 0..4u16);
-    parts.prop_map(move |(at, tier, tainted, cpu, memory, reachable, ports)| {
+    let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    let room = (0..5u64, 0..5u64, 0..4u16, 0..3u16);
+    (0..3usize, tier, flags, room, 0..2u64).prop_map(move |(at, tier, flags, room, link)| {
+        let (tainted, reachable, schedulable) = flags;
+        let (cpu, memory, ports, gpus) = room;
         let mut attributes = Attributes::new();
         if let Some(tier) = tier {
             attributes.insert("node.tier".to_owned(), tier.to_owned());
@@ -36,18 +44,30 @@ fn node(index: usize) -> impl Strategy<Value = NodeView> {
             taints: tainted.then(|| Taint::new("maintenance").unwrap()).into_iter().collect(),
             capacity: Resources {
                 cpu: MilliCpu(cpu * 500),
-                memory: Bytes(memory * 100),
+                memory: Bytes((memory * 100) << 20),
                 disk: Bytes(1000),
-                ..Resources::default()
+                bandwidth: Bandwidth(30),
+                gpu: MilliGpu(u64::from(gpus) * 1000),
             },
-            gpus: 0,
+            gpus,
             port_range: (200, 199 + ports),
             reachable,
-            schedulable: true,
-            point: None,
-            micros_per_mb: 0,
+            schedulable,
+            point: point(at),
+            micros_per_mb: link,
         }
     })
+}
+
+fn by() -> impl Strategy<Value = SpreadBy> {
+    prop::sample::select(vec![SpreadBy::Site, SpreadBy::Node, SpreadBy::Attribute("node.tier".to_owned())])
+}
+
+fn wishes() -> impl Strategy<Value = Vec<Affinity>> {
+    let matches = prop::sample::select(vec!["app=w0", "app!=w0", "app=w1", "app=none"]);
+    let wish = (matches, by(), prop::option::weighted(0.6, 1..=100i32))
+        .prop_map(|(matches, by, weight)| Affinity { matches: matches.parse().unwrap(), by, weight });
+    prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(wish, 1..3)]
 }
 
 fn placement() -> impl Strategy<Value = Placement> {
@@ -56,24 +76,27 @@ fn placement() -> impl Strategy<Value = Placement> {
         (prop::sample::select(vec!["site.name=s1", "node.tier=metro", "node.number>=2"]), -100..=100i32),
         0..3,
     );
-    let by = prop::sample::select(vec![
-        SpreadBy::Site,
-        SpreadBy::Node,
-        SpreadBy::Attribute("node.tier".to_owned()),
+    let spread = prop::collection::vec((by(), prop::option::of(1..3u32)), 0..3);
+    let place = prop::sample::select(vec![
+        Place::Site(site(1)),
+        Place::Site(site(9)),
+        Place::Point(Point { latitude: 50_000_000, longitude: 20_000_000 }),
     ]);
-    let spread = prop::collection::vec((by, prop::option::of(1..3u32)), 0..3);
-    (require, prefer, spread, any::<bool>()).prop_map(|(require, prefer, spread, tolerant)| Placement {
-        near: Vec::new(),
-        affinity: Vec::new(),
-        anti_affinity: Vec::new(),
-        require: require.parse().unwrap(),
-        prefer: prefer
-            .into_iter()
-            .map(|(matches, weight)| Preference { matches: matches.parse::<Selector>().unwrap(), weight })
-            .collect(),
-        spread: spread.into_iter().map(|(by, max_skew)| Spread { by, max_skew }).collect(),
-        tolerate: tolerant.then(|| Taint::new("maintenance").unwrap()).into_iter().collect(),
-    })
+    let near = prop::collection::vec((place, 1..=100i32).prop_map(|(to, weight)| Near { to, weight }), 0..2);
+    (require, prefer, spread, near, wishes(), wishes(), any::<bool>()).prop_map(
+        |(require, prefer, spread, near, affinity, anti_affinity, tolerant)| Placement {
+            near,
+            affinity,
+            anti_affinity,
+            require: require.parse().unwrap(),
+            prefer: prefer
+                .into_iter()
+                .map(|(matches, weight)| Preference { matches: matches.parse::<Selector>().unwrap(), weight })
+                .collect(),
+            spread: spread.into_iter().map(|(by, max_skew)| Spread { by, max_skew }).collect(),
+            tolerate: tolerant.then(|| Taint::new("maintenance").unwrap()).into_iter().collect(),
+        },
+    )
 }
 
 fn workloads() -> impl Strategy<Value = Vec<Work>> {
@@ -84,19 +107,31 @@ fn workloads() -> impl Strategy<Value = Vec<Work>> {
     ];
     let protocol = prop::sample::select(vec![Protocol::Tcp, Protocol::Udp]);
     let ports = prop::collection::vec((host, protocol), 0..4);
-    let spec = (0..4u64, 0..3u64, ports)
-        .prop_map(|(cpu, memory, ports)| workload_spec(cpu * 250, memory * 50, &ports));
+    let gpu = prop::sample::select(vec![0, 0, 0, 300, 500, 1000, 2000]);
+    let spec = (0..4u64, 0..3u64, gpu, 0..2u64, ports).prop_map(|(cpu, memory, gpu, bandwidth, ports)| {
+        let mut spec = workload_spec(cpu * 250, (memory * 50) << 20, &ports);
+        spec.containers[0].resources.gpu = MilliGpu(gpu);
+        spec.containers[0].resources.bandwidth = Bandwidth(bandwidth * 10);
+        spec
+    });
     prop::collection::vec((spec, placement()), 1..4).prop_map(|parts| {
         let named = parts.into_iter().enumerate();
-        named.map(|(at, (spec, placement))| Work::new(&format!("w{at}"), spec, placement)).collect()
+        let work = |(at, (spec, placement))| {
+            let mut work = Work::new(&format!("w{at}"), spec, placement);
+            work.labels.insert("app".to_owned(), work.key.name.to_string());
+            work
+        };
+        named.map(work).collect()
     })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (0..4usize, 1..6u32).prop_map(|(workload, count)| Step::Place { workload, count }),
+        1 => (0..4usize, 10..16u32).prop_map(|(workload, count)| Step::Place { workload, count }),
         3 => (0..50usize).prop_map(Step::Release),
         1 => (0..7usize, any::<bool>()).prop_map(|(node, up)| Step::Reachable(node, up)),
+        1 => (0..7usize, any::<bool>()).prop_map(|(node, open)| Step::Schedulable(node, open)),
         1 => (0..7usize).prop_map(Step::Remove),
         1 => (0..7usize).prop_flat_map(node).prop_map(Step::Replace),
     ]
@@ -119,7 +154,7 @@ proptest! {
         let mut cluster = Cluster::default();
         for view in &nodes {
             cluster.set_node(view.clone());
-            world.nodes.insert(view.name.clone(), view.clone());
+            world.set_node(view);
         }
         for step in steps {
             take(&mut cluster, &mut world, &workloads, step);
@@ -161,7 +196,6 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
         Step::Place { workload, count } => {
             let workload = workload % workloads.len();
             let work = &workloads[workload];
-            let (spec, placement) = (&work.spec, &work.placement);
             let existing = world.nodes_of(workload);
             let answers = cluster.place(&work.demand(&existing), count, &mut |_| {
                 world.serial += 1;
@@ -171,16 +205,17 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
             for answer in answers {
                 match answer {
                     Ok(placed) => {
-                        world.check_choice(workload, spec, placement, &placed);
+                        world.check_choice(workload, work, &placed);
                         world.held.push(Held {
                             id: placed.id,
                             workload,
                             node: placed.node,
-                            spec: spec.clone(),
+                            work: work.clone(),
                             ports: placed.ports,
+                            gpus: placed.gpus,
                         });
                     }
-                    Err(refusals) => world.check_refusals(workload, spec, placement, &refusals),
+                    Err(refusals) => world.check_refusals(workload, work, &refusals),
                 }
             }
         }
@@ -198,6 +233,14 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
                 view.reachable = reachable;
             }
         }
+        Step::Schedulable(index, schedulable) => {
+            let name = NodeName::new(format!("n{index}")).unwrap();
+            let known = world.nodes.get_mut(&name);
+            assert_eq!(cluster.set_schedulable(&name, schedulable).is_ok(), known.is_some());
+            if let Some(view) = known {
+                view.schedulable = schedulable;
+            }
+        }
         Step::Remove(index) => {
             let name = NodeName::new(format!("n{index}")).unwrap();
             cluster.remove_node(&name);
@@ -206,7 +249,7 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
         }
         Step::Replace(view) => {
             cluster.set_node(view.clone());
-            world.nodes.insert(view.name.clone(), view);
+            world.set_node(&view);
         }
     }
 }

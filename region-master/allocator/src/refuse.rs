@@ -9,13 +9,11 @@ use crate::fit::Need;
 use crate::round::Round;
 
 /// The refusals of all nodes, most nodes first. Call when no node was found.
-pub(crate) fn explain(cluster: &Cluster, round: &Round<'_>, need: &Need) -> Vec<Refusal> {
-    let floors = round.floors();
+pub(crate) fn refusals(cluster: &Cluster, round: &Round, need: &Need) -> Vec<Refusal> {
     let mut refusals: Vec<Refusal> = Vec::new();
     for slot in cluster.slots() {
-        let rule = round
-            .refusal(cluster, need, slot, &floors)
-            .expect("a node that no rule refuses would have been chosen");
+        let rule =
+            round.refusal(cluster, need, slot).expect("a node that no rule refuses would have been chosen");
         match refusals.iter_mut().find_map(|known| merge(known, &rule)) {
             Some(()) => {}
             None => refusals.push(Refusal { rule, nodes: 1 }),
