@@ -187,7 +187,7 @@ fn every_example_of_the_guide_is_read() {
         guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
     assert!(examples.len() >= 3);
     for example in examples {
-        if let Err(errors) = parse(example) {
+        if let Err(errors) = documents(example) {
             panic!("{example}\n{errors:#?}");
         }
     }
