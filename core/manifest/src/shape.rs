@@ -114,7 +114,7 @@ fn placeholder(rule: &Value) -> Value {
         return Value::Array(Vec::new());
     }
     if takes(rule, "string") {
-        return rule["enum"].get(0).cloned().unwrap_or_else(|| String::new().into());
+        return Value::String(String::new());
     }
     rule.get("minimum").cloned().unwrap_or_default()
 }

@@ -131,7 +131,7 @@ impl Default for UpdatePolicy {
             canary: 0,
             auto_promote: true,
             auto_revert: false,
-            min_healthy: Duration::from_secs(5),
+            min_healthy: Duration::ZERO,
             deadline: Duration::from_mins(10),
             waves: Vec::new(),
             abort_percent: 100,

@@ -195,6 +195,13 @@ impl Member {
         self.current().any(|replica| replica.is_settled(least))
     }
 
+    /// Whether it can be counted on: by a ready copy of the former generation, or by one of the current generation that has been
+    /// ready for this long.
+    fn is_steady(&self, least: Duration) -> bool {
+        self.live().any(|replica| replica.is_ready() && !replica.current) || self.is_settled(least)
+    }
+
+    /// Whether a copy of it is ready.
     fn is_available(&self) -> bool {
         self.live().any(Replica::is_ready)
     }

@@ -8,6 +8,7 @@ use skerry_types::{
     WallTime, WorkloadKey, WorkloadSpec,
 };
 
+use crate::life::{LifeCall, LifeError, LifeReply};
 use crate::listing::{
     AllocationView, EventView, Filter, NodeView, Page, RegionView, SiteView, TenantView, WorkloadView,
 };
@@ -71,6 +72,8 @@ pub enum ApiCall {
     Regions(Filter),
     /// List events.
     Events(Filter),
+    /// About the life of workloads.
+    Life(LifeCall),
 }
 
 /// What is to be explained.
@@ -131,6 +134,8 @@ pub enum ApiReply {
     Regions(Page<RegionView>),
     /// To [`ApiCall::Events`].
     Events(Page<EventView>),
+    /// To [`ApiCall::Life`].
+    Life(LifeReply),
 }
 
 /// What an apply did.
@@ -249,6 +254,9 @@ pub enum ApiError {
         /// The token.
         token: String,
     },
+    /// About the life of workloads.
+    #[error(transparent)]
+    Life(#[from] LifeError),
 }
 
 fn how_to_describe(root: Option<&RegionName>, tenant: &TenantName) -> String {

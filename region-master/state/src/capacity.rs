@@ -13,6 +13,7 @@ impl RegionState {
     /// A node's facts came or changed.
     pub(crate) fn facts_changed(&mut self, name: &NodeName) {
         self.cluster_upsert(name);
+        self.look_at_daemons();
         self.room_appeared();
     }
 
@@ -31,7 +32,7 @@ impl RegionState {
             gpus: u16::try_from(facts.gpus.len()).unwrap_or(u16::MAX),
             port_range: facts.port_range,
             reachable: node.is_reachable(),
-            schedulable: true,
+            schedulable: !self.is_cordoned(name),
             point: None,
             micros_per_mb: 0,
         });
@@ -45,10 +46,14 @@ impl RegionState {
     }
 
     pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
+        if reachable {
+            self.life.away.remove(name);
+        } else {
+            self.life.away.entry(name.clone()).or_insert(self.now.mono);
+        }
+        self.look_at_node(name);
         if self.cluster.set_reachable(name, reachable).is_ok() && reachable {
             self.room_appeared();
-            // Instances of an older spec that waited for their node to come back.
-            self.dirty.extend(self.rolling.iter().cloned());
         }
     }
 

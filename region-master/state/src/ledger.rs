@@ -10,6 +10,7 @@ use skerry_types::{
 };
 use skerry_wire::{DecodeError, Revision, RowKey, TableId, decode, encode};
 
+use crate::life::{DrainRecord, JobRecord, Life, RevisionRecord, RolloutRecord};
 use crate::records::{
     AllocationRecord, ChildName, ChildRecord, Counters, EventRecord, NodeRecord, TokenId, TokenRecord,
     WorkloadRecord,
@@ -33,10 +34,22 @@ pub(crate) const OBSERVED: TableName = "observed";
 pub(crate) const TOKEN: TableName = "token";
 /// Events, by running number.
 pub(crate) const EVENT: TableName = "event";
+/// Rollouts that are not over, by `TENANT/NAME`.
+pub(crate) const ROLLOUT: TableName = "rollout";
+/// Generations that workloads had, by `TENANT/NAME/GENERATION`.
+pub(crate) const REVISION: TableName = "revision";
+/// Nodes that take nothing more, by name.
+pub(crate) const DRAIN: TableName = "drain";
+/// Jobs, by `TENANT/NAME`.
+pub(crate) const JOB: TableName = "job";
+/// Counts of services that scale by themselves, by `TENANT/NAME`.
+pub(crate) const SCALE: TableName = "scale";
 
 /// Every table that the brain writes.
-pub const TABLES: [TableName; 9] =
-    [COUNTERS, WORKLOAD, ALLOCATION, NODE, REGION, TOMBSTONE, OBSERVED, TOKEN, EVENT];
+pub const TABLES: [TableName; 14] = [
+    COUNTERS, WORKLOAD, ALLOCATION, NODE, REGION, TOMBSTONE, OBSERVED, TOKEN, EVENT, ROLLOUT, REVISION,
+    DRAIN, JOB, SCALE,
+];
 
 const VALUE_MAX: usize = Batch::VALUE_MAX;
 
@@ -85,6 +98,11 @@ pub(crate) enum Value {
     ObservedV1(ChildName, RowKey, Vec<u8>),
     TokenV1(TokenId, TokenRecord),
     EventV1(u64, EventRecord),
+    RolloutV1(WorkloadKey, RolloutRecord),
+    RevisionV1(WorkloadKey, Generation, RevisionRecord),
+    DrainV1(NodeName, DrainRecord),
+    JobV1(WorkloadKey, JobRecord),
+    ScaleV1(WorkloadKey, u32),
 }
 
 /// Writes one row. The value names its own key, so a load needs no parsing of keys.
@@ -95,6 +113,11 @@ pub(crate) fn put(batch: &mut Batch, value: &Value) {
 
 pub(crate) fn workload_key(key: &WorkloadKey) -> Vec<u8> {
     format!("{}/{}", key.tenant, key.name).into_bytes()
+}
+
+/// Generations sort as numbers.
+pub(crate) fn revision_key(key: &WorkloadKey, generation: Generation) -> Vec<u8> {
+    format!("{}/{}/{:020}", key.tenant, key.name, generation.0).into_bytes()
 }
 
 /// Where a row of a child's table lies.
@@ -114,6 +137,11 @@ fn place(value: &Value) -> (TableName, Vec<u8>) {
         Value::ObservedV1(child, row, _) => (OBSERVED, child_key(child, row)),
         Value::TokenV1(id, _) => (TOKEN, id.as_str().into()),
         Value::EventV1(number, _) => (EVENT, number.to_be_bytes().into()),
+        Value::RolloutV1(key, _) => (ROLLOUT, workload_key(key)),
+        Value::RevisionV1(key, generation, _) => (REVISION, revision_key(key, *generation)),
+        Value::DrainV1(node, _) => (DRAIN, node.as_str().into()),
+        Value::JobV1(key, _) => (JOB, workload_key(key)),
+        Value::ScaleV1(key, _) => (SCALE, workload_key(key)),
     }
 }
 
@@ -129,6 +157,7 @@ pub(crate) struct Ledger {
     pub(crate) observed: Vec<(ChildName, RowKey, Vec<u8>)>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) events: BTreeMap<u64, EventRecord>,
+    pub(crate) life: Life,
     specs: BTreeMap<(WorkloadKey, Generation), Arc<InstanceSpec>>,
 }
 
@@ -177,6 +206,20 @@ impl Ledger {
             Value::EventV1(number, event) => {
                 self.events.insert(number, event);
             }
+            value => self.take_life(value),
+        }
+    }
+
+    fn take_life(&mut self, value: Value) {
+        match value {
+            Value::RolloutV1(key, rollout) => drop(self.life.rollouts.insert(key, rollout)),
+            Value::RevisionV1(key, generation, revision) => {
+                self.life.revisions.insert((key, generation), revision);
+            }
+            Value::DrainV1(node, drain) => drop(self.life.drains.insert(node, drain)),
+            Value::JobV1(key, job) => drop(self.life.jobs.insert(key, job)),
+            Value::ScaleV1(key, count) => drop(self.life.scaled.insert(key, count)),
+            other => unreachable!("{other:?} is not of the life of workloads"),
         }
     }
 

@@ -14,6 +14,7 @@ mod enroll;
 mod events;
 mod input;
 mod ledger;
+mod life;
 mod listing;
 mod nodes;
 mod placing;
@@ -31,6 +32,10 @@ pub use api::{ApiCall, ApiError, ApiReply, Applied, AppliedHow, ExplainWhat, Mov
 pub use enroll::{EnrollRefusal, EnrollWish, Enrolled};
 pub use input::{Action, CallId, ChildIdentity, Input, LinkId, NodeIdentity, RegionIdentity};
 pub use ledger::{LedgerRow, LoadError, TABLES};
+pub use life::{
+    DrainView, DrainWhat, JobResult, JobView, LifeCall, LifeError, LifeReply, PlanView, PlannedMember,
+    PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView,
+};
 pub use listing::{
     AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PartView, PendingView, RegionView,
     SiteView, TenantView, WorkloadView,

@@ -9,6 +9,8 @@ use skerry_types::{
     TenantSpec, WallTime, WorkloadSpec,
 };
 
+use crate::life::{DrainView, JobView, RolloutView};
+
 /// Most items in one page.
 pub(crate) const PAGE_MAX: usize = 500;
 
@@ -63,6 +65,10 @@ pub struct WorkloadView {
     pub unreachable: u32,
     /// Instances without a place.
     pub pending: Vec<PendingView>,
+    /// How far its move to the present generation is.
+    pub rollout: RolloutView,
+    /// How far it is, if it is a job.
+    pub job: Option<JobView>,
     /// The region whose master owns it; this one's, or one above.
     pub owner: RegionName,
     /// The instances that this region looks after, with the regions below it.
@@ -147,6 +153,10 @@ pub struct NodeView {
     pub joined_at: WallTime,
     /// When its certificate runs out; zero while unknown.
     pub certificate_expires: WallTime,
+    /// Whether it takes nothing more.
+    pub cordoned: bool,
+    /// How far it is emptied, if it is.
+    pub drain: Option<DrainView>,
 }
 
 /// A site.

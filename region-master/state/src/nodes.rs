@@ -132,6 +132,7 @@ impl RegionState {
         match decoded {
             ObservedRow::Status(status) => self.status_changed(name, &status),
             ObservedRow::Facts(_) => self.facts_changed(name),
+            ObservedRow::Load(load) => self.take_load(load),
             _ => {}
         }
         Ok(())
@@ -166,6 +167,8 @@ impl RegionState {
         let tombstones: Vec<RowKey> = node.child.writer.tombstones().cloned().collect();
         self.cluster_remove(name);
         self.nodes.remove(name);
+        self.life.away.remove(name);
+        self.forget_drain(name);
         self.outbox.batch().delete(NODE, name.as_str());
         self.clear_child(&ChildName::Node(name.clone()), &held, &tombstones);
         for id in &allocations {

@@ -1,12 +1,11 @@
 //! From what is asked for to what nodes hold.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Placed;
 use skerry_types::{
     AllocationId, AllocationIntent, AllocationStatus, Desired, EventLevel, EventSubject, InstanceIndex,
-    InstanceSet, NodeName, Phase, Refusal, WorkloadKey,
+    InstanceSet, NodeName, Refusal, WorkloadKey, WorkloadKind,
 };
 use skerry_wire::Revision;
 
@@ -14,22 +13,11 @@ use crate::ledger::ALLOCATION;
 use crate::records::{AllocationRecord, WorkloadRecord};
 use crate::state::RegionState;
 
-/// Instances of a service that an update may take down at a time.
-const MAX_UNAVAILABLE: usize = 1;
-
 /// Instances that found no place, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) instances: InstanceSet,
     pub(crate) reasons: Vec<Refusal>,
-}
-
-/// A workload's allocations, held against its spec.
-#[derive(Debug, Default)]
-struct Comparison {
-    current: BTreeMap<InstanceIndex, AllocationId>,
-    outdated: BTreeMap<InstanceIndex, AllocationId>,
-    surplus: Vec<AllocationId>,
 }
 
 impl RegionState {
@@ -42,40 +30,20 @@ impl RegionState {
         self.nodes.get(&record.node)?.statuses.get(&record.intent.id)
     }
 
-    fn is_running(&self, id: &AllocationId) -> bool {
-        let record = self.allocations.get(id);
-        record.and_then(|record| self.status_of(record)).is_some_and(|status| status.phase == Phase::Running)
-    }
-
-    fn is_reachable(&self, id: &AllocationId) -> bool {
-        let node = self.allocations.get(id).and_then(|record| self.nodes.get(&record.node));
-        node.is_some_and(crate::nodes::Node::is_reachable)
-    }
-
     /// Compares a workload with its allocations, and stops and places what differs.
     pub(crate) fn reconcile(&mut self, key: &WorkloadKey) {
         let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else { return };
-        self.pending.remove(key);
-        self.rolling.remove(key);
         if record.deleting {
+            self.pending.remove(key);
             return self.reconcile_deletion(key);
         }
-        let found = self.compare(&record);
-        for id in &found.surplus {
-            self.stop(id);
+        self.rescale(&record);
+        let set = self.wanted_instances(&record);
+        match record.spec.kind {
+            WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &set),
+            WorkloadKind::Daemon => self.reconcile_daemon(&record),
+            WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &set),
         }
-        let known = |instance: &InstanceIndex| {
-            found.current.contains_key(instance) || found.outdated.contains_key(instance)
-        };
-        let mut missing: BTreeSet<InstanceIndex> = (0..record.spec.instances).map(InstanceIndex).collect();
-        missing.retain(|instance| !known(instance));
-        missing.extend(self.replace_outdated(key, &found, missing.len()));
-        let missing: InstanceSet = missing.into_iter().collect();
-        let pending = self.place_missing(&record, &missing);
-        if !pending.is_empty() {
-            self.pending.insert(key.clone());
-        }
-        self.note_pending(key, pending);
     }
 
     fn reconcile_deletion(&mut self, key: &WorkloadKey) {
@@ -89,52 +57,7 @@ impl RegionState {
         }
     }
 
-    fn compare(&self, record: &WorkloadRecord) -> Comparison {
-        let mut found = Comparison::default();
-        let spec = &record.spec;
-        for allocation in self.allocations_of(&spec.key).filter(|a| a.intent.desired == Desired::Run) {
-            let intent = &allocation.intent;
-            let same = Arc::ptr_eq(&intent.spec, &spec.instance) || intent.spec == spec.instance;
-            let slot = if same { &mut found.current } else { &mut found.outdated };
-            let beyond = intent.instance.0 >= spec.instances;
-            if beyond || slot.contains_key(&intent.instance) {
-                found.surplus.push(intent.id.clone());
-            } else {
-                slot.insert(intent.instance, intent.id.clone());
-            }
-        }
-        found
-    }
-
-    /// Stops instances of an older spec, as many as may be down at a time. One whose node is away waits for its return:
-    /// started elsewhere, it would run twice.
-    fn replace_outdated(
-        &mut self,
-        key: &WorkloadKey,
-        found: &Comparison,
-        missing: usize,
-    ) -> Vec<InstanceIndex> {
-        let starting = found.current.values().filter(|id| !self.is_running(id)).count();
-        let mut down = missing + starting;
-        let mut replaced = Vec::new();
-        for (instance, id) in &found.outdated {
-            if found.current.contains_key(instance) {
-                self.stop(id);
-                continue;
-            }
-            let running = self.is_running(id);
-            if self.is_reachable(id) && (!running || down < MAX_UNAVAILABLE) {
-                self.stop(id);
-                replaced.push(*instance);
-                down += usize::from(running);
-            } else {
-                self.rolling.insert(key.clone());
-            }
-        }
-        replaced
-    }
-
-    fn stop(&mut self, id: &AllocationId) {
+    pub(crate) fn stop(&mut self, id: &AllocationId) {
         let Some(record) = self.allocations.get(id).filter(|record| record.intent.desired == Desired::Run)
         else {
             return;
@@ -148,7 +71,7 @@ impl RegionState {
         self.seal_if_full();
     }
 
-    fn place_missing(&mut self, record: &WorkloadRecord, missing: &InstanceSet) -> Vec<Pending> {
+    pub(crate) fn place_missing(&mut self, record: &WorkloadRecord, missing: &InstanceSet) -> Vec<Pending> {
         let mut pending: Vec<Pending> = Vec::new();
         if missing.is_empty() {
             return pending;
@@ -194,7 +117,7 @@ impl RegionState {
     }
 
     /// Keeps why instances are pending, and tells of it once.
-    fn note_pending(&mut self, key: &WorkloadKey, pending: Vec<Pending>) {
+    pub(crate) fn note_pending(&mut self, key: &WorkloadKey, pending: Vec<Pending>) {
         let Some(workload) = self.workloads.get_mut(key) else { return };
         if workload.pending == pending {
             return;
@@ -214,12 +137,21 @@ impl RegionState {
             return;
         };
         let key = record.intent.workload.clone();
+        self.note_ready(status);
+        let Some(record) = self.allocations.get(&status.id) else { return };
         if status.phase.is_over() && record.intent.desired == Desired::Stop {
             self.bury_allocation(node, &status.id);
             self.drop_allocation(&status.id);
-        } else if self.rolling.contains(&key) {
-            self.dirty.insert(key);
+        } else if status.phase.has_ended() && self.is_job(&key) {
+            self.job_instance_ended(status);
+        } else {
+            self.look_at(&key);
         }
+    }
+
+    fn is_job(&self, key: &WorkloadKey) -> bool {
+        let workload = self.workloads.get(key);
+        workload.is_some_and(|workload| matches!(workload.record.spec.kind, WorkloadKind::Job(_)))
     }
 
     /// Forgets an allocation, and lets what waits for room look again.
@@ -231,6 +163,8 @@ impl RegionState {
             ids.remove(id);
         }
         self.outbox.batch().delete(ALLOCATION, id.as_str());
+        self.forget_life_of(id);
+        self.node_lightened(&record.node);
         self.dirty.insert(key);
         self.changed = true;
     }

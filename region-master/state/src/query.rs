@@ -77,7 +77,9 @@ impl RegionState {
             unreachable,
             pending: pending.collect(),
             owner: self.region().clone(),
-            instances: InstanceSet::first(record.spec.instances),
+            instances: self.wanted_instances(record),
+            rollout: self.rollout_view(record),
+            job: self.job_view(&record.spec.key),
             parts: Vec::new(),
         }
     }
@@ -154,6 +156,8 @@ impl RegionState {
             last_seen: self.last_seen(node),
             joined_at: node.child.record.joined_at,
             certificate_expires: node.child.record.certificate_expires,
+            cordoned: self.is_cordoned(name),
+            drain: self.drain_view(name),
         }
     }
 

@@ -13,6 +13,7 @@ use skerry_wire::{Epoch, RowKey};
 use crate::api::{ApiCall, ApiError, ApiReply, AppliedHow};
 use crate::input::{Action, Input, LinkId};
 use crate::ledger::{ALLOCATION, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, Value, child_key, put};
+use crate::life::Life;
 use crate::listing::Page;
 use crate::nodes::Node;
 use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, TokenId, TokenRecord};
@@ -56,10 +57,9 @@ pub struct RegionState {
     pub(crate) dirty: BTreeSet<WorkloadKey>,
     /// Workloads with instances that found no place.
     pub(crate) pending: BTreeSet<WorkloadKey>,
-    /// Workloads with instances of an older spec.
-    pub(crate) rolling: BTreeSet<WorkloadKey>,
     /// Children that may have something to be sent.
     pub(crate) touched: BTreeSet<ChildName>,
+    pub(crate) life: Life,
     pub(crate) changed: bool,
     change: u64,
 }
@@ -97,8 +97,8 @@ impl RegionState {
             cluster: Cluster::default(),
             dirty: BTreeSet::new(),
             pending: BTreeSet::new(),
-            rolling: BTreeSet::new(),
             touched: BTreeSet::new(),
+            life: ledger.life,
             changed: false,
             change: 0,
         };
@@ -122,6 +122,7 @@ impl RegionState {
                 state.clear(ALLOCATION, record.intent.id.as_str().into());
             }
         }
+        state.restore_life();
         state.dirty = state.workloads.keys().cloned().collect();
         state.finish();
         Ok(state)
@@ -181,7 +182,7 @@ impl RegionState {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        None
+        self.life_timeout()
     }
 
     /// The number of the last change to what lists show.
@@ -217,7 +218,8 @@ impl RegionState {
             Input::LinkUp(link, identity) => self.link_up(link, &identity),
             Input::LinkDown(link) => self.link_down(link),
             Input::Received(link, message) => self.receive(link, message),
-            Input::ParentUp | Input::ParentDown | Input::FromParent(_) | Input::Timeout => {}
+            Input::ParentUp | Input::ParentDown | Input::FromParent(_) => {}
+            Input::Timeout => self.life_timed_out(),
             Input::Persisted(id) => self.outbox.persisted(id),
         }
         self.finish();
@@ -247,6 +249,7 @@ impl RegionState {
             ApiCall::Sites(filter) => self.list_sites(&filter).map(ApiReply::Sites),
             ApiCall::Regions(filter) => Ok(ApiReply::Regions(self.list_regions(&filter))),
             ApiCall::Events(filter) => self.list_events(&filter).map(ApiReply::Events),
+            ApiCall::Life(call) => Ok(ApiReply::Life(self.life_call(call)?)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod join;
+mod life;
 mod links;
 mod lists;
 mod node;

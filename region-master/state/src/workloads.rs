@@ -42,6 +42,11 @@ impl RegionState {
         let generation = record.generation;
         if how != AppliedHow::Unchanged && !dry_run {
             self.tell_workload(&key, "Applied", format!("generation {generation} of {key} is accepted"));
+            let former = self.workloads.get(&key).map(|workload| workload.record.clone());
+            if let Some(former) = former.filter(|former| former.spec.instance != record.spec.instance) {
+                self.begin_rollout(&key, (former.generation, former.spec), generation, None);
+            }
+            self.keep_revision(&record);
             self.save_workload(record);
         }
         Ok(ApiReply::Applied(Applied { generation, how }))
@@ -52,7 +57,11 @@ impl RegionState {
         WorkloadRecord { spec, generation: Generation(1), created_at: now, changed_at: now, deleting: false }
     }
 
-    fn next_generation(&self, old: &WorkloadRecord, mut spec: Arc<WorkloadSpec>) -> WorkloadRecord {
+    pub(crate) fn next_generation(
+        &self,
+        old: &WorkloadRecord,
+        mut spec: Arc<WorkloadSpec>,
+    ) -> WorkloadRecord {
         // What instances run is the same: they share it, and stay.
         if old.spec.instance == spec.instance {
             Arc::make_mut(&mut spec).instance = Arc::clone(&old.spec.instance);
@@ -61,7 +70,7 @@ impl RegionState {
         WorkloadRecord { spec, generation, changed_at: self.now.wall, ..old.clone() }
     }
 
-    fn save_workload(&mut self, record: WorkloadRecord) {
+    pub(crate) fn save_workload(&mut self, record: WorkloadRecord) {
         let key = record.spec.key.clone();
         put(self.outbox.batch(), &Value::WorkloadV1(record.clone()));
         self.workloads
@@ -91,6 +100,7 @@ impl RegionState {
         self.workloads.remove(key);
         self.by_workload.remove(key);
         self.pending.remove(key);
+        self.forget_life(key);
         self.outbox.batch().delete(WORKLOAD, workload_key(key));
         self.tell_workload(key, "Gone", format!("nothing is left of {key}"));
         self.changed = true;

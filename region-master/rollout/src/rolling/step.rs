@@ -48,7 +48,7 @@ fn bounds<'a>(policy: &UpdatePolicy, members: &'a [Member]) -> Bounds<'a> {
     let count = |wanted: &dyn Fn(&Member) -> bool| {
         u32::try_from(members.iter().filter(|member| wanted(member)).count()).unwrap_or(u32::MAX)
     };
-    let down = count(&|member| !member.is_deferred() && !member.is_available());
+    let down = count(&|member| !member.is_deferred() && !member.is_steady(policy.min_healthy));
     let doubled = count(&|member| member.live().count() > 1);
     let mut busy: BTreeMap<&SiteName, u32> = BTreeMap::new();
     let moving = |member: &&Member| {

@@ -92,7 +92,7 @@ fn missing_instances_are_started() {
 fn one_goes_at_a_time() {
     check(&["r", "r", "r"], "+0 -0.0");
     check(&["S", "r", "r"], "");
-    let plan = check(&["Q", "r", "r"], "+1 -1.0");
+    let plan = check(&["Q", "r", "r"], "");
     assert_eq!(plan.progress.settled, 0, "ready is not settled");
     check(&["R", "r", "r"], "+1 -1.0");
     let two = UpdatePolicy { max_unavailable: 2, ..policy() };

@@ -253,6 +253,32 @@ impl Bench {
         self.now = Now { mono: self.now.mono + time, wall: WallTime(self.now.wall.0 + ms) };
     }
 
+    /// Lets time pass in steps, telling the brain when it wants to be told.
+    pub(super) fn wait(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        while let Some(at) = self.state.poll_timeout().filter(|at| *at <= end) {
+            self.pass(at.since(self.now.mono));
+            self.feed(Input::Timeout);
+            self.exchange();
+        }
+        self.pass(end.since(self.now.mono));
+    }
+
+    pub(super) fn life(&mut self, call: LifeCall) -> Result<LifeReply, ApiError> {
+        match self.call(ApiCall::Life(call)) {
+            Ok(ApiReply::Life(reply)) => Ok(reply),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn rollout(&mut self, name: &str) -> RolloutView {
+        match self.life(LifeCall::Status(key(name))) {
+            Ok(LifeReply::Rollout(view)) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Allocations that should run, as `INSTANCE@NODE/GENERATION`, in order.
     pub(super) fn placed(&self) -> Vec<String> {
         let run =

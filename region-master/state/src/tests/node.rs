@@ -147,7 +147,7 @@ impl FakeNode {
             address: None,
             containers: Vec::new(),
             since: WallTime(1),
-            ready_since: None,
+            ready_since: (phase == Phase::Running).then_some(WallTime(1)),
             last_due: None,
         };
         self.set(RowKey::new(TableId::STATUS, id.as_str()), Some(&ObservedRow::Status(status)));

@@ -1,0 +1,229 @@
+//! How a workload goes from one generation to the next, kept over restarts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use skerry_rollout::rolling::{Course, Progress, State};
+use skerry_types::{
+    EventLevel, EventSubject, Generation, InstanceIndex, MonoTime, WallTime, WorkloadKey, WorkloadSpec,
+};
+
+use crate::ledger::{ROLLOUT, Value, put, workload_key};
+
+use crate::state::RegionState;
+
+/// A move that is not over, or was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolloutRecord {
+    /// To which generation.
+    pub(crate) to: Generation,
+    /// The last generation that was well before it.
+    pub(crate) from: Generation,
+    /// What that was.
+    pub(crate) former: Arc<WorkloadSpec>,
+    pub(crate) started_at: WallTime,
+    pub(crate) paused: bool,
+    pub(crate) promoted: bool,
+    /// Why it was given up.
+    pub(crate) failed: Option<String>,
+    /// The generation that it takes back, if that failed.
+    pub(crate) reverts: Option<Generation>,
+}
+
+/// What this process saw of a workload's moves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moving {
+    pub(crate) progress: Progress,
+    /// When it last got further.
+    pub(crate) at: MonoTime,
+    /// When its allocations were last held against its spec.
+    pub(crate) looked: MonoTime,
+    /// The waves of its members, in the generation of the key.
+    pub(crate) waves: (Generation, BTreeMap<InstanceIndex, usize>),
+}
+
+impl RegionState {
+    pub(crate) fn save_rollout(&mut self, key: &WorkloadKey, rollout: RolloutRecord) {
+        put(self.outbox.batch(), &Value::RolloutV1(key.clone(), rollout.clone()));
+        self.life.rollouts.insert(key.clone(), rollout);
+        self.dirty.insert(key.clone());
+        self.changed = true;
+    }
+
+    fn end_rollout(&mut self, key: &WorkloadKey) -> Option<RolloutRecord> {
+        let ended = self.life.rollouts.remove(key)?;
+        self.outbox.batch().delete(ROLLOUT, workload_key(key));
+        self.changed = true;
+        Some(ended)
+    }
+
+    /// A generation whose instances run something else than those of the one before.
+    pub(crate) fn begin_rollout(
+        &mut self,
+        key: &WorkloadKey,
+        former: (Generation, Arc<WorkloadSpec>),
+        to: Generation,
+        reverts: Option<Generation>,
+    ) {
+        // A newer one supersedes one under way; what that came from is still the last that was well.
+        let present = self.life.rollouts.get(key).filter(|_| reverts.is_none());
+        let (from, former) = match present {
+            Some(present) => (present.from, Arc::clone(&present.former)),
+            None => former,
+        };
+        let started_at = self.now.wall;
+        self.life.moving.remove(key);
+        let rollout = RolloutRecord {
+            to,
+            from,
+            former,
+            started_at,
+            paused: false,
+            promoted: false,
+            failed: None,
+            reverts,
+        };
+        self.save_rollout(key, rollout);
+    }
+
+    /// What the planner has to know of a move beside its members.
+    pub(crate) fn course(&self, key: &WorkloadKey) -> Course {
+        let moving = self.life.moving.get(key);
+        let since_progress = moving.map(|moving| self.now.mono.since(moving.at)).unwrap_or_default();
+        match self.life.rollouts.get(key) {
+            Some(rollout) => Course {
+                paused: rollout.paused,
+                promoted: rollout.promoted,
+                failed: rollout.failed.clone(),
+                since_progress,
+                // What takes a failed one back has nothing to go back to.
+                has_former: rollout.reverts.is_none(),
+            },
+            None => {
+                Course { paused: false, promoted: false, failed: None, since_progress, has_former: false }
+            }
+        }
+    }
+
+    /// Takes up how far a move is, and what follows from that.
+    pub(crate) fn progressed(&mut self, key: &WorkloadKey, progress: Progress) {
+        let now = self.now.mono;
+        let moving =
+            self.life.moving.entry(key.clone()).or_insert_with(|| Moving { at: now, ..Moving::default() });
+        if progress.settled > moving.progress.settled {
+            moving.at = now;
+        }
+        self.changed |= moving.progress != progress;
+        moving.progress = progress.clone();
+        moving.looked = now;
+        match progress.state {
+            State::Done if self.is_absence_sure(key) => self.rollout_done(key, &progress),
+            State::Failed(why) => self.rollout_failed(key, why),
+            State::Done | State::Running | State::Paused | State::WaitingPromotion => {}
+        }
+    }
+
+    /// Whether what is away is so for more than a moment.
+    fn is_absence_sure(&self, key: &WorkloadKey) -> bool {
+        let record = self.workloads.get(key).map(|workload| &workload.record);
+        record.is_none_or(|record| self.next_absence(record).is_none())
+    }
+
+    fn rollout_done(&mut self, key: &WorkloadKey, progress: &Progress) {
+        let Some(ended) = self.end_rollout(key) else {
+            // The first generation of all, or one that changed no instance.
+            if progress.settled == progress.total
+                && let Some(generation) = self.workloads.get(key).map(|workload| workload.record.generation)
+            {
+                self.keep_well(key, generation);
+            }
+            return;
+        };
+        self.keep_well(key, ended.to);
+        let deferred = match progress.deferred {
+            0 => String::new(),
+            count => format!("; {count} are not heard from and catch up when they return"),
+        };
+        let message =
+            format!("generation {} of {key} is on all {} instances{deferred}", ended.to, progress.total);
+        self.tell_workload(key, "RolloutDone", message);
+    }
+
+    fn rollout_failed(&mut self, key: &WorkloadKey, why: String) {
+        let Some(rollout) = self.life.rollouts.get(key).filter(|rollout| rollout.failed.is_none()) else {
+            return;
+        };
+        let (mut rollout, from) = (rollout.clone(), rollout.from);
+        let reverts = self.workloads.get(key).is_some_and(|workload| workload.record.spec.update.auto_revert);
+        let next = if reverts {
+            format!("it goes back to generation {from}")
+        } else {
+            format!(
+                "instances that have not moved stay in generation {from}: 'skerry rollout undo {key}' or apply a better one"
+            )
+        };
+        let message = format!("generation {} of {key} fails: {why}; {next}", rollout.to);
+        self.tell(EventLevel::Warning, EventSubject::Workload(key.clone()), "RolloutFailed", message);
+        rollout.failed = Some(why);
+        let (former, failed) = (Arc::clone(&rollout.former), rollout.to);
+        self.keep_failed(key, failed);
+        self.save_rollout(key, rollout);
+        if reverts {
+            self.go_back(key, &former, Some(failed));
+        }
+    }
+
+    /// Makes a former spec the newest generation. Counts and labels stay as they are.
+    pub(crate) fn go_back(&mut self, key: &WorkloadKey, former: &WorkloadSpec, reverts: Option<Generation>) {
+        let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else { return };
+        let mut spec = former.clone();
+        spec.instances = record.spec.instances;
+        let next = self.next_generation(&record, Arc::new(spec));
+        let generation = next.generation;
+        self.tell_workload(
+            key,
+            "Reverted",
+            format!("generation {generation} of {key} is what was well before"),
+        );
+        self.begin_rollout(key, (record.generation, Arc::clone(&record.spec)), generation, reverts);
+        self.keep_revision(&next);
+        self.save_workload(next);
+    }
+
+    /// Forgets what is only known of workloads that are there.
+    pub(crate) fn forget_life(&mut self, key: &WorkloadKey) {
+        self.end_rollout(key);
+        let kept: Vec<Generation> = self.revisions(key).map(|(generation, _)| generation).collect();
+        for generation in kept {
+            self.drop_revision(key, generation);
+        }
+        self.forget_job(key);
+        self.forget_scale(key);
+        self.life.moving.remove(key);
+        self.life.timers.clear(key);
+    }
+
+    /// Begins with what was on disk: all nodes are away from this moment on, and what was ready is.
+    pub(crate) fn restore_life(&mut self) {
+        self.life.away = self.nodes.keys().map(|name| (name.clone(), self.now.mono)).collect();
+        let statuses = self.nodes.values().flat_map(|node| node.statuses.values());
+        let ready = statuses.filter(|status| status.ready_since.is_some());
+        self.life.ready = ready.map(|status| (status.id.clone(), self.now.mono)).collect();
+        let gone: Vec<_> =
+            self.life.drains.keys().filter(|name| !self.nodes.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.forget_drain(&name);
+        }
+    }
+
+    /// The next time at which something is to be looked at though nothing happened.
+    pub(crate) fn life_timeout(&self) -> Option<MonoTime> {
+        self.life.timers.next()
+    }
+
+    pub(crate) fn life_timed_out(&mut self) {
+        let due = self.life.timers.take_due(self.now.mono);
+        self.dirty.extend(due);
+    }
+}

@@ -1,0 +1,135 @@
+//! Daemons: one instance on each node that matches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skerry_rollout::rolling;
+use skerry_types::{AllocationId, Desired, InstanceIndex, InstanceSet, NodeName, Selector, WorkloadSpec};
+
+use crate::placing::Pending;
+use crate::records::WorkloadRecord;
+use crate::state::RegionState;
+
+impl RegionState {
+    pub(crate) fn reconcile_daemon(&mut self, record: &WorkloadRecord) {
+        let key = &record.spec.key;
+        let homes = self.homes(record);
+        let numbers: InstanceSet = homes.keys().copied().collect();
+        self.stop_strays(record, &homes);
+        let course = self.course(key);
+        let members = self.members(record, &numbers);
+        let plan = rolling::plan(&record.spec.update, record.spec.on_disconnect.on_return, &course, &members);
+        for id in &plan.stop {
+            self.stop(id);
+        }
+        let mut pending: Vec<Pending> = Vec::new();
+        for start in plan.start.iter().filter(|start| start.current || course.has_former) {
+            let Some(node) = homes.get(&start.instance) else { continue };
+            let base = if start.current { Some(record.clone()) } else { self.former_of(record) };
+            let Some(base) = base else { continue };
+            let at_home = WorkloadRecord { spec: only_on(&base.spec, node).into(), ..base };
+            pending.extend(self.place_missing(&at_home, &InstanceSet::from_iter([start.instance])));
+        }
+        if pending.is_empty() {
+            self.pending.remove(key);
+        } else {
+            self.pending.insert(key.clone());
+        }
+        self.note_pending(key, merge(pending));
+        self.set_timer(record, &plan);
+        self.progressed(key, plan.progress);
+    }
+
+    /// The node of each instance: those that have one keep it, others get the lowest free number.
+    fn homes(&self, record: &WorkloadRecord) -> BTreeMap<InstanceIndex, NodeName> {
+        let wanted = self.daemon_nodes(record);
+        let mut homes = BTreeMap::new();
+        for allocation in self.allocations_of(&record.spec.key).filter(|a| a.intent.desired == Desired::Run) {
+            if wanted.contains(&allocation.node) {
+                homes.insert(allocation.intent.instance, allocation.node.clone());
+            }
+        }
+        let housed: BTreeSet<NodeName> = homes.values().cloned().collect();
+        let mut free =
+            (0..).map(InstanceIndex).filter(|number| !homes.contains_key(number)).collect_first(wanted.len());
+        let mut fresh: Vec<(InstanceIndex, NodeName)> = Vec::new();
+        for node in wanted.difference(&housed) {
+            if let Some(number) = free.pop_first() {
+                fresh.push((number, node.clone()));
+            }
+        }
+        homes.extend(fresh);
+        homes
+    }
+
+    /// The nodes that are to have an instance. A node that is being emptied keeps its own to the last.
+    fn daemon_nodes(&self, record: &WorkloadRecord) -> BTreeSet<NodeName> {
+        let placement = &record.spec.placement;
+        let has = |name: &NodeName| {
+            self.allocations_of(&record.spec.key)
+                .any(|allocation| allocation.node == *name && allocation.intent.desired == Desired::Run)
+        };
+        let fits = |name: &NodeName| {
+            let Some(facts) = self.nodes.get(name).and_then(|node| node.facts.as_ref()) else { return false };
+            let tolerated = facts.taints.iter().all(|taint| placement.tolerate.contains(taint));
+            tolerated
+                && self
+                    .cluster_attributes(name)
+                    .is_some_and(|attributes| placement.require.matches(&attributes))
+        };
+        let open = |name: &NodeName| match self.life.drains.get(name) {
+            None => true,
+            Some(drain) if drain.draining.is_none() => has(name),
+            Some(_) => has(name) && self.others_on(name),
+        };
+        self.nodes.keys().filter(|name| fits(name) && open(name)).cloned().collect()
+    }
+
+    /// Stops instances on nodes that are not to have one.
+    fn stop_strays(&mut self, record: &WorkloadRecord, homes: &BTreeMap<InstanceIndex, NodeName>) {
+        let stray = |instance, node: &NodeName| homes.get(&instance) != Some(node);
+        let ids: Vec<AllocationId> = self
+            .allocations_of(&record.spec.key)
+            .filter(|allocation| stray(allocation.intent.instance, &allocation.node))
+            .map(|allocation| allocation.intent.id.clone())
+            .collect();
+        for id in &ids {
+            self.stop(id);
+        }
+    }
+}
+
+/// The first so many of an endless row.
+trait CollectFirst {
+    fn collect_first(self, count: usize) -> BTreeSet<InstanceIndex>;
+}
+
+impl<I: Iterator<Item = InstanceIndex>> CollectFirst for I {
+    fn collect_first(self, count: usize) -> BTreeSet<InstanceIndex> {
+        self.take(count).collect()
+    }
+}
+
+fn only_on(spec: &WorkloadSpec, node: &NodeName) -> WorkloadSpec {
+    let mut spec = spec.clone();
+    let own = format!("node.name={node}");
+    let all = if spec.placement.require.is_empty() {
+        own.clone()
+    } else {
+        format!("{}, {own}", spec.placement.require)
+    };
+    // A selector at its bound has no room for the name; the node was found to match it already.
+    spec.placement.require = all.parse().or_else(|_| own.parse::<Selector>()).unwrap_or_default();
+    spec
+}
+
+/// Instances of which the same is said, together.
+fn merge(all: Vec<Pending>) -> Vec<Pending> {
+    let mut merged: Vec<Pending> = Vec::new();
+    for one in all {
+        match merged.iter_mut().find(|pending| pending.reasons == one.reasons) {
+            Some(same) => same.instances = same.instances.union(&one.instances),
+            None => merged.push(one),
+        }
+    }
+    merged
+}

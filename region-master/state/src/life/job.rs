@@ -1,0 +1,212 @@
+//! Jobs: instances that come to an end, once each.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skerry_rollout::job::{self, Completion, CompletionState, JobState};
+use skerry_types::{
+    AllocationId, AllocationStatus, ContainerStatus, Desired, EventLevel, EventSubject, Generation,
+    InstanceIndex, InstanceSet, JobPolicy, Phase, WallTime, WorkloadKey,
+};
+
+use crate::ledger::{JOB, Value, put, workload_key};
+use crate::records::WorkloadRecord;
+use crate::state::RegionState;
+
+/// Results kept of a job: its last ends, for people. With 1 KiB of log each they stay far below the bound of a row.
+const RESULTS_MAX: usize = 20;
+
+/// How far a job is, kept over restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JobRecord {
+    /// The generation that this is of; another one begins anew.
+    pub(crate) generation: Generation,
+    pub(crate) began_at: WallTime,
+    pub(crate) done: InstanceSet,
+    /// How often an instance failed; those that did not are not here.
+    pub(crate) failures: BTreeMap<InstanceIndex, u32>,
+    /// Why it was given up.
+    pub(crate) failed: Option<String>,
+    pub(crate) ended_at: Option<WallTime>,
+    pub(crate) results: VecDeque<JobResult>,
+}
+
+/// How an instance of a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// Its allocation.
+    pub allocation: AllocationId,
+    /// Which instance.
+    pub instance: InstanceIndex,
+    /// When, by the master's clock.
+    pub at: WallTime,
+    /// Whether it ended well.
+    pub success: bool,
+    /// How its containers ended.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobView {
+    /// Instances that ended well.
+    pub completed: u32,
+    /// Ends that were none.
+    pub failures: u32,
+    /// Instances that go on.
+    pub active: u32,
+    /// Why it was given up.
+    pub failed: Option<String>,
+    /// When it was over.
+    pub ended_at: Option<WallTime>,
+    /// Its last ends.
+    pub results: Vec<JobResult>,
+}
+
+impl RegionState {
+    pub(crate) fn reconcile_job(&mut self, record: &WorkloadRecord, policy: &JobPolicy, set: &InstanceSet) {
+        let key = &record.spec.key;
+        let job = self.job(record);
+        self.stop_former(record, set);
+        if job.ended_at.is_some() {
+            return self.life.timers.clear(key);
+        }
+        let completions: Vec<Completion> =
+            set.iter().map(|instance| self.completion(record, &job, instance)).collect();
+        let plan = job::plan(policy, self.now.wall.since(job.began_at), &completions);
+        match plan.state {
+            JobState::Active => {}
+            JobState::Complete => self.end_job(key, &job, None),
+            JobState::Failed(why) => {
+                self.end_job(key, &job, Some(why));
+                self.stop_instances(key, &plan.stop.iter().copied().collect());
+            }
+        }
+        let pending = self.place_missing(record, &plan.start.iter().copied().collect());
+        if pending.is_empty() {
+            self.pending.remove(key);
+        } else {
+            self.pending.insert(key.clone());
+        }
+        self.note_pending(key, pending);
+        match plan.again_in {
+            Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(Duration::from_millis(10))),
+            None => self.life.timers.clear(key),
+        }
+    }
+
+    fn job(&mut self, record: &WorkloadRecord) -> JobRecord {
+        let key = &record.spec.key;
+        if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
+            return job.clone();
+        }
+        let (generation, began_at) = (record.generation, self.now.wall);
+        let fresh = JobRecord { generation, began_at, ..JobRecord::default() };
+        self.save_job(key, fresh.clone());
+        fresh
+    }
+
+    fn save_job(&mut self, key: &WorkloadKey, job: JobRecord) {
+        put(self.outbox.batch(), &Value::JobV1(key.clone(), job.clone()));
+        self.life.jobs.insert(key.clone(), job);
+        self.changed = true;
+    }
+
+    pub(crate) fn forget_job(&mut self, key: &WorkloadKey) {
+        if self.life.jobs.remove(key).is_some() {
+            self.outbox.batch().delete(JOB, workload_key(key));
+        }
+    }
+
+    fn completion(&self, record: &WorkloadRecord, job: &JobRecord, instance: InstanceIndex) -> Completion {
+        let failures = job.failures.get(&instance).copied().unwrap_or(0);
+        let active = self.allocations_of(&record.spec.key).any(|allocation| {
+            allocation.intent.instance == instance && allocation.intent.desired == Desired::Run
+        });
+        let state = match (job.done.contains(instance), active) {
+            (true, _) => CompletionState::Done,
+            (false, true) => CompletionState::Active,
+            (false, false) if failures > 0 => CompletionState::Failed,
+            (false, false) => CompletionState::Waiting,
+        };
+        Completion { instance, state, failures }
+    }
+
+    /// A changed job begins anew, and so does one that has fewer instances.
+    fn stop_former(&mut self, record: &WorkloadRecord, set: &InstanceSet) {
+        let ids: Vec<AllocationId> = self
+            .allocations_of(&record.spec.key)
+            .filter(|a| a.intent.generation != record.generation || !set.contains(a.intent.instance))
+            .map(|allocation| allocation.intent.id.clone())
+            .collect();
+        for id in &ids {
+            self.stop(id);
+        }
+    }
+
+    fn stop_instances(&mut self, key: &WorkloadKey, instances: &BTreeSet<InstanceIndex>) {
+        let ids: Vec<AllocationId> = self
+            .allocations_of(key)
+            .filter(|allocation| instances.contains(&allocation.intent.instance))
+            .map(|allocation| allocation.intent.id.clone())
+            .collect();
+        for id in &ids {
+            self.stop(id);
+        }
+    }
+
+    /// An instance of a job came to an end: that is kept, and its allocation goes.
+    pub(crate) fn job_instance_ended(&mut self, status: &AllocationStatus) {
+        let Some(allocation) = self.allocations.get(&status.id).filter(|a| a.intent.desired == Desired::Run)
+        else {
+            return;
+        };
+        let (key, instance, generation) =
+            (allocation.intent.workload.clone(), allocation.intent.instance, allocation.intent.generation);
+        if let Some(mut job) = self.life.jobs.get(&key).filter(|job| job.generation == generation).cloned() {
+            let success = status.phase == Phase::Completed;
+            if success {
+                job.done.insert(instance);
+            } else {
+                *job.failures.entry(instance).or_default() += 1;
+            }
+            job.results.push_back(JobResult {
+                allocation: status.id.clone(),
+                instance,
+                at: self.now.wall,
+                success,
+                containers: status.containers.clone(),
+            });
+            while job.results.len() > RESULTS_MAX {
+                job.results.pop_front();
+            }
+            self.save_job(&key, job);
+        }
+        self.stop(&status.id);
+        self.dirty.insert(key);
+    }
+
+    fn end_job(&mut self, key: &WorkloadKey, job: &JobRecord, failed: Option<String>) {
+        let (level, reason, message) = match &failed {
+            None => (EventLevel::Info, "JobComplete", format!("all instances of {key} ended well")),
+            Some(why) => (EventLevel::Warning, "JobFailed", format!("{key} is given up: {why}")),
+        };
+        self.tell(level, EventSubject::Workload(key.clone()), reason, message);
+        self.save_job(key, JobRecord { failed, ended_at: Some(self.now.wall), ..job.clone() });
+    }
+
+    pub(crate) fn job_view(&self, key: &WorkloadKey) -> Option<JobView> {
+        let job = self.life.jobs.get(key)?;
+        let active =
+            self.allocations_of(key).filter(|allocation| allocation.intent.desired == Desired::Run).count();
+        Some(JobView {
+            completed: job.done.len(),
+            failures: job.failures.values().sum(),
+            active: u32::try_from(active).unwrap_or(u32::MAX),
+            failed: job.failed.clone(),
+            ended_at: job.ended_at,
+            results: job.results.iter().cloned().collect(),
+        })
+    }
+}
