@@ -60,8 +60,9 @@ impl Need {
             (free.disk.0, need.disk.0),
             (free.bandwidth.0, need.bandwidth.0),
         ];
-        let fitting =
-            |most: u64, (free, need): (u64, u64)| if need == 0 { most } else { most.min(free / need) };
+        let fitting = |most: u64, (free, need): (u64, u64)| {
+            free.checked_div(need).map_or(most, |count| most.min(count))
+        };
         let most = pairs.into_iter().fold(u64::from(most), fitting).min(self.by_gpu(free.gpu));
         u32::try_from(most).unwrap_or(u32::MAX)
     }
@@ -177,7 +178,7 @@ pub(crate) fn count(refusals: &mut Vec<Refusal>, rule: Rule, nodes: u32) {
 fn merge(known: &mut Rule, rule: &Rule) -> bool {
     match (known, rule) {
         (Rule::Cpu { most_free, .. }, Rule::Cpu { most_free: free, .. }) => {
-            *most_free = (*most_free).max(*free)
+            *most_free = (*most_free).max(*free);
         }
         (Rule::Memory { most_free, .. }, Rule::Memory { most_free: free, .. })
         | (Rule::Disk { most_free, .. }, Rule::Disk { most_free: free, .. }) => {
@@ -187,7 +188,7 @@ fn merge(known: &mut Rule, rule: &Rule) -> bool {
             *most_free = (*most_free).max(*free);
         }
         (Rule::Gpu { most_free, .. }, Rule::Gpu { most_free: free, .. }) => {
-            *most_free = (*most_free).max(*free)
+            *most_free = (*most_free).max(*free);
         }
         (known, rule) => return *known == *rule,
     }

@@ -3,20 +3,29 @@
 //!
 //! - [`sketch`] turns a site's nodes into the two kilobytes that its region's parent sees of it; [`estimate`] reads them.
 //! - [`level1::plan`] deals a workload's instances out to regions, from digests alone.
+//! - [`Fairness`] says which tenant is served next when there is not enough for all.
+//! - [`QuotaTree`] charges tenants and all above them, or nobody; [`escrow`] splits a limit among regions so that it holds while
+//!   any of them is cut off.
 //! - [`Disconnect`] says what becomes of an instance that is not heard from.
 //!
 //! Everything here is a function of its arguments: no IO, no clock, no randomness, and the same input gives the same answer.
 //! Deliberately lacks: nodes (level 2 has them), and any memory of what it said before.
 
 mod classes;
+pub mod escrow;
 mod estimate;
+mod fairness;
 pub mod level1;
+mod quota;
 mod replacement;
 mod rounding;
 mod selecting;
 mod sketch;
+mod tree;
 
 pub use estimate::{estimate, may_match};
+pub use fairness::{FairTenant, Fairness};
+pub use quota::{QuotaError, QuotaTree};
 pub use replacement::{Contact, Disconnect, RETURN_GRACE, Replacement, UNDECIDED_MAX, Verdict};
 pub use sketch::{SKETCH_BYTES_MAX, SketchInput, UNKNOWN, sketch};
 

@@ -95,7 +95,9 @@ impl<'a> Fill<'a> {
             let values: Vec<u32> = groups.map(|group| grouping.values(group)[at]).collect();
             let width = values.iter().max().map_or(0, |most| index(*most) + 1);
             let mut occurs = vec![false; width];
-            values.iter().for_each(|value| occurs[index(*value)] = true);
+            for value in values {
+                occurs[index(value)] = true;
+            }
             Counted { max_skew: *max_skew, counts: vec![0; width], occurs, floor: 0, at_floor: 0 }
         });
         let spreads = spreads.collect();

@@ -100,7 +100,9 @@ impl<'a> Dealing<'a> {
         hopes.sort_unstable_by_key(|hope| Reverse(*hope));
         hopes.truncate(1 << self.demand.round.min(ROUNDS_MAX));
         let mut asked = vec![false; self.regions.len()];
-        hopes.iter().for_each(|(_, _, Reverse(region))| asked[*region] = true);
+        for (_, _, Reverse(region)) in &hopes {
+            asked[*region] = true;
+        }
         fill.deal(rest, |_, candidate| if asked[candidate.region] && hopeful(candidate) { rest } else { 0 })
     }
 

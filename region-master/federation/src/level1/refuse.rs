@@ -30,7 +30,9 @@ pub(crate) fn refusals(dealing: &mut Dealing<'_>) -> Vec<Refusal> {
         let main =
             handed_back.first().map_or_else(|| "no reason given".to_owned(), |one| one.rule.to_string());
         refusals.push(Refusal { rule: Rule::HandedBack { why: main }, nodes: returned });
-        handed_back.into_iter().for_each(|one| count(&mut refusals, one.rule, one.nodes));
+        for one in handed_back {
+            count(&mut refusals, one.rule, one.nodes);
+        }
     }
     if refusals.is_empty() {
         return vec![Refusal { rule: Rule::NoNodes, nodes: 0 }];

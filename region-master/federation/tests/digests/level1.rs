@@ -162,7 +162,9 @@ fn wishes_decide_before_room() {
     regions[2].rtt_ms = [("bergen".parse().unwrap(), 2)].into();
     check(&regions, Placement { near: near(bergen), ..placement("") }, [0, 2, 1]);
     let affinity = |weight| vec![Affinity { matches: "app=db".parse().unwrap(), by: SpreadBy::Site, weight }];
-    regions.iter_mut().for_each(|region| region.beside = Beside { affinity: vec![0], anti_affinity: vec![] });
+    for region in &mut regions {
+        region.beside = Beside { affinity: vec![0], anti_affinity: vec![] };
+    }
     regions[1].beside.affinity = vec![3];
     check(&regions, Placement { affinity: affinity(Some(5)), ..placement("") }, [1, 2, 0]);
     let must = Ask {

@@ -151,7 +151,7 @@ proptest! {
         let matching: Vec<&Node> = nodes.iter().filter(fits).collect();
         let estimated = estimate(&site, &instance(need), &placement);
         prop_assert!(estimated <= truth(&matching, &need), "{} of {}", estimated, truth(&matching, &need));
-        prop_assert!(matching.is_empty() || told(&site.sketch) < nodes.len() as u32 || may_match(&site, &placement));
+        prop_assert!(matching.is_empty() || (told(&site.sketch) as usize) < nodes.len() || may_match(&site, &placement));
     }
 
     /// Nodes of one kind whose resources move together, as when one workload fills them: quarter octaves suffice, so of each
