@@ -9,6 +9,7 @@ use crate::write;
 
 /// What a document describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a file has few documents, nearly all of them workloads")]
 pub enum Document {
     /// Something to run.
     Workload(WorkloadSpec),

@@ -114,7 +114,7 @@ fn placeholder(rule: &Value) -> Value {
         return Value::Array(Vec::new());
     }
     if takes(rule, "string") {
-        return Value::String(String::new());
+        return rule["enum"].get(0).cloned().unwrap_or_else(|| String::new().into());
     }
     rule.get("minimum").cloned().unwrap_or_default()
 }

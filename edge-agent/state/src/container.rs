@@ -1,5 +1,7 @@
 //! One container's steps.
 
+mod watching;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use skerry_types::{
 use crate::effects::Effects;
 use crate::ending::{self, Cause, Ending, Verdict};
 use crate::ledger::ContainerHistory;
-use crate::probe::{Judgement, Purpose, Watch};
+use crate::probe::Watch;
 use crate::restart::{self, wait};
 use crate::{ContainerRef, Failure, OpId, Operation, Outcome, StopSignal};
 
@@ -140,24 +142,6 @@ impl ContainerLife {
         }
     }
 
-    /// Whether it runs and all its probes say that it is well.
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.step, Step::Running { stop: Stop::No, .. })
-            && self.watches.iter().all(|watch| watch.judgement == Judgement::Well)
-    }
-
-    /// Why it runs and is not ready, when a probe says so.
-    pub(crate) fn why_unready(&self) -> Option<&str> {
-        self.watches.iter().find_map(|watch| match &watch.judgement {
-            Judgement::Unwell(why) => Some(why.as_str()),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn has_probes(&self) -> bool {
-        self.probes.health.is_some() || self.probes.ready.is_some()
-    }
-
     pub(crate) fn started_at(&self) -> Option<WallTime> {
         match self.step {
             Step::Running { started_at, .. } => Some(started_at),
@@ -184,14 +168,6 @@ impl ContainerLife {
         }
     }
 
-    /// When it is looked at again.
-    pub(crate) fn look_timeout(&self) -> Option<MonoTime> {
-        match self.step {
-            Step::Running { stop: Stop::No, .. } => self.watches.iter().filter_map(Watch::timeout).min(),
-            _ => None,
-        }
-    }
-
     /// Whether its wait is over.
     pub(crate) fn is_due(&self, now: Now) -> bool {
         matches!(self.step, Step::Backoff { until, .. } if now.mono >= until) || self.step == Step::Waiting
@@ -210,20 +186,8 @@ impl ContainerLife {
         self.history.verdict = Verdict::Open;
         self.history.healthy &= same;
         self.history.ready &= same;
-        self.runs(intent, (pid, started_at), now);
-    }
-
-    fn runs(&mut self, intent: &AllocationIntent, (pid, started_at): (u32, WallTime), now: Now) {
         self.step = Step::Running { pid, started_at, stop: Stop::No };
-        self.came_up = true;
-        let ran = now.wall.since(started_at);
-        let watch = |purpose, probe: &Option<_>, was_well, what: &str| {
-            let seed = format!("{}/{}/{what}", intent.id, self.name);
-            probe.as_ref().map(|p| Watch::new(purpose, p, &intent.spec, (was_well, ran), (now, seed)))
-        };
-        let health = watch(Purpose::Health, &self.probes.health, self.history.healthy, "health");
-        let ready = watch(Purpose::Ready, &self.probes.ready, self.history.ready, "ready");
-        self.watches = health.into_iter().chain(ready).collect();
+        self.runs(intent, now.wall.since(started_at), now);
     }
 
     /// Whether this is news of the start that the brain has in mind.
@@ -312,37 +276,6 @@ impl ContainerLife {
         ContainerRef { allocation: intent.id.clone(), container: self.name.clone() }
     }
 
-    /// Goes on while it should run: ends it when it is not well, looks at it when it is time to.
-    pub(crate) fn attend(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
-        self.remove_again(intent, fx);
-        if self.is_stopping() || self.unwell.is_some() {
-            return self.stop(intent, fx);
-        }
-        let Step::Running { pid, .. } = self.step else { return };
-        let container = self.reference(intent);
-        for watch in &mut self.watches {
-            watch.look(container.clone(), pid, fx);
-        }
-        self.judge();
-        if self.unwell.is_some() {
-            self.stop(intent, fx);
-        }
-    }
-
-    fn judge(&mut self) {
-        for watch in &self.watches {
-            let well = watch.judgement == Judgement::Well;
-            match (watch.purpose, &watch.judgement) {
-                (Purpose::Health, Judgement::Unwell(why)) => {
-                    self.history.healthy = false;
-                    self.unwell.get_or_insert_with(|| why.clone());
-                }
-                (Purpose::Health, _) => self.history.healthy = well,
-                (Purpose::Ready, _) => self.history.ready = well,
-            }
-        }
-    }
-
     /// Goes a step towards being gone.
     pub(crate) fn stop(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
         let now = fx.now().mono;
@@ -422,7 +355,8 @@ impl ContainerLife {
     ) -> News {
         match (self.step, result) {
             (Step::Starting(mine), Ok(Outcome::Started { pid, started_at })) if mine == op => {
-                self.runs(intent, (*pid, *started_at), fx.now());
+                self.step = Step::Running { pid: *pid, started_at: *started_at, stop: Stop::No };
+                self.runs(intent, Duration::ZERO, fx.now());
                 News::Started { pid: *pid }
             }
             (Step::Starting(mine), result) if mine == op => {
@@ -444,17 +378,6 @@ impl ContainerLife {
             }
             _ => self.looked(op, result, fx.now()),
         }
-    }
-
-    fn looked(&mut self, op: OpId, result: &Result<Outcome, Failure>, now: Now) -> News {
-        let Some(watch) = self.watches.iter_mut().find(|watch| watch.awaits(op)) else {
-            return News::NotMine;
-        };
-        if !watch.answered(result, now) {
-            return News::Good;
-        }
-        self.judge();
-        News::Judged
     }
 
     pub(crate) fn status(&self) -> ContainerStatus {

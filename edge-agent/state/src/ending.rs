@@ -49,9 +49,8 @@ pub(crate) fn policy(intent: &AllocationIntent) -> RestartPolicy {
 pub(crate) fn verdict(cause: &Cause, policy: &RestartPolicy, is_init: bool, exit: &Exit) -> Verdict {
     let rests = policy.when == RestartWhen::Never;
     match cause {
-        Cause::Asked => Verdict::Open,
         Cause::Unwell(_) if rests => Verdict::Bad,
-        Cause::Unwell(_) => Verdict::Open,
+        Cause::Asked | Cause::Unwell(_) => Verdict::Open,
         Cause::Itself if is_init && exit.is_success() => Verdict::Good,
         Cause::Itself if restarts(policy, exit) => Verdict::Open,
         Cause::Itself if exit.is_success() => Verdict::Good,

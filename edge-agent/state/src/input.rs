@@ -26,6 +26,7 @@ pub struct ContainerRef {
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "an input is handled as it comes and never kept")]
 pub enum Input {
     /// All containers that the keeper knows of. Comes first after a start, and again whenever the keeper was away. Between
     /// the listing and this input the shell delivers no later result or exit.

@@ -31,27 +31,37 @@ pub struct Lifecycle {
     reason: Option<Reason>,
     /// Failures in a row of what comes before the containers.
     failures: u32,
-    /// A start failed while nothing else ran: image and network are looked at anew before the next.
-    refresh: bool,
     shown: (Phase, WallTime),
     ready_since: Option<WallTime>,
     unsaved: bool,
     boot: String,
     /// Something may be left of it on the node when no container is.
     is_made: bool,
-    /// `None` between the runs of a schedule.
+    course: Course,
+    tether: Tether,
+    /// When it is looked at again: where the node's timers have it.
+    pub(crate) armed: Option<MonoTime>,
+}
+
+/// The runs of its containers: one, or one for each due time.
+#[derive(Debug)]
+struct Course {
+    /// The run under way, or the last one; `None` between the runs of a schedule.
     run: Option<Run>,
     /// When the run under way has taken too long.
     deadline_at: Option<MonoTime>,
     timetable: Option<Timetable>,
     /// The run under way is ended for the next.
     is_replaced: bool,
+}
+
+/// What a link, or the want of one, means for it.
+#[derive(Debug)]
+struct Tether {
     /// Stopped for want of a link.
     is_cut_off: bool,
     /// When the link is away for too long, or is back for long enough.
-    link_at: Option<MonoTime>,
-    /// When it is looked at again: where the node's timers have it.
-    pub(crate) armed: Option<MonoTime>,
+    at: Option<MonoTime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +74,10 @@ enum Stage {
     },
     Preparing(OpId),
     /// Image and network are there; the rest is the containers' affair.
-    Up,
+    Up {
+        /// A start failed while nothing else ran: image and network are looked at anew before the next.
+        is_stale: bool,
+    },
     /// What comes before the containers failed.
     Wait(MonoTime),
     /// No container is left; its network goes.
@@ -100,18 +113,13 @@ impl Lifecycle {
             address: life.address,
             reason: life.reason.clone(),
             failures: 0,
-            refresh: false,
             shown: (Phase::Pending, now.wall),
             ready_since: life.ready_since,
             unsaved: false,
             boot: boot.to_owned(),
             is_made: life.is_made,
-            run: life.run.clone(),
-            deadline_at: None,
-            timetable: None,
-            is_replaced: false,
-            is_cut_off: life.is_cut_off,
-            link_at: None,
+            course: Course { run: life.run.clone(), deadline_at: None, timetable: None, is_replaced: false },
+            tether: Tether { is_cut_off: life.is_cut_off, at: None },
             armed: None,
             intent,
         };
@@ -154,13 +162,13 @@ impl Lifecycle {
         self.intent = intent;
         self.disowned = false;
         if zone != self.intent.timezone {
-            let settled = self.timetable.as_ref().map(|timetable| timetable.settled().clone());
+            let settled = self.course.timetable.as_ref().map(|timetable| timetable.settled().clone());
             self.read_schedule(settled.as_ref(), now.wall);
         }
         if stopping && !self.wants_stop() {
             self.containers.iter_mut().for_each(ContainerLife::revive);
-            self.run = self.run.take().map(|_| Run::default());
-            self.deadline_at = None;
+            self.course.run = self.course.run.take().map(|_| Run::default());
+            self.course.deadline_at = None;
             self.reason = None;
             self.unsaved = true;
         }
@@ -179,10 +187,10 @@ impl Lifecycle {
             boot: self.boot.clone(),
             is_made: self.is_made,
             ready_since: self.ready_since,
-            is_cut_off: self.is_cut_off,
-            run: self.run.clone(),
-            reason: self.reason.clone().filter(|_| self.is_over() || self.run.is_none()),
-            timetable: self.timetable.as_ref().map(|timetable| timetable.settled().clone()),
+            is_cut_off: self.tether.is_cut_off,
+            run: self.course.run.clone(),
+            reason: self.reason.clone().filter(|_| self.is_over() || self.course.run.is_none()),
+            timetable: self.course.timetable.as_ref().map(|timetable| timetable.settled().clone()),
         })
     }
 
@@ -195,8 +203,8 @@ impl Lifecycle {
             Stage::RemoveAgain(at) if want == Want::Stop => Some(at),
             _ => None,
         };
-        let link = self.link_at.filter(|_| want != Want::Stop);
-        let deadline = self.deadline_at.filter(|_| want == Want::Run);
+        let link = self.tether.at.filter(|_| want != Want::Stop);
+        let deadline = self.course.deadline_at.filter(|_| want == Want::Run);
         [stage, link, deadline, self.container_timeout(want), self.due_timeout(now)]
             .into_iter()
             .flatten()
@@ -206,7 +214,7 @@ impl Lifecycle {
     /// Only where `advance` looks at them: a time that nobody acts upon would be due for ever.
     fn container_timeout(&self, want: Want) -> Option<MonoTime> {
         match (want, self.stage) {
-            (Want::Run, Stage::Up) => {
+            (Want::Run, Stage::Up { .. }) => {
                 let starts = (0..self.containers.len())
                     .filter(|at| self.may_start(*at))
                     .filter_map(|at| self.containers[at].start_timeout());
@@ -214,7 +222,7 @@ impl Lifecycle {
                 let steps = self.containers.iter().filter_map(ContainerLife::timeout);
                 starts.chain(looks).chain(steps).min()
             }
-            (Want::Rest | Want::Stop, Stage::New | Stage::Wait(_) | Stage::Up) => {
+            (Want::Rest | Want::Stop, Stage::New | Stage::Wait(_) | Stage::Up { .. }) => {
                 self.containers.iter().filter_map(ContainerLife::timeout).min()
             }
             _ => None,
@@ -226,10 +234,10 @@ impl Lifecycle {
     }
 
     fn want(&self) -> Want {
-        let rests = self.is_cut_off
-            || self.is_replaced
+        let rests = self.tether.is_cut_off
+            || self.course.is_replaced
             || self.is_over()
-            || self.run.as_ref().is_none_or(|run| run.is_exceeded);
+            || self.course.run.as_ref().is_none_or(|run| run.is_exceeded);
         match (self.wants_stop(), rests) {
             (true, _) => Want::Stop,
             (false, true) => Want::Rest,
@@ -261,11 +269,8 @@ impl Lifecycle {
             Stage::New if self.containers.iter().any(ContainerLife::is_running) => self.prepare(fx),
             Stage::New => self.pull(fx),
             Stage::Wait(at) if fx.now().mono < at => {}
-            Stage::Up if self.refresh && self.may_refresh(fx) => {
-                self.refresh = false;
-                self.begin_anew(fx);
-            }
-            Stage::Up => self.advance_containers(fx),
+            Stage::Up { is_stale: true } if self.may_begin_anew(fx) => self.begin_anew(fx),
+            Stage::Up { .. } => self.advance_containers(fx),
             // After a wait; or an earlier stop or rest got this far, and all of it is made anew.
             Stage::Wait(_) | Stage::Gone | Stage::RemoveAgain(_) | Stage::ReleaseAgain(_) | Stage::Rest => {
                 self.begin_anew(fx);
@@ -283,7 +288,7 @@ impl Lifecycle {
         self.unsaved |= !std::mem::replace(&mut self.is_made, true);
         let pull = Operation::Pull { intent: Arc::clone(&self.intent) };
         // A due time is on disk as dealt with before anything is done for it.
-        let op = if self.timetable.is_some() { fx.begin_saved(pull) } else { fx.begin(pull) };
+        let op = if self.course.timetable.is_some() { fx.begin_saved(pull) } else { fx.begin(pull) };
         self.stage = Stage::Pulling { op, cancelled: false };
     }
 
@@ -292,7 +297,7 @@ impl Lifecycle {
         self.stage = Stage::Preparing(fx.begin(Operation::Prepare { intent, address: self.address }));
     }
 
-    fn may_refresh(&self, fx: &Effects) -> bool {
+    fn may_begin_anew(&self, fx: &Effects) -> bool {
         self.containers.iter().all(ContainerLife::is_absent)
             && (0..self.containers.len()).any(|at| self.containers[at].is_due(fx.now()) && self.may_start(at))
     }

@@ -92,7 +92,9 @@ impl Report {
     pub(crate) fn loads(&mut self, loads: Vec<AllocationLoad>, is_known: impl Fn(&AllocationId) -> bool) {
         let named: BTreeSet<AllocationId> = loads.iter().map(|load| load.id.clone()).collect();
         let gone: Vec<AllocationId> = self.loads.keys().filter(|id| !named.contains(*id)).cloned().collect();
-        gone.iter().for_each(|id| self.forget_load(id));
+        for id in &gone {
+            self.forget_load(id);
+        }
         for load in loads.into_iter().filter(|load| is_known(&load.id)) {
             if self.loads.get(&load.id).is_some_and(|told| !load::moved(told, &load)) {
                 continue;

@@ -1,8 +1,14 @@
 //! The brain against a bench that answers as a shell would, in virtual time.
 
 mod bench;
+mod cutoff;
 mod disk;
 mod events;
 mod link;
+mod loads;
+mod order;
+mod probes;
 mod running;
+mod runs;
+mod schedule;
 mod stopping;

@@ -38,13 +38,12 @@ pub(super) fn restart(
             },
         );
     }
-    let when = match restart.policy {
-        Some(raw::RestartWhen::Always) => RestartWhen::Always,
-        Some(raw::RestartWhen::OnFailure) => RestartWhen::OnFailure,
-        Some(raw::RestartWhen::Never) => RestartWhen::Never,
-        None if kind.ends() => RestartWhen::Never,
-        None => RestartWhen::Always,
-    };
+    let default = if kind.ends() { RestartWhen::Never } else { RestartWhen::Always };
+    let when = restart.policy.map_or(default, |policy| match policy {
+        raw::RestartWhen::Always => RestartWhen::Always,
+        raw::RestartWhen::OnFailure => RestartWhen::OnFailure,
+        raw::RestartWhen::Never => RestartWhen::Never,
+    });
     Some(RestartPolicy { when, backoff, max_backoff })
 }
 
@@ -54,15 +53,15 @@ pub(super) fn job(
     instances: u32,
     path: &Path<'_>,
     faults: &mut Faults<'_>,
-) -> Option<JobPolicy> {
+) -> JobPolicy {
     let retries = job.retries.unwrap_or(limits::DEFAULT_RETRIES);
-    let deadline = some_span(job.deadline.as_deref(), &path.field("deadline"), faults)?;
+    let deadline = some_span(job.deadline.as_deref(), &path.field("deadline"), faults);
     let backoff = skerry_types::parse_duration(&restart.backoff).unwrap_or_default();
     if let Some(deadline) = deadline.filter(|deadline| retries > 0 && *deadline <= backoff) {
         let (deadline, backoff) = (show_duration(deadline), show_duration(backoff));
         faults.add(&path.field("deadline"), Problem::DeadlineBeforeRetry { deadline, backoff });
     }
-    Some(JobPolicy { parallelism: job.parallelism.unwrap_or(instances.max(1)), retries, deadline })
+    JobPolicy { parallelism: job.parallelism.unwrap_or(instances.max(1)), retries, deadline }
 }
 
 pub(super) fn schedule(
@@ -85,7 +84,7 @@ pub(super) fn schedule(
             raw::Overlap::Forbid => Overlap::Forbid,
             raw::Overlap::Replace => Overlap::Replace,
         },
-        starting_deadline: starting_deadline?,
+        starting_deadline,
     };
     let compiled = CompiledSchedule::new(&read, None).map_err(|error| match error {
         ScheduleError::Cron(error) => Problem::Cron(error),
@@ -101,28 +100,27 @@ pub(super) fn on_disconnect(
     kind: Life,
     path: &Path<'_>,
     faults: &mut Faults<'_>,
-) -> Option<OnDisconnect> {
+) -> OnDisconnect {
     let replace_path = path.field("replace_after");
     let stays = matches!(kind, Life::Daemon | Life::Cron);
     let replace_after = match policy.replace_after.as_deref() {
-        None if stays => Some(None),
-        None => Some(Some(limits::DEFAULT_REPLACE_AFTER)),
+        None => (!stays).then_some(limits::DEFAULT_REPLACE_AFTER),
         text => span_or_never(text, &replace_path, faults),
     };
-    if kind == Life::Daemon && matches!(replace_after, Some(Some(_))) {
+    if kind == Life::Daemon && replace_after.is_some() {
         let reason = "every node that matches has its own; write 'never' or leave it out";
         faults.add(&replace_path, Problem::WrongType { kind: kind.word(), reason });
     }
     let stop_after = span_or_never(policy.stop_after.as_deref(), &path.field("stop_after"), faults);
-    Some(OnDisconnect {
-        replace_after: replace_after?,
+    OnDisconnect {
+        replace_after,
         on_return: match policy.on_return {
             raw::OnReturn::KeepOriginal => OnReturn::KeepOriginal,
             raw::OnReturn::KeepNew => OnReturn::KeepNew,
             raw::OnReturn::KeepHealthiest => OnReturn::KeepHealthiest,
         },
-        stop_after: stop_after?,
-    })
+        stop_after,
+    }
 }
 
 pub(super) fn scale(scale: &raw::Scale, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Scale> {
@@ -175,13 +173,12 @@ fn scale_target(scale: &raw::Scale, path: &Path<'_>, faults: &mut Faults<'_>) ->
     }
 }
 
-/// A span that may be absent. `None` when it is wrong.
-fn some_span(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Option<Duration>> {
-    let Some(text) = text else { return Some(None) };
-    span(text, &(Duration::from_secs(1)..=limits::SPAN_MAX), path, faults).map(Some)
+/// A span that may be absent.
+fn some_span(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Duration> {
+    span(text?, &(Duration::from_secs(1)..=limits::SPAN_MAX), path, faults)
 }
 
-/// A span, or `never`, which absence means too. `None` when it is wrong.
-fn span_or_never(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Option<Duration>> {
+/// A span, or `never`, which absence means too.
+fn span_or_never(text: Option<&str>, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Duration> {
     some_span(text.filter(|text| *text != raw::NEVER), path, faults)
 }

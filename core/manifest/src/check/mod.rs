@@ -106,6 +106,10 @@ fn exactly_one<'f, const N: usize>(
     if let [only] = there.as_slice() {
         return Some(only);
     }
+    if faults.touch(path) {
+        // One that is wrong itself is not among those that are there.
+        return None;
+    }
     let list = |names: &[&str]| names.join(", ");
     let found = if there.is_empty() { "none of them".to_owned() } else { list(&there) };
     let choices = list(&fields.map(|(name, _)| name));

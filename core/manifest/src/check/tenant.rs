@@ -59,12 +59,14 @@ fn guaranteed_within(guarantee: &Quota, limit: &Quota, path: &Path<'_>, faults: 
             faults.add(&path.field(what), Problem::GuaranteeOverLimit { what, guarantee, limit });
         }
     };
-    fn both<T: fmt::Display + Copy>(amount: Option<T>, units: impl Fn(T) -> u64) -> Option<(u64, String)> {
-        amount.map(|amount| (units(amount), amount.to_string()))
-    }
     check("cpu", both(guarantee.cpu, |cpu| cpu.0), both(limit.cpu, |cpu| cpu.0));
     check("memory", both(guarantee.memory, |memory| memory.0), both(limit.memory, |memory| memory.0));
     check("disk", both(guarantee.disk, |disk| disk.0), both(limit.disk, |disk| disk.0));
     check("bandwidth", both(guarantee.bandwidth, |rate| rate.0), both(limit.bandwidth, |rate| rate.0));
     check("gpu", both(guarantee.gpu, |gpu| gpu.0), both(limit.gpu, |gpu| gpu.0));
+}
+
+/// An amount to compare and to show.
+fn both<T: fmt::Display + Copy>(amount: Option<T>, units: impl Fn(T) -> u64) -> Option<(u64, String)> {
+    amount.map(|amount| (units(amount), amount.to_string()))
 }

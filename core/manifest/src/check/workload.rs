@@ -32,17 +32,17 @@ pub(crate) fn workload(manifest: &raw::Workload, faults: &mut Faults<'_>) -> Opt
     let on_disconnect =
         life::on_disconnect(&spec.on_disconnect, spec.kind, &path.field("on_disconnect"), faults);
     let (kind, instance) =
-        (kind(spec, instances, &path, faults), instance(spec, &path, on_disconnect, faults));
+        (kind(spec, instances, &path, faults), instance(spec, &path, &on_disconnect, faults));
     let workload = WorkloadSpec {
         key: key?,
         labels,
-        kind: kind?,
+        kind,
         instances,
         priority: spec.priority,
         instance: Arc::new(instance?),
         placement,
         update: update?,
-        on_disconnect: on_disconnect?,
+        on_disconnect,
         scale,
         exclusive: false,
     };
@@ -111,15 +111,15 @@ fn instances(spec: &raw::Spec, scale: Option<&Scale>, path: &Path<'_>, faults: &
     }
 }
 
-fn kind(spec: &raw::Spec, instances: u32, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<WorkloadKind> {
+fn kind(spec: &raw::Spec, instances: u32, path: &Path<'_>, faults: &mut Faults<'_>) -> WorkloadKind {
     match spec.kind {
-        Life::Service => Some(WorkloadKind::Service),
-        Life::Cron => Some(WorkloadKind::Cron),
-        Life::Daemon => Some(WorkloadKind::Daemon),
+        Life::Service => WorkloadKind::Service,
+        Life::Cron => WorkloadKind::Cron,
+        Life::Daemon => WorkloadKind::Daemon,
         Life::Job => {
             let default = raw::Job::default();
             let job = spec.job.as_ref().unwrap_or(&default);
-            life::job(job, &spec.restart, instances, &path.field("job"), faults).map(WorkloadKind::Job)
+            WorkloadKind::Job(life::job(job, &spec.restart, instances, &path.field("job"), faults))
         }
     }
 }
@@ -127,7 +127,7 @@ fn kind(spec: &raw::Spec, instances: u32, path: &Path<'_>, faults: &mut Faults<'
 fn instance(
     spec: &raw::Spec,
     path: &Path<'_>,
-    on_disconnect: Option<OnDisconnect>,
+    on_disconnect: &OnDisconnect,
     faults: &mut Faults<'_>,
 ) -> Option<InstanceSpec> {
     let (init, containers) = container::all(&spec.init, &spec.containers, path, faults);
@@ -148,7 +148,7 @@ fn instance(
         stop_grace: stop_grace?,
         schedule,
         deadline,
-        stop_after: on_disconnect?.stop_after,
+        stop_after: on_disconnect.stop_after,
     })
 }
 

@@ -142,6 +142,7 @@ pub(crate) struct OnDisconnect {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the words of the manifest")]
 pub(crate) enum OnReturn {
     #[default]
     KeepOriginal,

@@ -90,7 +90,7 @@ pub(super) fn update(policy: &UpdatePolicy) -> raw::Update {
         deadline: show_duration(policy.deadline),
         waves: policy.waves.iter().map(wave).collect(),
         abort_percent: policy.abort_percent,
-        window: policy.window.as_ref().map(window),
+        window: policy.window.map(window),
         per_site: policy.per_site,
     }
 }
@@ -108,7 +108,7 @@ fn wave(wave: &Wave) -> raw::Wave {
     }
 }
 
-fn window(window: &Window) -> raw::Window {
+fn window(window: Window) -> raw::Window {
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
     let days = (0..).zip(raw::Day::ALL).filter(|(bit, _)| window.days >> bit & 1 == 1);
     raw::Window {

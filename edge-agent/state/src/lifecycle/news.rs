@@ -113,7 +113,7 @@ impl Lifecycle {
     fn prepared(&mut self, address: Ipv4Addr) {
         self.unsaved |= self.address != Some(address);
         self.address = Some(address);
-        self.stage = Stage::Up;
+        self.stage = Stage::Up { is_stale: false };
         self.failures = 0;
         if self.want() == Want::Run {
             self.reason = None;
@@ -149,11 +149,19 @@ impl Lifecycle {
                 News::Judged => self.unsaved = true,
                 News::Started { pid } => self.started(at, pid, fx),
                 News::Bad(ending) => {
-                    self.refresh |= !self.containers.iter().any(ContainerLife::is_running);
+                    self.grows_stale();
                     self.note(at, Some(ending), fx);
                 }
             }
             return;
+        }
+    }
+
+    /// A start failed: if nothing else runs, image or network may be why.
+    fn grows_stale(&mut self) {
+        let runs = self.containers.iter().any(ContainerLife::is_running);
+        if let Stage::Up { is_stale } = &mut self.stage {
+            *is_stale |= !runs;
         }
     }
 
@@ -177,7 +185,7 @@ impl Lifecycle {
         }
         let level = if ending.is_good { EventLevel::Info } else { EventLevel::Warning };
         self.tell(level, &ending.reason.code.to_string(), ending.reason.message.clone(), fx);
-        let exceeded = self.run.as_ref().is_some_and(|run| run.is_exceeded);
+        let exceeded = self.course.run.as_ref().is_some_and(|run| run.is_exceeded);
         let goes_well = ending.is_good && self.containers[at].is_init;
         if !goes_well && !exceeded {
             self.reason = Some(ending.reason);

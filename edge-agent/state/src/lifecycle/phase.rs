@@ -37,7 +37,7 @@ impl Lifecycle {
     /// What runs by a schedule is ready as long as it keeps it.
     fn is_ready(&self, phase: Phase) -> bool {
         if self.intent.spec.schedule.is_some() {
-            return self.timetable.is_some() && !self.wants_stop() && !self.is_cut_off;
+            return self.course.timetable.is_some() && !self.wants_stop() && !self.tether.is_cut_off;
         }
         phase == Phase::Running && self.containers.iter().all(|c| c.is_ready() || c.is_over())
     }
@@ -68,7 +68,7 @@ impl Lifecycle {
             containers: self.containers.iter().map(ContainerLife::status).collect(),
             since,
             ready_since: self.ready_since,
-            last_due: self.timetable.as_ref().and_then(crate::timetable::Timetable::last_run),
+            last_due: self.course.timetable.as_ref().and_then(crate::timetable::Timetable::last_run),
         }
     }
 
@@ -83,7 +83,7 @@ impl Lifecycle {
                     Phase::Stopping
                 }
             }
-            _ if self.intent.spec.schedule.is_some() && self.timetable.is_none() => Phase::Failed,
+            _ if self.intent.spec.schedule.is_some() && self.course.timetable.is_none() => Phase::Failed,
             _ if self.is_over() => {
                 let good = containers.iter().all(|c| c.history.verdict == Verdict::Good);
                 if good { Phase::Completed } else { Phase::Failed }
@@ -97,8 +97,8 @@ impl Lifecycle {
             Stage::New => Phase::Pending,
             Stage::Pulling { .. } => Phase::Pulling,
             Stage::Wait(_) => Phase::Backoff,
-            Stage::Up if containers.iter().any(ContainerLife::is_failing) => Phase::Backoff,
-            Stage::Preparing(_) | Stage::Up => Phase::Starting,
+            Stage::Up { .. } if containers.iter().any(ContainerLife::is_failing) => Phase::Backoff,
+            Stage::Preparing(_) | Stage::Up { .. } => Phase::Starting,
             Stage::Removing(_) | Stage::RemoveAgain(_) | Stage::Releasing(_) | Stage::ReleaseAgain(_) => {
                 Phase::Stopping
             }

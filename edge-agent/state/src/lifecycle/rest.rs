@@ -19,7 +19,7 @@ impl Lifecycle {
 
     /// The first container of the run starts, if it is that.
     pub(super) fn run_began(&mut self, now: Now) {
-        if let Some(run) = &mut self.run
+        if let Some(run) = &mut self.course.run
             && run.started.is_none()
         {
             run.started = Some(now.wall);
@@ -28,19 +28,19 @@ impl Lifecycle {
     }
 
     pub(super) fn set_deadline(&mut self, now: Now) {
-        let started = self.run.as_ref().and_then(|run| run.started);
+        let started = self.course.run.as_ref().and_then(|run| run.started);
         let left = |started, deadline: std::time::Duration| deadline.saturating_sub(now.wall.since(started));
-        self.deadline_at = started
+        self.course.deadline_at = started
             .zip(self.intent.spec.deadline)
             .map(|(started, deadline)| now.mono + left(started, deadline));
     }
 
     pub(super) fn look_at_deadline(&mut self, fx: &mut Effects) {
-        let has_come = self.deadline_at.is_some_and(|at| fx.now().mono >= at);
+        let has_come = self.course.deadline_at.is_some_and(|at| fx.now().mono >= at);
         if !has_come || self.wants_stop() || self.is_over() {
             return;
         }
-        if let (Some(run), Some(deadline)) = (&mut self.run, self.intent.spec.deadline)
+        if let (Some(run), Some(deadline)) = (&mut self.course.run, self.intent.spec.deadline)
             && !std::mem::replace(&mut run.is_exceeded, true)
         {
             let message = format!("the run takes longer than its deadline of {}", show_duration(deadline));
@@ -56,27 +56,27 @@ impl Lifecycle {
 
     /// The parent is away: at `at` for too long. Or it is back: at `at` for long enough.
     pub(crate) fn set_link_at(&mut self, at: Option<MonoTime>) {
-        self.link_at = at;
+        self.tether.at = at;
     }
 
     /// Whether it was stopped for want of a link.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.is_cut_off
+        self.tether.is_cut_off
     }
 
     /// Stops, or goes on, when the link was away, or is back, for long enough.
     pub(super) fn look_at_link(&mut self, fx: &mut Effects) {
-        if self.wants_stop() || self.link_at.is_none_or(|at| fx.now().mono < at) {
+        if self.wants_stop() || self.tether.at.is_none_or(|at| fx.now().mono < at) {
             return;
         }
-        self.link_at = None;
+        self.tether.at = None;
         self.unsaved = true;
-        if std::mem::replace(&mut self.is_cut_off, false) {
+        if std::mem::replace(&mut self.tether.is_cut_off, false) {
             self.containers.iter_mut().for_each(ContainerLife::resume);
             self.reason = None;
             self.tell(EventLevel::Info, "Reconnected", "the link is back; it goes on".to_owned(), fx);
         } else if !self.is_over() {
-            self.is_cut_off = true;
+            self.tether.is_cut_off = true;
             let message = "the node is without a link for as long as the workload allows".to_owned();
             self.rest_for(ReasonCode::Disconnected, message, fx);
         }
@@ -86,7 +86,7 @@ impl Lifecycle {
         let Some(schedule) = &self.intent.spec.schedule else { return };
         match Timetable::new(schedule, &self.intent, settled, now) {
             Ok(timetable) => {
-                self.timetable = Some(timetable);
+                self.course.timetable = Some(timetable);
                 self.unsaved |= settled.is_none();
             }
             Err(message) => self.reason = Some(Reason::new(ReasonCode::CreateFailed, message)),
@@ -95,26 +95,29 @@ impl Lifecycle {
 
     /// Whether it has due times.
     pub(crate) fn is_scheduled(&self) -> bool {
-        self.timetable.is_some()
+        self.course.timetable.is_some()
     }
 
     /// When the next due time comes, if that changes anything: while a run is under way that the next waits for, its end does.
     pub(super) fn due_timeout(&self, now: Now) -> Option<MonoTime> {
-        let timetable = self.timetable.as_ref()?;
+        let timetable = self.course.timetable.as_ref()?;
         let waits = match timetable.overlap {
-            Overlap::Allow => self.run.is_some(),
-            Overlap::Replace => self.is_replaced,
+            Overlap::Allow => self.course.run.is_some(),
+            Overlap::Replace => self.course.is_replaced,
             Overlap::Forbid => false,
         };
-        let ignored = waits || self.is_cut_off || self.wants_stop() || self.run.is_some() && self.is_over();
+        let ignored = waits
+            || self.tether.is_cut_off
+            || self.wants_stop()
+            || self.course.run.is_some() && self.is_over();
         if ignored { None } else { timetable.timeout(now) }
     }
 
     pub(super) fn look_at_schedule(&mut self, fx: &mut Effects) {
-        if self.is_cut_off || self.wants_stop() || (self.run.is_some() && self.is_over()) {
+        if self.tether.is_cut_off || self.wants_stop() || (self.course.run.is_some() && self.is_over()) {
             return;
         }
-        let Some(timetable) = &mut self.timetable else { return };
+        let Some(timetable) = &mut self.course.timetable else { return };
         let (before, overlap) = (timetable.settled().clone(), timetable.overlap);
         match timetable.due(fx.now().wall) {
             None => {}
@@ -124,22 +127,22 @@ impl Lifecycle {
                 let message = format!("a run is left out: it was due {late} ago, which is too late for it");
                 self.tell(EventLevel::Warning, "RunMissed", message, fx);
             }
-            Some(Due::Run(due)) if self.run.is_none() => {
+            Some(Due::Run(due)) if self.course.run.is_none() => {
                 timetable.run(due);
                 self.begin_run();
             }
             Some(Due::Run(due)) => self.overlaps(due, overlap, fx),
         }
-        self.unsaved |= self.timetable.as_ref().is_some_and(|timetable| *timetable.settled() != before);
+        self.unsaved |=
+            self.course.timetable.as_ref().is_some_and(|timetable| *timetable.settled() != before);
     }
 
     fn begin_run(&mut self) {
         self.containers.iter_mut().for_each(ContainerLife::begin_run);
-        self.run = Some(Run::default());
-        self.deadline_at = None;
+        self.course.run = Some(Run::default());
+        self.course.deadline_at = None;
         self.reason = None;
         self.failures = 0;
-        self.refresh = false;
     }
 
     fn overlaps(&mut self, due: WallTime, overlap: Overlap, fx: &mut Effects) {
@@ -147,15 +150,15 @@ impl Lifecycle {
             // One network and one set of names: it waits for the end of the one before it.
             Overlap::Allow => {}
             Overlap::Forbid => {
-                if let Some(timetable) = &mut self.timetable {
+                if let Some(timetable) = &mut self.course.timetable {
                     timetable.settle(due);
                 }
                 let message = "the run that is due is left out: the last one goes on still".to_owned();
                 self.tell(EventLevel::Info, "RunSkipped", message, fx);
             }
-            Overlap::Replace if self.is_replaced => {}
+            Overlap::Replace if self.course.is_replaced => {}
             Overlap::Replace => {
-                self.is_replaced = true;
+                self.course.is_replaced = true;
                 let message = "the run under way is ended for the one that is due".to_owned();
                 self.tell(EventLevel::Info, "RunReplaced", message, fx);
             }
@@ -193,16 +196,16 @@ impl Lifecycle {
 
     /// Nothing runs any more. What did not come to its end by itself failed, unless it goes on later.
     pub(super) fn end_run(&mut self) {
-        let exceeded = self.run.as_ref().is_some_and(|run| run.is_exceeded);
+        let exceeded = self.course.run.as_ref().is_some_and(|run| run.is_exceeded);
         if exceeded && !self.is_over() {
             self.containers.iter_mut().for_each(ContainerLife::give_up);
             self.unsaved = true;
         }
-        let ends = self.run.is_some() && (self.is_over() || self.is_replaced);
-        if self.timetable.is_some() && ends {
-            self.run = None;
-            self.is_replaced = false;
-            self.deadline_at = None;
+        let ends = self.course.run.is_some() && (self.is_over() || self.course.is_replaced);
+        if self.course.timetable.is_some() && ends {
+            self.course.run = None;
+            self.course.is_replaced = false;
+            self.course.deadline_at = None;
             self.unsaved = true;
         }
     }

@@ -141,6 +141,33 @@ impl Bench {
         self.set_time(end);
     }
 
+    /// Lets time pass, and answers every operation at once: looks as `look` says, the rest as a healthy runtime would. Gives
+    /// what was done.
+    pub(super) fn live(&mut self, time: Duration, look: impl Fn(&Look) -> bool) -> Vec<String> {
+        let end = self.now.mono + time;
+        let mut done = Vec::new();
+        loop {
+            while let Some((op, operation)) = self.begun.pop_front() {
+                done.push(word(&operation));
+                match &operation {
+                    Operation::Probe { look: what, .. } if !look(what) => {
+                        let failure = Failure::transient(ReasonCode::Unhealthy, "no answer");
+                        self.feed(Input::Done(op, Err(failure)));
+                    }
+                    _ => {
+                        self.begun.push_front((op, operation));
+                        self.answer();
+                    }
+                }
+            }
+            let Some(at) = self.state.poll_timeout().filter(|at| *at <= end) else { break };
+            self.set_time(at.max(self.now.mono));
+            self.feed(Input::Timeout);
+        }
+        self.set_time(end);
+        done
+    }
+
     fn set_time(&mut self, at: MonoTime) {
         let passed = at.since(self.now.mono);
         let passed_ms = u64::try_from(passed.as_millis()).unwrap();
@@ -272,6 +299,15 @@ impl Bench {
         told
     }
 
+    /// Reasons of the events that went up since the last call, oldest first.
+    pub(super) fn events(&mut self) -> Vec<String> {
+        let event = |(_, row): (RowKey, Option<ObservedRow>)| match row {
+            Some(ObservedRow::Event(event)) => Some(event.reason),
+            _ => None,
+        };
+        self.told().into_iter().filter_map(event).collect()
+    }
+
     pub(super) fn acks(&self) -> Vec<Cursor> {
         let ack = |message: &ToParent| match message {
             ToParent::Ack(cursor) => Some(*cursor),
@@ -385,6 +421,13 @@ pub(super) fn intent(id: &str, names: &[&str], when: RestartWhen) -> AllocationI
         gpus: Vec::new(),
         timezone: None,
     }
+}
+
+/// The same with another spec.
+pub(super) fn with(intent: AllocationIntent, change: impl FnOnce(&mut InstanceSpec)) -> AllocationIntent {
+    let mut spec = InstanceSpec::clone(&intent.spec);
+    change(&mut spec);
+    AllocationIntent { spec: Arc::new(spec), ..intent }
 }
 
 pub(super) fn web() -> AllocationIntent {
