@@ -36,7 +36,7 @@ fn tenants_are_read() {
     );
     let Document::Tenant(tenant) = one(&text) else { panic!("a tenant") };
     assert_eq!((tenant.name.as_str(), tenant.weight), ("shop", 200));
-    assert_eq!(tenant.parent.as_ref().map(|parent| parent.as_str()), Some("retail"));
+    assert_eq!(tenant.parent.as_ref().map(skerry_types::TenantName::as_str), Some("retail"));
     assert_eq!(tenant.guarantee.cpu, Some(MilliCpu(4000)));
     assert_eq!(tenant.guarantee.memory, Some(Bytes(8 << 30)));
     assert_eq!(tenant.limit.gpu, Some(MilliGpu(2000)));
