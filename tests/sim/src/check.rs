@@ -43,7 +43,7 @@ impl World {
 
     /// Peers that mean well have no reason to close a link, but for one that was dialled anew or a node that was removed.
     pub(crate) fn check_close(&mut self, reason: &str) {
-        let known = ["the node dialled again", "is not a node of this region"];
+        let known = ["dialled again", "is not a node of this region"];
         if !known.iter().any(|known| reason.contains(known)) {
             self.fail(format!("a link is closed: {reason}"));
         }
