@@ -10,6 +10,8 @@ use crate::transport::CallError;
 
 /// Exit code when something failed.
 const FAILED: u8 = 1;
+/// Exit code when a comparison could not be made, as diff(1) has it.
+const TROUBLE: u8 = 2;
 /// Exit code when what was typed makes no sense; the command-line parser uses the same.
 const USAGE: u8 = 2;
 /// Exit code when a wait ran out of time.
@@ -37,6 +39,12 @@ pub(crate) enum Failure {
     /// What is wrong was told line by line.
     #[error("{0}")]
     Told(String),
+    /// What was compared is not the same, as was printed.
+    #[error("there are differences")]
+    Differs,
+    /// What was to be compared could not be.
+    #[error("{0}")]
+    Trouble(Box<Failure>),
     /// What was waited for did not come.
     #[error("{what} after {waited}: {last}")]
     TimedOut { what: String, waited: String, last: String },
@@ -68,7 +76,9 @@ impl Failure {
         {
             return ExitCode::SUCCESS;
         }
-        say(&format!("error: {self}"));
+        if !matches!(self, Self::Differs) {
+            say(&format!("error: {self}"));
+        }
         if let Some(next) = self.next() {
             say(&format!("  try: {next}"));
         }
@@ -78,6 +88,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
+            Self::Trouble(_) => TROUBLE,
             Self::TimedOut { .. } => TIMED_OUT,
             _ => FAILED,
         }
@@ -86,6 +97,7 @@ impl Failure {
     fn next(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.next(),
+            Self::Trouble(inner) => inner.next(),
             Self::Absent { kind, .. } if kind.has_tenant() => {
                 Some(format!("skerry get {kind}s -A, to see those of all tenants"))
             }

@@ -19,6 +19,9 @@ pub(crate) trait Listed: Serialize + Clone + PartialEq + Send + Sized + 'static 
     /// What they are called.
     const KIND: Kind;
 
+    /// The region that it is in, which tells it from others of its name; empty where names are enough.
+    fn region(&self) -> &str;
+
     /// Asks for one page.
     fn page(
         client: Client,
@@ -52,6 +55,10 @@ pub(crate) struct Query {
     pub(crate) selector: String,
     /// Empty for every workload.
     pub(crate) workload: String,
+    /// Whether also what is in regions below is meant.
+    pub(crate) below: bool,
+    /// Empty for every region that is meant.
+    pub(crate) region: String,
 }
 
 impl Query {
@@ -61,6 +68,7 @@ impl Query {
             name: self.name.clone(),
             selector: self.selector.clone(),
             workload: self.workload.clone(),
+            below: self.below,
             ..v1::ListRequest::default()
         }
     }
@@ -68,7 +76,7 @@ impl Query {
 
 /// Lists everything that matches.
 pub(crate) async fn list<T: Listed>(master: &Master, query: &Query) -> Result<List<T>, CallError> {
-    pages(master, query.request(), Duration::ZERO).await
+    pages(master, query, query.request(), Duration::ZERO).await
 }
 
 /// Lists everything that matches when the region has changed since `change`, or after `patience`, whichever is first.
@@ -80,12 +88,13 @@ pub(crate) async fn list_after<T: Listed>(
 ) -> Result<List<T>, CallError> {
     let hold = patience.min(HOLD);
     let wait_ms = u32::try_from(millis(hold)).unwrap_or(u32::MAX);
-    pages(master, v1::ListRequest { after_change: change, wait_ms, ..query.request() }, hold).await
+    pages(master, query, v1::ListRequest { after_change: change, wait_ms, ..query.request() }, hold).await
 }
 
-/// Follows the pages. The change number is the first page's: what changed behind it is news for the next wait.
+/// Follows the pages, and keeps of them what is in the region that was asked for. The change number is the first page's: what changed behind it is news for the next wait.
 async fn pages<T: Listed>(
     master: &Master,
+    query: &Query,
     mut request: v1::ListRequest,
     hold: Duration,
 ) -> Result<List<T>, CallError> {
@@ -101,14 +110,19 @@ async fn pages<T: Listed>(
         list.items.extend(page.items);
         next = page.next;
     }
+    list.items.retain(|item| query.region.is_empty() || item.region() == query.region);
     Ok(list)
 }
 
 /// Lists of one kind, which differ in their names only.
 macro_rules! listed {
-    ($item:ident, $method:ident, $field:ident) => {
+    ($item:ident, $method:ident, $field:ident, $region:ident) => {
         impl Listed for v1::$item {
             const KIND: Kind = Kind::$item;
+
+            fn region(&self) -> &str {
+                &self.$region
+            }
 
             async fn page(
                 mut client: Client,
@@ -125,15 +139,20 @@ macro_rules! listed {
     };
 }
 
-listed!(Workload, list_workloads, workloads);
-listed!(Allocation, list_allocations, allocations);
-listed!(Node, list_nodes, nodes);
-listed!(Site, list_sites, sites);
-listed!(Region, list_regions, regions);
-listed!(Event, list_events, events);
+listed!(Workload, list_workloads, workloads, region);
+listed!(Allocation, list_allocations, allocations, region);
+listed!(Node, list_nodes, nodes, region);
+listed!(Site, list_sites, sites, region);
+listed!(Region, list_regions, regions, name);
+listed!(Tenant, list_tenants, tenants, region);
+listed!(Event, list_events, events, region);
 
 impl Listed for v1::Token {
     const KIND: Kind = Kind::Token;
+
+    fn region(&self) -> &str {
+        ""
+    }
 
     /// Tokens are few: they come in one piece, and are chosen from here.
     async fn page(mut client: Client, request: v1::ListRequest) -> Result<Response<Page<Self>>, Status> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 
-/// A kind of thing that a region holds.
+/// A kind of thing that a master shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Workload,
@@ -14,18 +14,20 @@ pub(crate) enum Kind {
     Node,
     Site,
     Region,
+    Tenant,
     Event,
     Token,
 }
 
 impl Kind {
     /// Every kind with the words for it: singular, plural, short.
-    const WORDS: [(Self, &'static [&'static str]); 7] = [
+    const WORDS: [(Self, &'static [&'static str]); 8] = [
         (Self::Workload, &["workload", "workloads", "wl"]),
         (Self::Allocation, &["allocation", "allocations", "alloc", "allocs"]),
         (Self::Node, &["node", "nodes", "no"]),
         (Self::Site, &["site", "sites"]),
         (Self::Region, &["region", "regions"]),
+        (Self::Tenant, &["tenant", "tenants"]),
         (Self::Event, &["event", "events", "ev"]),
         (Self::Token, &["token", "tokens"]),
     ];
@@ -33,6 +35,11 @@ impl Kind {
     /// Whether things of this kind belong to tenants.
     pub(crate) fn has_tenant(self) -> bool {
         matches!(self, Self::Workload | Self::Allocation | Self::Event)
+    }
+
+    /// Whether two of its things in different regions may have one name.
+    pub(crate) fn is_in_regions(self) -> bool {
+        !matches!(self, Self::Region | Self::Token)
     }
 
     /// Whether a selector means anything to it.
@@ -50,7 +57,7 @@ impl fmt::Display for Kind {
 
 /// Why a text is not a kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a kind: write workload, allocation, node, site, region, event or token")]
+#[error("'{text}' is not a kind: write workload, allocation, node, site, region, tenant, event or token")]
 pub(crate) struct KindError {
     text: String,
 }

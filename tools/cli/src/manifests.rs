@@ -1,35 +1,76 @@
 //! Manifests from files, folders and standard input: all are read and checked before anything is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use skerry_manifest::limits::TEXT_BYTES_MAX;
-use skerry_types::{WorkloadKey, WorkloadSpec};
+use skerry_manifest::{Document, DocumentKind};
+use skerry_types::TenantName;
 
 use crate::failure::Failure;
+use crate::kind::Kind;
 use crate::print::say;
 
-/// A workload and where it was written.
+/// A document and where it was written.
 #[derive(Debug)]
 pub(crate) struct Written {
-    pub(crate) spec: WorkloadSpec,
+    pub(crate) document: Document,
     /// `FILE:LINE`.
     place: String,
 }
 
-/// Reads every workload of every file. What is wrong is told on standard error, all of it, as `FILE: line L, column C: ...`.
+impl Written {
+    /// The kind of what it describes.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.document.kind() {
+            DocumentKind::Workload => Kind::Workload,
+            DocumentKind::Tenant => Kind::Tenant,
+            DocumentKind::Site => Kind::Site,
+        }
+    }
+
+    /// The tenant that it belongs to, for a workload; else empty.
+    pub(crate) fn tenant(&self) -> String {
+        match &self.document {
+            Document::Workload(spec) => spec.key.tenant.to_string(),
+            Document::Tenant(_) | Document::Site(_) => String::new(),
+        }
+    }
+
+    /// The name, without the tenant.
+    pub(crate) fn name(&self) -> String {
+        match &self.document {
+            Document::Workload(spec) => spec.key.name.to_string(),
+            Document::Tenant(spec) => spec.name.to_string(),
+            Document::Site(spec) => spec.name.to_string(),
+        }
+    }
+
+    /// `KIND/NAME`, with the tenant of a workload unless that is the default one.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}/{}", self.kind(), self.document.name())
+    }
+
+    /// The canonical form, which is the same whatever the file looks like.
+    pub(crate) fn manifest(&self) -> String {
+        self.document.to_manifest().to_string()
+    }
+}
+
+/// Reads every document of every file, in the order in which they can be applied: tenants, parents before their parts, then
+/// sites, then workloads. What is wrong is told on standard error, all of it, as `FILE: line L, column C: ...`.
 pub(crate) fn read_all(sources: &[PathBuf]) -> Result<Vec<Written>, Failure> {
     let mut found = Vec::new();
     let mut faults = 0;
     for path in files(sources)? {
         let name = shown(&path);
         let text = text_of(&path)?;
-        match skerry_manifest::parse(&text) {
+        match skerry_manifest::documents(&text) {
             Ok(documents) => found.extend(
                 documents
                     .into_iter()
-                    .map(|one| Written { spec: one.spec, place: format!("{name}:{}", one.line) }),
+                    .map(|one| Written { document: one.document, place: format!("{name}:{}", one.line) }),
             ),
             Err(errors) => {
                 faults += errors.len();
@@ -41,25 +82,73 @@ pub(crate) fn read_all(sources: &[PathBuf]) -> Result<Vec<Written>, Failure> {
     }
     faults += say_repeated(&found);
     match faults {
-        0 => Ok(found),
+        0 => Ok(in_order(found)),
         1 => Err(Failure::Told("1 mistake in the manifests: nothing was sent".to_owned())),
         _ => Err(Failure::Told(format!("{faults} mistakes in the manifests: nothing was sent"))),
     }
 }
 
-/// Tells of workloads that stand in two files, of which the last would win without a word.
+/// As [`read_all`], without what is no workload; that is told of.
+pub(crate) fn read_workloads(sources: &[PathBuf]) -> Result<Vec<Written>, Failure> {
+    let (workloads, others): (Vec<Written>, Vec<Written>) =
+        read_all(sources)?.into_iter().partition(|one| one.kind() == Kind::Workload);
+    if workloads.is_empty() {
+        return Err(Failure::Told("there is no workload in the manifests".to_owned()));
+    }
+    for one in others {
+        say(&format!("{} is left out: this is about workloads", one.shown()));
+    }
+    Ok(workloads)
+}
+
+/// Tells of things that stand in two files, of which the last would win without a word.
 fn say_repeated(found: &[Written]) -> usize {
-    let mut first: BTreeMap<&WorkloadKey, &str> = BTreeMap::new();
+    let mut first: BTreeMap<String, &str> = BTreeMap::new();
     let mut repeated = 0;
     for one in found {
-        if let Some(earlier) = first.get(&one.spec.key) {
-            say(&format!("{}: workload '{}' stands in {earlier} already: keep one", one.place, one.spec.key));
+        if let Some(earlier) = first.get(&one.shown()) {
+            say(&format!(
+                "{}: {} '{}' stands in {earlier} already: keep one",
+                one.place,
+                one.kind(),
+                one.document.name()
+            ));
             repeated += 1;
         } else {
-            first.insert(&one.spec.key, &one.place);
+            first.insert(one.shown(), &one.place);
         }
     }
     repeated
+}
+
+/// Sorts by when they can be applied. What depends on nothing keeps its place among its kind.
+fn in_order(found: Vec<Written>) -> Vec<Written> {
+    let parents: BTreeMap<TenantName, Option<TenantName>> = found
+        .iter()
+        .filter_map(|one| match &one.document {
+            Document::Tenant(spec) => Some((spec.name.clone(), spec.parent.clone())),
+            Document::Workload(_) | Document::Site(_) => None,
+        })
+        .collect();
+    let mut found = found;
+    found.sort_by_key(|one| match &one.document {
+        Document::Tenant(spec) => (0, depth(&parents, &spec.name)),
+        Document::Site(_) => (1, 0),
+        Document::Workload(_) => (2, 0),
+    });
+    found
+}
+
+/// How many tenants of these lie above one. A circle, which the master refuses, ends the count.
+fn depth(parents: &BTreeMap<TenantName, Option<TenantName>>, name: &TenantName) -> usize {
+    let mut above = BTreeSet::new();
+    let mut at = name;
+    while let Some(Some(parent)) = parents.get(at)
+        && above.insert(parent)
+    {
+        at = parent;
+    }
+    above.len()
 }
 
 /// The files that `sources` mean: a folder means its manifests by name, without its sub-folders.
@@ -137,8 +226,27 @@ mod tests {
         std::fs::write(folder.path().join("a.yml"), format!("{}---\n{}", web("a1"), web("a2"))).unwrap();
         std::fs::write(folder.path().join("notes.txt"), "not a manifest").unwrap();
         let found = read_all(&[folder.path().to_owned()]).unwrap();
-        let names: Vec<&str> = found.iter().map(|one| one.spec.key.name.as_str()).collect();
-        assert_eq!(names, ["a1", "a2", "b"]);
+        let names: Vec<String> = found.iter().map(Written::shown).collect();
+        assert_eq!(names, ["workload/a1", "workload/a2", "workload/b"]);
+    }
+
+    #[test]
+    fn what_others_stand_on_comes_first() {
+        let tenant = |name: &str, parent: &str| {
+            let parent = if parent.is_empty() { String::new() } else { format!("  parent: {parent}\n") };
+            format!(
+                "apiVersion: skerry/v1\nkind: Tenant\nmetadata: {{name: {name}}}\nspec:\n{parent}  weight: 100\n"
+            )
+        };
+        let site =
+            "apiVersion: skerry/v1\nkind: Site\nmetadata: {name: oslo}\nspec: {timezone: Europe/Oslo}\n";
+        let folder = tempfile::tempdir().unwrap();
+        let all = [web("a"), tenant("part", "whole"), site.to_owned(), tenant("whole", ""), web("b")];
+        std::fs::write(folder.path().join("all.yaml"), all.join("---\n")).unwrap();
+        let found = read_all(&[folder.path().to_owned()]).unwrap();
+        let names: Vec<String> = found.iter().map(Written::shown).collect();
+        assert_eq!(names, ["tenant/whole", "tenant/part", "site/oslo", "workload/a", "workload/b"]);
+        assert_eq!(read_workloads(&[folder.path().to_owned()]).unwrap().len(), 2);
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub(super) fn text(allocation: &v1::Allocation, events: &[v1::Event], setting: S
                 allocation.generation
             ),
         )
+        .field("Region", &allocation.region)
         .field("Node", format!("{} (site {})", allocation.node, allocation.site))
         .field("State", state(allocation, setting))
+        .field("Ready", ready(allocation, setting))
         .field("Should", &allocation.desired)
         .field("Reason", &allocation.reason)
         .field("Message", &allocation.message)
@@ -48,6 +50,16 @@ fn state(allocation: &v1::Allocation, setting: Setting) -> String {
     }
     let heard = ago(setting.now, allocation.last_seen_ms);
     format!("was {} when node {} was last heard from: {heard}", allocation.phase, allocation.node)
+}
+
+/// Since when it is well by its probes; nothing is said of what is not heard from.
+fn ready(allocation: &v1::Allocation, setting: Setting) -> String {
+    match (allocation.phase.as_str(), allocation.reachable, allocation.ready) {
+        ("running", true, true) if allocation.ready_since_ms == 0 => "yes".to_owned(),
+        ("running", true, true) => format!("yes, for {}", age(setting.now, allocation.ready_since_ms)),
+        ("running", true, false) => "no".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn add_ports(sheet: &mut Sheet, allocation: &v1::Allocation, setting: Setting) {

@@ -2,11 +2,12 @@
 
 use skerry_api::v1;
 
-use super::{Setting, add_allocations, add_events};
+use super::{Setting, add_allocations, add_events, add_labels, amount_texts, is_shown};
 use crate::age::{ago, ahead};
+use crate::print::counted;
 use crate::print::sheet::Sheet;
 use crate::print::table::Cell;
-use crate::rows::{Row as _, amounts, node_state};
+use crate::rows::{Row as _, node_state};
 
 /// The text of `describe node`.
 pub(super) fn text(
@@ -18,8 +19,10 @@ pub(super) fn text(
     let now = setting.now;
     let mut sheet = Sheet::new(&format!("node/{}", node.name()));
     sheet
+        .field("Region", &node.region)
         .field("Site", &node.site)
         .field("State", node_state(node.reachable, node.last_seen_ms, now))
+        .field("Allocations", maintenance(node))
         .field("Last heard", ago(now, node.last_seen_ms))
         .field("Joined", ago(now, node.joined_at_ms))
         .field("Address", &node.address)
@@ -29,13 +32,11 @@ pub(super) fn text(
     if node.certificate_expires_ms > 0 {
         sheet.field("Certificate", format!("ends {}", ahead(now, node.certificate_expires_ms)));
     }
-    add_resources(&mut sheet, node, setting);
-    if !node.labels.is_empty() {
-        sheet.section("Labels");
-        for (key, value) in &node.labels {
-            sheet.field(key, value);
-        }
+    if let Some(draining) = &node.draining {
+        add_draining(&mut sheet, draining, setting);
     }
+    add_resources(&mut sheet, node, setting);
+    add_labels(&mut sheet, &node.labels);
     if !node.taints.is_empty() {
         sheet.section("Taints");
         node.taints.iter().for_each(|taint| {
@@ -47,20 +48,42 @@ pub(super) fn text(
     sheet.finish()
 }
 
+/// Whether it takes allocations, where it does not.
+fn maintenance(node: &v1::Node) -> &'static str {
+    match (node.cordoned, &node.draining) {
+        (_, Some(_)) => "no more are taken, and those that are here move away",
+        (true, None) => "no more are taken: it is cordoned",
+        (false, None) => "",
+    }
+}
+
 fn add_resources(sheet: &mut Sheet, node: &v1::Node, setting: Setting) {
-    let of = |part: &Option<v1::Resources>| amounts(part.as_ref());
-    let (machine, capacity, reserved, used) =
-        (of(&node.machine), of(&node.capacity), of(&node.reserved), of(&node.used));
-    let row = |name: &str, texts: [String; 4]| {
-        let mut cells = vec![Cell::new(name)];
-        cells.extend(texts.iter().map(Cell::new));
-        cells
-    };
-    let rows = [
-        row("cpu", [machine.0, capacity.0, reserved.0, used.0].map(|amount| amount.to_string())),
-        row("memory", [machine.1, capacity.1, reserved.1, used.1].map(|amount| amount.to_string())),
-        row("disk", [machine.2, capacity.2, reserved.2, used.2].map(|amount| amount.to_string())),
-    ];
+    let columns = [&node.machine, &node.capacity, &node.reserved, &node.used];
+    let columns = columns.map(|amounts| amount_texts(amounts.as_ref()));
+    let rows: Vec<Vec<Cell>> = (0..columns[0].len())
+        .filter(|at| is_shown(columns[0][*at].0, columns.iter().map(|column| &column[*at].1)))
+        .map(|at| {
+            let mut cells = vec![Cell::new(columns[0][at].0)];
+            cells.extend(columns.iter().map(|column| Cell::new(&column[at].1)));
+            cells
+        })
+        .collect();
     sheet.section("Resources");
     sheet.table(&["RESOURCE", "MACHINE", "FOR WORKLOADS", "RESERVED", "IN USE"], &rows, setting.color);
+}
+
+/// How far a drain is, and what holds it up.
+fn add_draining(sheet: &mut Sheet, draining: &v1::Draining, setting: Setting) {
+    let now = setting.now;
+    let heading = match draining.remaining {
+        0 => "Drained: it can be switched off".to_owned(),
+        left => format!("Draining: {} left", counted(left, "allocation")),
+    };
+    sheet.section(&heading).field("Since", ago(now, draining.started_at_ms));
+    if draining.deadline_at_ms > 0 && draining.remaining > 0 {
+        sheet.field("Stopped all the same", ahead(now, draining.deadline_at_ms));
+    }
+    for why in &draining.blocked {
+        sheet.line(why);
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod document;
 pub(crate) mod progress;
+pub(crate) mod report;
 pub(crate) mod sheet;
 pub(crate) mod table;
 
@@ -28,6 +29,12 @@ pub(crate) fn say(message: &str) {
 pub(crate) fn has_color() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stdout().is_terminal()
+}
+
+/// `1 node`, `3 nodes`.
+pub(crate) fn counted(count: impl std::fmt::Display, what: &str) -> String {
+    let count = count.to_string();
+    if count == "1" { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Text of others, which may have several lines, without what a terminal would act on.

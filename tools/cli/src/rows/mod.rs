@@ -4,13 +4,18 @@ mod allocation;
 mod event;
 mod node;
 mod place;
+mod tenant;
 mod token;
 mod workload;
 
 pub(crate) use allocation::{exit_text, phase_text, phase_tone, ports_text};
-pub(crate) use node::state_text as node_state;
+pub(crate) use node::{maintenance_text, state_text as node_state};
+pub(crate) use place::{link_text, region_state, site_state};
+pub(crate) use tenant::{Line as TenantLine, lines as tenant_lines};
+pub(crate) use token::scope_text;
 pub(crate) use workload::{running_text, state as workload_state, step as workload_step};
 
+use serde::Serialize;
 use serde_json::Value;
 use skerry_api::v1;
 use skerry_types::{Bytes, MilliCpu, WallTime};
@@ -26,6 +31,8 @@ pub(crate) enum Shown {
     Wide,
     /// When things of several tenants are listed.
     Tenants,
+    /// With `-o wide`, and when things of several regions are listed.
+    Regions,
 }
 
 /// A column's title and when it is shown.
@@ -74,6 +81,28 @@ pub(crate) fn amounts(resources: Option<&v1::Resources>) -> (MilliCpu, Bytes, By
     resources.map_or((MilliCpu(0), Bytes(0), Bytes(0)), |amount| {
         (MilliCpu(amount.cpu_milli), Bytes(amount.memory_bytes), Bytes(amount.disk_bytes))
     })
+}
+
+/// A manifest with what is known of its thing as `status`, without the fields that the manifest says already. `bare` is what
+/// stands there when there is no manifest, or one of a later release that is not JSON.
+fn with_status<T: Serialize>(manifest: &str, thing: &T, said: &[&str], bare: impl Fn() -> Value) -> Value {
+    let mut status = serde_json::to_value(thing).unwrap_or(Value::Null);
+    let mut whole: Value = serde_json::from_str(manifest).ok().filter(Value::is_object).unwrap_or_else(bare);
+    if let Some(status) = status.as_object_mut() {
+        said.iter().for_each(|field| {
+            status.remove(*field);
+        });
+    }
+    if let Some(fields) = whole.as_object_mut() {
+        fields.insert("status".to_owned(), status);
+    }
+    whole
+}
+
+/// A manifest alone in the order of the documentation, as it could be applied.
+fn manifest_yaml(manifest: &str) -> Option<String> {
+    let documents = skerry_manifest::documents(manifest).ok()?;
+    documents.first().map(|one| one.document.to_yaml())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::print::table::{Cell, Tone};
 impl Row for Node {
     const COLUMNS: &'static [Column] = &[
         ("NAME", Shown::Always),
+        ("REGION", Shown::Regions),
         ("SITE", Shown::Always),
         ("STATE", Shown::Always),
         ("ALLOCATIONS", Shown::Always),
@@ -31,8 +32,9 @@ impl Row for Node {
         let capacity = amounts(self.capacity.as_ref());
         vec![
             Cell::new(&self.name),
+            Cell::new(&self.region),
             Cell::new(&self.site),
-            state_cell(self.reachable, self.last_seen_ms, now),
+            state_cell(self, now),
             Cell::new(self.allocations.to_string()),
             Cell::new(of(reserved.0, capacity.0)),
             Cell::new(of(reserved.1, capacity.1)),
@@ -66,8 +68,27 @@ pub(crate) fn state_text(reachable: bool, last_seen_ms: u64, now: WallTime) -> S
     }
 }
 
+/// `cordoned`, `draining, 3 left` or `drained`; empty when the node takes allocations.
+pub(crate) fn maintenance_text(node: &Node) -> String {
+    match &node.draining {
+        Some(draining) if draining.remaining > 0 => format!("draining, {} left", draining.remaining),
+        Some(_) => "drained".to_owned(),
+        None if node.cordoned => "cordoned".to_owned(),
+        None => String::new(),
+    }
+}
+
 /// The state as a cell: how long it has lasted is no news, that it changed is.
-fn state_cell(reachable: bool, last_seen_ms: u64, now: WallTime) -> Cell {
-    let tone = if reachable { Tone::Good } else { Tone::Bad };
-    Cell::toned(state_text(reachable, last_seen_ms, now), tone).with_news(reachable.to_string())
+fn state_cell(node: &Node, now: WallTime) -> Cell {
+    let maintenance = maintenance_text(node);
+    let tone = match (node.reachable, maintenance.is_empty()) {
+        (false, _) => Tone::Bad,
+        (true, false) => Tone::Warning,
+        (true, true) => Tone::Good,
+    };
+    let mut text = state_text(node.reachable, node.last_seen_ms, now);
+    if !maintenance.is_empty() {
+        text = format!("{text}, {maintenance}");
+    }
+    Cell::toned(text, tone).with_news(format!("{} {maintenance}", node.reachable))
 }

@@ -10,8 +10,8 @@ use crate::verbs::listing::{self, Style};
 const HOUR_MS: u64 = 3_600_000;
 const NOW: WallTime = WallTime(100 * HOUR_MS);
 
-fn shown<T: Row>(items: &[T], output: Output, tenants: bool) -> String {
-    listing::text(items, Style { output, tenants, color: false }, false, NOW).unwrap()
+fn shown<T: Row>(items: &[T], output: Output, all: bool) -> String {
+    listing::text(items, Style { output, all, color: false }, false, NOW).unwrap()
 }
 
 fn check<T: Row>(items: &[T], expect: &str) {
@@ -84,6 +84,42 @@ old    service   deleting      3/3                      2            3d
 }
 
 #[test]
+fn jobs_schedules_and_updates_have_states_of_their_own() {
+    let kind = |kind: &str, one: v1::Workload| v1::Workload { kind: kind.to_owned(), ..one };
+    let updating = |state: &str, running: u32| {
+        let rollout = v1::Rollout { state: state.to_owned(), ..v1::Rollout::default() };
+        v1::Workload { rollout: Some(rollout), ..web(state, running, 0) }
+    };
+    check(
+        &[
+            kind("job", v1::Workload { completed: 1, active: 2, ..web("goes", 2, 0) }),
+            kind("job", v1::Workload { completed: 1, failed: 1, ..web("fails", 0, 0) }),
+            kind("job", v1::Workload { completed: 3, ..web("ends", 0, 0) }),
+            kind("job", v1::Workload { active: 1, ..web("cut", 1, 1) }),
+            kind("cron", web("sleeps", 0, 0)),
+            kind("cron", v1::Workload { active: 1, ..web("wakes", 1, 0) }),
+            updating("running", 3),
+            updating("waiting_promotion", 1),
+            updating("failed", 2),
+            updating("done", 3),
+        ],
+        "
+NAME                KIND      STATE           RUNNING                            GENERATION   AGE
+goes                job       running         1/3 completed                      2            3d
+fails               job       failed          1/3 completed, 1 failed            2            3d
+ends                job       completed       3/3 completed                      2            3d
+cut                 job       unreachable     0/3 completed (1 not heard from)   2            3d
+sleeps              cron      waiting         0                                  2            3d
+wakes               cron      running         1                                  2            3d
+running             service   updating        3/3                                2            3d
+waiting_promotion   service   canary waits    1/3                                2            3d
+failed              service   update failed   2/3                                2            3d
+done                service   running         3/3                                2            3d
+",
+    );
+}
+
+#[test]
 fn an_allocation_on_a_silent_node_is_what_it_was() {
     let failing = v1::Allocation { reason: "Exited".to_owned(), ..instance("web-1-3", "backoff", true) };
     check(
@@ -137,11 +173,21 @@ oslo     partly reachable   1/2     5             4         0/0   0/0
 tromso   unreachable 1h     0/2     5             4         0/0   0/0
 ",
     );
+    let region = |name: &str, silent_hours: u64, reachable: u32| v1::Region {
+        name: name.to_owned(),
+        sites: 2,
+        nodes: 3,
+        reachable,
+        connected: silent_hours == 0,
+        last_seen_ms: NOW.0 - silent_hours * HOUR_MS,
+        ..v1::Region::default()
+    };
     check(
-        &[v1::Region { name: "north".to_owned(), sites: 2, nodes: 3, reachable: 2, ..v1::Region::default() }],
+        &[region("north", 0, 2), region("south", 3, 0)],
         "
-NAME    SITES   NODES   WORKLOADS   ALLOCATIONS   RUNNING   CPU   MEMORY
-north   2       2/3     0           0             0         0/0   0/0
+NAME    STATE            SITES   NODES   WORKLOADS   ALLOCATIONS   RUNNING   CPU   MEMORY
+north   reachable        2       2/3     0           0             0         0/0   0/0
+south   unreachable 3h   2       0/3     0           0             0         0/0   0/0
 ",
     );
 }
@@ -174,10 +220,14 @@ AGE   LEVEL     SUBJECT              REASON   MESSAGE
         region: None,
     };
     check(
-        &[token],
+        &[
+            token.clone(),
+            v1::Token { site: String::new(), region: Some(v1::RegionScope::default()), ..token },
+        ],
         "
-ID   SITE   USED   EXPIRES   AGE
-t1   oslo   1/3    in 1h     1h
+ID   LETS JOIN    USED   EXPIRES   AGE
+t1   site oslo    1/3    in 1h     1h
+t1   any region   1/3    in 1h     1h
 ",
     );
 }
@@ -199,6 +249,7 @@ fn every_kind_has_a_cell_for_each_column() {
     count::<v1::Node>();
     count::<v1::Site>();
     count::<v1::Region>();
+    count::<v1::Tenant>();
     count::<v1::Event>();
     count::<v1::Token>();
 }

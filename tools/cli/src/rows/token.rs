@@ -1,6 +1,6 @@
 //! Join tokens.
 
-use skerry_api::v1::Token;
+use skerry_api::v1::{RegionScope, Token};
 use skerry_types::WallTime;
 
 use super::{Column, Row, Shown, of};
@@ -10,7 +10,7 @@ use crate::print::table::{Cell, Tone};
 impl Row for Token {
     const COLUMNS: &'static [Column] = &[
         ("ID", Shown::Always),
-        ("SITE", Shown::Always),
+        ("LETS JOIN", Shown::Always),
         ("USED", Shown::Always),
         ("EXPIRES", Shown::Always),
         ("AGE", Shown::Always),
@@ -21,7 +21,7 @@ impl Row for Token {
         let tone = if spent { Tone::Warning } else { Tone::Plain };
         vec![
             Cell::new(&self.id),
-            Cell::new(&self.site),
+            Cell::new(scope_text(&self.site, self.region.as_ref())),
             Cell::toned(of(self.used, self.uses), tone),
             Cell::age(ahead(now, self.expires_at_ms)),
             Cell::age(age(now, self.created_at_ms)),
@@ -30,5 +30,14 @@ impl Row for Token {
 
     fn name(&self) -> String {
         self.id.clone()
+    }
+}
+
+/// Whom a token lets in: `site oslo`, `region north`, or `any region`.
+pub(crate) fn scope_text(site: &str, region: Option<&RegionScope>) -> String {
+    match region {
+        None => format!("site {site}"),
+        Some(scope) if scope.name.is_empty() => "any region".to_owned(),
+        Some(scope) => format!("region {}", scope.name),
     }
 }

@@ -1,43 +1,71 @@
-//! `delete`: workloads, and nodes that are gone for good.
+//! `delete`: workloads, tenants and what was said of sites, and nodes and regions that are gone for good.
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use skerry_api::v1;
-use skerry_types::WorkloadKey;
 
 use super::wait::{Goal, Subject, wait_for};
 use super::{name_of, required_name, split_tenant};
-use crate::args::{DeleteArgs, Output};
+use crate::args::DeleteArgs;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::manifests;
 use crate::master::Master;
-use crate::print::{document, out, say};
+use crate::print::report::{self, Report};
+use crate::print::{counted, say};
 use crate::rows::qualified;
 use crate::transport::CallError;
+
+/// A thing that can be applied again.
+struct Thing {
+    kind: Kind,
+    /// Empty for what has none.
+    tenant: String,
+    name: String,
+}
+
+impl Thing {
+    fn shown(&self) -> String {
+        format!("{}/{}", self.kind, qualified(&self.tenant, &self.name))
+    }
+}
 
 /// `skerry delete`.
 pub(crate) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     let Some(target) = &args.target else { return of_manifests(&args).await };
-    match target.kind {
-        Kind::Workload => {
+    let kind = target.kind;
+    match kind {
+        Kind::Workload | Kind::Tenant | Kind::Site => {
             let name = required_name(target, args.name.clone())?;
-            if args.yes {
-                return Err(Failure::Usage("--yes is for nodes: a workload can be applied again".to_owned()));
-            }
-            let (tenant, name) = split_tenant(Kind::Workload, args.tenant.name(), name);
-            workloads(&args, vec![(tenant, name)]).await
+            check(&args, kind)?;
+            let tenant = if kind.has_tenant() { args.tenant.name() } else { String::new() };
+            let (tenant, name) = split_tenant(kind, tenant, name);
+            things(&args, vec![Thing { kind, tenant, name }]).await
         }
-        Kind::Node => node(&args, required_name(target, args.name.clone())?).await,
+        Kind::Node | Kind::Region => for_good(&args, kind, required_name(target, args.name.clone())?).await,
         Kind::Token => {
             let id = name_of(target, args.name.clone())?.unwrap_or_else(|| "ID".to_owned());
             Err(Failure::Usage(format!("a token is revoked: skerry token revoke {id}")))
         }
-        other => Err(Failure::Usage(format!("{other}s are not deleted: only workloads and nodes are"))),
+        Kind::Allocation | Kind::Event => Err(Failure::Usage(format!(
+            "{kind}s are not deleted: only workloads, tenants, sites, nodes and regions are"
+        ))),
     }
 }
 
+/// A flag that would change nothing is refused, so that nobody believes it did.
+fn check(args: &DeleteArgs, kind: Kind) -> Result<(), Failure> {
+    if args.yes {
+        return Err(Failure::Usage(format!("--yes is for nodes and regions: a {kind} can be applied again")));
+    }
+    if kind != Kind::Workload && (args.wait || args.tenant.is_given()) {
+        return Err(Failure::Usage("--wait and --tenant are for workloads".to_owned()));
+    }
+    Ok(())
+}
+
+/// In the order in which nothing is taken away that another still stands on.
 async fn of_manifests(args: &DeleteArgs) -> Result<(), Failure> {
     if args.yes || args.tenant.is_given() {
         return Err(Failure::Usage(
@@ -45,93 +73,92 @@ async fn of_manifests(args: &DeleteArgs) -> Result<(), Failure> {
         ));
     }
     let written = manifests::read_all(&args.filename)?;
-    let keys = written.iter().map(|one| {
-        let WorkloadKey { tenant, name } = &one.spec.key;
-        (tenant.to_string(), name.to_string())
-    });
-    workloads(args, keys.collect()).await
+    let meant =
+        written.iter().rev().map(|one| Thing { kind: one.kind(), tenant: one.tenant(), name: one.name() });
+    things(args, meant.collect()).await
 }
 
 /// Asks for the end of each, then waits for all.
-async fn workloads(args: &DeleteArgs, keys: Vec<(String, String)>) -> Result<(), Failure> {
+async fn things(args: &DeleteArgs, meant: Vec<Thing>) -> Result<(), Failure> {
     let master = Master::open(&args.server)?;
+    let all = meant.len();
     let mut refused = 0;
     let mut deleted = Vec::new();
-    let mut documents = Vec::new();
-    for (tenant, name) in &keys {
-        match remove(&master, tenant, name).await {
+    let mut report = Report::new(args.output.output);
+    for thing in meant {
+        let shown = thing.shown();
+        match remove(&master, &thing).await {
             Ok(answer) => {
-                documents.extend(report(&qualified(tenant, name), answer.stopping, args.output.output)?);
-                deleted.push((tenant, name));
+                report.add(&shown, &line(&thing, answer.stopping), || {
+                    json!({(thing.kind.to_string()): qualified(&thing.tenant, &thing.name), "stopping": answer.stopping})
+                })?;
+                deleted.push(thing);
             }
             Err(error) if error.is_answer() => {
-                say(&format!("workload/{}: {error}", qualified(tenant, name)));
+                say(&format!("{shown}: {error}"));
                 refused += 1;
             }
             Err(error) => return Err(error.into()),
         }
     }
-    finish(documents, args.output.output)?;
+    report.finish()?;
     if args.wait {
         let until = tokio::time::Instant::now() + args.timeout;
-        for (tenant, name) in deleted {
-            let subject = Subject { kind: Kind::Workload, tenant: tenant.clone(), name: name.clone() };
+        for thing in deleted.into_iter().filter(|thing| thing.kind == Kind::Workload) {
+            let subject = Subject::new(thing.kind, thing.tenant, thing.name);
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             wait_for(&master, &subject, &Goal::Deleted, left.max(Duration::from_millis(1))).await?;
         }
     }
     match refused {
         0 => Ok(()),
-        _ => Err(Failure::Told(format!("{refused} of {} workloads not deleted", keys.len()))),
+        _ => Err(Failure::Told(format!("{refused} of {all} not deleted"))),
     }
 }
 
-async fn remove(master: &Master, tenant: &str, name: &str) -> Result<v1::DeleteResponse, CallError> {
-    let request =
-        v1::DeleteRequest { tenant: tenant.to_owned(), name: name.to_owned(), kind: "workload".to_owned() };
+async fn remove(master: &Master, thing: &Thing) -> Result<v1::DeleteResponse, CallError> {
+    let Thing { kind, tenant, name } = thing;
+    let request = v1::DeleteRequest { tenant: tenant.clone(), name: name.clone(), kind: kind.to_string() };
     master.call(|mut client| async move { client.delete(request).await }).await
 }
 
-fn report(name: &str, stopping: u32, output: Output) -> Result<Option<Value>, Failure> {
-    match output {
-        Output::Name => out(&format!("workload/{name}\n"))?,
-        Output::Table | Output::Wide => {
-            out(&format!("workload/{name} deleted ({stopping} allocations stopping)\n"))?;
-        }
-        Output::Json | Output::Yaml => return Ok(Some(json!({"workload": name, "stopping": stopping}))),
-    }
-    Ok(None)
-}
-
-fn finish(documents: Vec<Value>, output: Output) -> Result<(), Failure> {
-    match output {
-        Output::Json => Ok(out(&document::json(&Value::Array(documents))?)?),
-        Output::Yaml => Ok(out(&document::yaml_all(&documents)?)?),
-        _ => Ok(()),
+fn line(thing: &Thing, stopping: u32) -> String {
+    let shown = thing.shown();
+    match thing.kind {
+        Kind::Workload => format!("{shown} deleted ({} stopping)\n", counted(stopping, "allocation")),
+        Kind::Site => format!("{shown}: what was said of it is deleted; its nodes stay\n"),
+        _ => format!("{shown} deleted\n"),
     }
 }
 
-/// A node cannot come back after this: its identity is refused, so it takes a word more than a workload.
-async fn node(args: &DeleteArgs, name: String) -> Result<(), Failure> {
+/// Neither a node nor a region can come back after this: its identity is refused. So it takes a word more than the rest.
+async fn for_good(args: &DeleteArgs, kind: Kind, name: String) -> Result<(), Failure> {
     if args.wait || args.tenant.is_given() {
         return Err(Failure::Usage("--wait and --tenant are for workloads".to_owned()));
     }
     if !args.yes {
+        let held = if kind == Kind::Node { "its allocations" } else { "what it looks after for this region" };
         return Err(Failure::Usage(format!(
-            "node '{name}' could never come back with its identity, and its allocations are placed elsewhere: say so with --yes"
+            "{kind} '{name}' could never come back with its identity, and {held} would be placed elsewhere: say so with --yes"
         )));
     }
     let master = Master::open(&args.server)?;
-    let request = v1::RemoveNodeRequest { name: name.clone() };
-    let answer = master.call(|mut client| async move { client.remove_node(request).await }).await?;
-    let moved = answer.allocations;
-    let text = match args.output.output {
-        Output::Name => format!("node/{name}\n"),
-        Output::Table | Output::Wide => {
-            format!("node/{name} removed ({moved} allocations to be placed elsewhere)\n")
-        }
-        Output::Json => document::json(&json!({"node": name, "allocations": moved}))?,
-        Output::Yaml => document::yaml(&json!({"node": name, "allocations": moved}))?,
+    let sent = name.clone();
+    let (moved, what) = if kind == Kind::Node {
+        let request = v1::RemoveNodeRequest { name: sent };
+        let answer = master.call(|mut client| async move { client.remove_node(request).await }).await?;
+        (answer.allocations, "allocation")
+    } else {
+        let request = v1::RemoveRegionRequest { name: sent };
+        let answer = master.call(|mut client| async move { client.remove_region(request).await }).await?;
+        (answer.instances, "instance")
     };
-    Ok(out(&text)?)
+    let shown = format!("{kind}/{name}");
+    let text = format!("{shown} removed ({} to be placed elsewhere)\n", counted(moved, what));
+    report::one(
+        args.output.output,
+        &shown,
+        &text,
+        || json!({(kind.to_string()): name, (format!("{what}s")): moved}),
+    )
 }

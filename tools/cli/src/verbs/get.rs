@@ -6,9 +6,9 @@ use super::listing::{self, Style};
 use super::watch::watch;
 use super::{name_of, split_tenant};
 use crate::age::now;
-use crate::args::{EventsArgs, GetArgs, Output, ScopeArgs};
+use crate::args::{EventsArgs, GetArgs, Output};
 use crate::failure::Failure;
-use crate::fetch::{List, Query, list};
+use crate::fetch::{List, Listed, Query, list};
 use crate::kind::{Kind, Target};
 use crate::master::Master;
 use crate::print::{has_color, out, say};
@@ -33,8 +33,10 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Failure> {
         name,
         selector: args.selector.map(|selector| selector.to_string()).unwrap_or_default(),
         workload: args.workload.unwrap_or_default(),
+        below: args.scope.below(),
+        region: args.scope.region.unwrap_or_default(),
     };
-    let style = Style { output: args.output.output, tenants: args.scope.all_tenants, color: has_color() };
+    let style = Style { output: args.output.output, all: args.scope.all, color: has_color() };
     let asked = Asked { query, style, watch: args.watch };
     let master = Master::open(&args.server)?;
     match kind {
@@ -43,6 +45,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Failure> {
         Kind::Node => show::<v1::Node>(&master, asked).await,
         Kind::Site => show::<v1::Site>(&master, asked).await,
         Kind::Region => show::<v1::Region>(&master, asked).await,
+        Kind::Tenant => show::<v1::Tenant>(&master, asked).await,
         Kind::Event => show_events(&master, asked).await,
         Kind::Token => show::<v1::Token>(&master, asked).await,
     }
@@ -65,7 +68,7 @@ pub(crate) async fn events(args: EventsArgs) -> Result<(), Failure> {
 
 /// Lists things of one kind.
 pub(crate) async fn show_all<T: Row>(master: &Master, output: Output) -> Result<(), Failure> {
-    let style = Style { output, tenants: false, color: has_color() };
+    let style = Style { output, all: false, color: has_color() };
     show::<T>(master, Asked { query: Query::default(), style, watch: false }).await
 }
 
@@ -75,13 +78,16 @@ fn check(args: &GetArgs) -> Result<(), Failure> {
     let refuse =
         |flag: &str, why: &str| Err(Failure::Usage(format!("{flag} does not apply to {kind}s: {why}")));
     if args.selector.is_some() && !kind.has_labels() {
-        return refuse("--selector", "they have no labels");
+        return refuse("--selector", "workloads, allocations and nodes can be selected");
     }
     if args.workload.is_some() && !matches!(kind, Kind::Allocation | Kind::Event) {
         return refuse("--workload", "only allocations and events belong to workloads");
     }
-    if !kind.has_tenant() && (args.scope.all_tenants || args.scope.is_named()) {
-        return refuse("--tenant or --all-tenants", "they belong to no tenant");
+    if !kind.has_tenant() && args.scope.tenant.is_given() {
+        return refuse("--tenant", "they belong to no tenant");
+    }
+    if kind == Kind::Token && args.scope.below() {
+        return refuse("--all or --region", "each master has its own; choose one with --context");
     }
     if kind == Kind::Token && args.watch {
         return refuse("--watch", "they do not change by themselves");
@@ -123,6 +129,18 @@ fn print<T: Row>(items: &[T], style: Style, single: bool, query: &Query) -> Resu
     Ok(out(&listing::text(items, style, single, now())?)?)
 }
 
+/// The one thing of a name. Things of different regions may share it: then a region has to be named.
+pub(crate) fn only<T: Listed>(kind: Kind, name: &str, mut found: Vec<T>) -> Result<T, Failure> {
+    if found.len() > 1 {
+        let regions: Vec<&str> = found.iter().map(Listed::region).collect();
+        return Err(Failure::Usage(format!(
+            "there is a {kind} '{name}' in each of the regions {}: say which with --region",
+            regions.join(", ")
+        )));
+    }
+    found.pop().ok_or_else(|| absent(kind, name, ""))
+}
+
 /// That something is not there, and where it was looked for.
 pub(crate) fn absent(kind: Kind, name: &str, tenant: &str) -> Failure {
     let place = if kind.has_tenant() { of_tenant(tenant) } else { String::new() };
@@ -131,10 +149,4 @@ pub(crate) fn absent(kind: Kind, name: &str, tenant: &str) -> Failure {
 
 fn of_tenant(tenant: &str) -> String {
     if tenant.is_empty() { String::new() } else { format!(" in tenant '{tenant}'") }
-}
-
-impl ScopeArgs {
-    fn is_named(&self) -> bool {
-        self.tenant.is_given()
-    }
 }

@@ -13,8 +13,8 @@ use crate::rows::{Row, Shown};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) output: Output,
-    /// Whether things of several tenants may be in it.
-    pub(crate) tenants: bool,
+    /// Whether things of several tenants and regions may be in it.
+    pub(crate) all: bool,
     pub(crate) color: bool,
 }
 
@@ -24,7 +24,8 @@ impl Style {
         match shown {
             Shown::Always => true,
             Shown::Wide => self.output == Output::Wide,
-            Shown::Tenants => self.tenants,
+            Shown::Tenants => self.all,
+            Shown::Regions => self.all || self.output == Output::Wide,
         }
     }
 

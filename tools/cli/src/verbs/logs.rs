@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 
-use super::get::absent;
+use super::get::{absent, only};
 use super::lines::{LineStyle, Lines, Printed};
 use super::split_tenant;
 use crate::age::{millis, now};
@@ -23,6 +23,8 @@ const QUEUE: usize = 16;
 /// One container's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
+    /// The region that it is in.
+    region: String,
     allocation: String,
     container: String,
     /// Empty when there is only one source.
@@ -55,7 +57,8 @@ async fn allocations(master: &Master, args: &LogsArgs) -> Result<Vec<v1::Allocat
         None => (Kind::Allocation, args.source.clone()),
     };
     let (tenant, name) = split_tenant(kind, args.tenant.name(), name);
-    let mut query = Query { tenant, ..Query::default() };
+    let region = args.region.clone().unwrap_or_default();
+    let mut query = Query { tenant, below: true, region, ..Query::default() };
     match kind {
         Kind::Workload => query.workload.clone_from(&name),
         _ => query.name.clone_from(&name),
@@ -68,7 +71,10 @@ async fn allocations(master: &Master, args: &LogsArgs) -> Result<Vec<v1::Allocat
     if found.is_empty() {
         return Err(none(master, kind, &name, &query.tenant).await);
     }
-    Ok(found)
+    match kind {
+        Kind::Allocation => Ok(vec![only(Kind::Allocation, &name, found)?]),
+        _ => Ok(found),
+    }
 }
 
 /// Why there is nothing: a workload may exist without an instance anywhere, and a workload's name is easily taken for an
@@ -95,6 +101,7 @@ fn sources(allocations: &[v1::Allocation], container: Option<&str>) -> Result<Ve
         let chosen: Vec<&str> = names.filter(|name| container.is_none_or(|wanted| wanted == *name)).collect();
         let several = chosen.len() > 1;
         sources.extend(chosen.into_iter().map(|name| Source {
+            region: one.region.clone(),
             allocation: one.id.clone(),
             container: name.to_owned(),
             prefix: if several { format!("[{}/{name}] ", one.id) } else { format!("[{}] ", one.id) },
@@ -113,7 +120,12 @@ fn sources(allocations: &[v1::Allocation], container: Option<&str>) -> Result<Ve
 }
 
 fn unnamed(allocation: &v1::Allocation) -> Source {
-    Source { allocation: allocation.id.clone(), container: String::new(), prefix: String::new() }
+    Source {
+        region: allocation.region.clone(),
+        allocation: allocation.id.clone(),
+        container: String::new(),
+        prefix: String::new(),
+    }
 }
 
 fn no_container(allocations: &[v1::Allocation], wanted: &str) -> Failure {
@@ -197,7 +209,7 @@ async fn open(
         tail: args.tail.unwrap_or(0),
         since_ms: args.since.map_or(0, |since| now().0.saturating_sub(millis(since))),
         follow: args.follow,
-        region: String::new(),
+        region: source.region.clone(),
     };
     master.call(|mut client| async move { client.logs(request).await }).await
 }

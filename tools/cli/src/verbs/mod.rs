@@ -4,15 +4,23 @@ mod about;
 mod apply;
 mod config;
 mod delete;
+mod diff;
+mod explain;
 pub(crate) mod get;
 mod lines;
 pub(crate) mod listing;
 mod logs;
+mod nodes;
+mod rebalance;
+mod rollout;
+mod scale;
 mod token;
 pub(crate) mod wait;
 mod watch;
 
-use crate::args::Verb;
+pub(crate) use self::rollout::sentence as rollout_sentence;
+
+use crate::args::{TenantArgs, Verb};
 use crate::describe;
 use crate::failure::Failure;
 use crate::kind::{Kind, Target};
@@ -21,9 +29,17 @@ use crate::kind::{Kind, Target};
 pub(crate) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Apply(args) => apply::run(args).await,
+        Verb::Diff(args) => diff::run(args).await,
         Verb::Get(args) => get::run(args).await,
         Verb::Describe(args) => describe::run(args).await,
+        Verb::Explain(args) => explain::run(args).await,
         Verb::Delete(args) => delete::run(args).await,
+        Verb::Scale(args) => scale::run(args).await,
+        Verb::Rollout(verb) => rollout::run(verb).await,
+        Verb::Cordon(args) => nodes::cordon(args, true).await,
+        Verb::Uncordon(args) => nodes::cordon(args, false).await,
+        Verb::Drain(args) => nodes::drain(args).await,
+        Verb::Rebalance(args) => rebalance::run(args).await,
         Verb::Logs(args) => logs::run(args).await,
         Verb::Wait(args) => wait::run(args).await,
         Verb::Events(args) => get::events(args).await,
@@ -50,6 +66,18 @@ pub(crate) fn name_of(target: &Target, name: Option<String>) -> Result<Option<St
 pub(crate) fn required_name(target: &Target, name: Option<String>) -> Result<String, Failure> {
     name_of(target, name)?
         .ok_or_else(|| Failure::Usage(format!("which {kind}? write {kind}/NAME", kind = target.kind)))
+}
+
+/// Tenant and name of a workload that was typed as `NAME`, `TENANT/NAME` or `workload/NAME`.
+pub(crate) fn workload_of(tenant: &TenantArgs, text: &str) -> Result<(String, String), Failure> {
+    let name = match text.parse::<Target>() {
+        Ok(Target { kind: Kind::Workload, name: Some(name) }) => name,
+        Ok(Target { kind, name: Some(_) }) => {
+            return Err(Failure::Usage(format!("this is about workloads, not about {kind}s")));
+        }
+        _ => text.to_owned(),
+    };
+    Ok(split_tenant(Kind::Workload, tenant.name(), name))
 }
 
 /// `TENANT/NAME`, as it is printed for other tenants than the default, names both.

@@ -1,23 +1,20 @@
-//! `token`: what nodes join with.
-
-use std::time::Duration;
+//! `token`: what nodes and regions join with.
 
 use serde_json::json;
 use skerry_api::v1;
 
 use super::get::show_all;
 use crate::age::{ahead, millis, now};
-use crate::args::{Output, TokenVerb};
+use crate::args::{Output, TokenCreateArgs, TokenVerb};
 use crate::failure::Failure;
 use crate::master::Master;
-use crate::print::{document, out, say};
+use crate::print::{document, out, report, say};
+use crate::rows::scope_text;
 
 /// `skerry token ...`.
 pub(crate) async fn run(verb: TokenVerb) -> Result<(), Failure> {
     match verb {
-        TokenVerb::Create { site, ttl, uses, output, server } => {
-            create(&Master::open(&server)?, site, ttl, uses, output.output).await
-        }
+        TokenVerb::Create(args) => create(args).await,
         TokenVerb::List { output, server } => {
             show_all::<v1::Token>(&Master::open(&server)?, output.output).await
         }
@@ -26,45 +23,50 @@ pub(crate) async fn run(verb: TokenVerb) -> Result<(), Failure> {
 }
 
 /// The token alone goes to standard output, so that a script can take it; what it is good for goes to standard error.
-async fn create(
-    master: &Master,
-    site: String,
-    ttl: Duration,
-    uses: u32,
-    output: Output,
-) -> Result<(), Failure> {
-    let request = v1::CreateTokenRequest { site: site.clone(), ttl_ms: millis(ttl), uses, region: None };
+async fn create(args: TokenCreateArgs) -> Result<(), Failure> {
+    let master = Master::open(&args.server)?;
+    let site = args.site.unwrap_or_default();
+    let region = args.region.map(|name| v1::RegionScope { name });
+    let request = v1::CreateTokenRequest {
+        site: site.clone(),
+        ttl_ms: millis(args.ttl),
+        uses: args.uses,
+        region: region.clone(),
+    };
     let answer = master.call(|mut client| async move { client.create_token(request).await }).await?;
-    let value = json!({
+    let mut value = json!({
         "id": answer.id,
         "token": answer.token,
-        "site": site,
-        "uses": uses,
+        "uses": args.uses,
         "expires_at_ms": answer.expires_at_ms,
     });
-    let text = match output {
+    match &region {
+        Some(scope) => value["region"] = json!(scope.name),
+        None => value["site"] = json!(site),
+    }
+    let text = match args.output.output {
         Output::Table | Output::Wide => format!("{}\n", answer.token),
         Output::Name => format!("token/{}\n", answer.id),
         Output::Json => document::json(&value)?,
         Output::Yaml => document::yaml(&value)?,
     };
-    let times = if uses == 1 { "once".to_owned() } else { format!("{uses} times") };
+    let times = if args.uses == 1 { "once".to_owned() } else { format!("{} times", args.uses) };
     let ends = ahead(now(), answer.expires_at_ms);
-    say(&format!(
-        "token {}: lets a node join site '{site}' {times}, ends {ends}, is not shown again",
-        answer.id
-    ));
+    let who = match &region {
+        None => format!("lets a node join site '{site}'"),
+        Some(_) => format!("lets {} join below this one", scope_text("", region.as_ref())),
+    };
+    say(&format!("token {}: {who} {times}, ends {ends}, is not shown again", answer.id));
     Ok(out(&text)?)
 }
 
 async fn revoke(master: &Master, id: String, output: Output) -> Result<(), Failure> {
     let request = v1::RevokeTokenRequest { id: id.clone() };
     master.call(|mut client| async move { client.revoke_token(request).await }).await?;
-    let text = match output {
-        Output::Table | Output::Wide => format!("token/{id} revoked\n"),
-        Output::Name => format!("token/{id}\n"),
-        Output::Json => document::json(&json!({"id": id, "revoked": true}))?,
-        Output::Yaml => document::yaml(&json!({"id": id, "revoked": true}))?,
-    };
-    Ok(out(&text)?)
+    report::one(
+        output,
+        &format!("token/{id}"),
+        &format!("token/{id} revoked\n"),
+        || json!({"id": id, "revoked": true}),
+    )
 }

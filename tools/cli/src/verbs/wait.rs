@@ -30,12 +30,16 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What is waited for.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    pub(crate) kind: Kind,
-    pub(crate) tenant: String,
-    pub(crate) name: String,
+    kind: Kind,
+    tenant: String,
+    name: String,
 }
 
 impl Subject {
+    pub(crate) fn new(kind: Kind, tenant: String, name: String) -> Self {
+        Self { kind, tenant, name }
+    }
+
     fn query(&self) -> Query {
         Query { tenant: self.tenant.clone(), name: self.name.clone(), ..Query::default() }
     }
@@ -55,7 +59,7 @@ pub(crate) async fn run(args: WaitArgs) -> Result<(), Failure> {
     let name = required_name(&args.target, args.name)?;
     let tenant = if kind.has_tenant() { args.tenant.name() } else { String::new() };
     let (tenant, name) = split_tenant(kind, tenant, name);
-    let subject = Subject { kind, tenant, name };
+    let subject = Subject::new(kind, tenant, name);
     let master = Master::open(&args.server)?;
     wait_for(&master, &subject, &args.goal, args.timeout).await?;
     Ok(out(&format!("{} {}\n", subject.shown(), args.goal))?)
@@ -142,7 +146,12 @@ async fn next<T: Listed>(
 }
 
 async fn of_workload(master: &Master, subject: &Subject) -> Result<Vec<v1::Allocation>, CallError> {
-    let query = Query { tenant: subject.tenant.clone(), workload: subject.name.clone(), ..Query::default() };
+    let query = Query {
+        tenant: subject.tenant.clone(),
+        workload: subject.name.clone(),
+        below: true,
+        ..Query::default()
+    };
     Ok(list(master, &query).await?.items)
 }
 

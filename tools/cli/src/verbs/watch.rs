@@ -34,7 +34,7 @@ pub(crate) async fn watch<T: Row>(master: &Master, query: &Query, style: Style) 
         let next: List<T> = follow(master, query, change).await?;
         change = next.change;
         let changes = seen.changes(&next.items, now())?;
-        changes.gone.iter().for_each(|name| say(&format!("{}/{name} is gone", T::KIND)));
+        changes.gone.iter().for_each(|name| say(&format!("{name} is gone")));
         out(&changes.text)?;
         sleep_until(earliest).await;
     }
@@ -58,18 +58,21 @@ async fn follow<T: Row>(master: &Master, query: &Query, change: u64) -> Result<L
     }
 }
 
+/// Region and name, which tell a thing from all others of its kind.
+type Key = (String, String);
+
 /// What was printed of each thing.
 struct Seen {
     style: Style,
     table: Option<Table>,
-    marks: BTreeMap<String, String>,
+    marks: BTreeMap<Key, String>,
 }
 
 /// What is to be printed.
 #[derive(Debug, Default)]
 struct Changes {
     text: String,
-    /// Names of what is no longer there, where the text has no place for them.
+    /// What is no longer there, where the text has no place for them.
     gone: Vec<String>,
 }
 
@@ -91,22 +94,26 @@ impl Seen {
         let mut changes = Changes::default();
         let mut marks = BTreeMap::new();
         for item in items {
-            let name = item.name();
+            let key = (item.region().to_owned(), item.name());
             let mark = self.mark(item, now);
-            if self.marks.get(&name) != Some(&mark) {
+            if self.marks.get(&key) != Some(&mark) {
                 changes.text.push_str(&self.show(item, now)?);
             }
-            marks.insert(name, mark);
+            marks.insert(key, mark);
         }
         // Events leave the list when it is full: that is no news of theirs.
         if T::KIND != crate::kind::Kind::Event {
-            let gone = self.marks.keys().filter(|name| !marks.contains_key(*name));
-            for name in gone {
+            for (region, name) in self.marks.keys().filter(|key| !marks.contains_key(*key)) {
+                let place = if self.style.all && T::KIND.is_in_regions() && !region.is_empty() {
+                    format!(" in region '{region}'")
+                } else {
+                    String::new()
+                };
                 match self.style.output {
-                    Output::Json => changes
-                        .text
-                        .push_str(&document::json_line(&json!({"gone": format!("{}/{name}", T::KIND)}))),
-                    _ => changes.gone.push(name.clone()),
+                    Output::Json => changes.text.push_str(&document::json_line(
+                        &json!({"gone": format!("{}/{name}", T::KIND), "region": region}),
+                    )),
+                    _ => changes.gone.push(format!("{}/{name}{place}", T::KIND)),
                 }
             }
         }
@@ -149,7 +156,7 @@ mod tests {
     const NOW: WallTime = WallTime(10_000_000);
 
     fn style(output: Output) -> Style {
-        Style { output, tenants: false, color: false }
+        Style { output, all: false, color: false }
     }
 
     fn node(name: &str, reachable: bool, last_seen_ms: u64) -> Node {
@@ -178,10 +185,10 @@ mod tests {
         let mut seen = Seen::new(style(Output::Json));
         let first = seen.first(&[node("n1", true, 1)], NOW).unwrap();
         assert_eq!(first.lines().count(), 1);
-        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().text, "{\"gone\":\"node/n1\"}\n");
+        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().text, "{\"gone\":\"node/n1\",\"region\":\"\"}\n");
         assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().text, "");
         let mut seen = Seen::new(style(Output::Table));
         seen.first(&[node("n1", true, 1)], NOW).unwrap();
-        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().gone, ["n1"]);
+        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().gone, ["node/n1"]);
     }
 }

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use skerry_api::v1;
+use skerry_api::v1::explain_request::What;
 use skerry_api::v1::operator_server::{Operator, OperatorServer};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -15,47 +15,7 @@ use tokio_stream::{Stream, iter};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
-/// A CA and what it signed.
-pub(crate) struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, in PEM.
-#[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) cert: String,
-    pub(crate) key: String,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    pub(crate) fn pem(&self) -> &str {
-        &self.pem
-    }
-
-    pub(crate) fn sign(&self, name: &str) -> Pair {
-        self.sign_until(name, 2100)
-    }
-
-    /// A certificate that ends with the beginning of a year.
-    pub(crate) fn sign_until(&self, name: &str, year: i32) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { cert: cert.pem(), key: key.serialize_pem() }
-    }
-}
+use crate::authority::{Authority, Pair};
 
 /// What the master has and how it behaves.
 #[derive(Default)]
@@ -64,6 +24,18 @@ pub(crate) struct Script {
     pub(crate) allocations: Vec<v1::Allocation>,
     pub(crate) nodes: Vec<v1::Node>,
     pub(crate) events: Vec<v1::Event>,
+    pub(crate) sites: Vec<v1::Site>,
+    pub(crate) regions: Vec<v1::Region>,
+    pub(crate) tenants: Vec<v1::Tenant>,
+    /// What `explain` answers.
+    pub(crate) explanation: v1::Explanation,
+    pub(crate) moves: v1::RebalanceResponse,
+    /// What every call about an update answers.
+    pub(crate) rollout: v1::Rollout,
+    pub(crate) revisions: Vec<v1::Revision>,
+    pub(crate) plan: v1::RolloutPlanResponse,
+    /// Calls that change something, as `METHOD ARGUMENTS`.
+    pub(crate) asked: Vec<String>,
     /// Items in a page, when not 0.
     pub(crate) page: usize,
     /// Pages that were asked for.
@@ -166,6 +138,23 @@ impl Shared {
         let next = if end < all.len() { end.to_string() } else { String::new() };
         Ok((all[start..end].to_vec(), next, number))
     }
+
+    /// Keeps what was asked, and answers from the script.
+    async fn answer<T>(&self, asked: String, pick: impl FnOnce(&Script) -> T) -> Result<Response<T>, Status> {
+        self.admit().await?;
+        let mut script = self.lock();
+        script.asked.push(asked);
+        Ok(Response::new(pick(&script)))
+    }
+
+    async fn steer(
+        &self,
+        how: &str,
+        request: Request<v1::RolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        let v1::RolloutRequest { tenant, name } = request.into_inner();
+        self.answer(format!("{how} {tenant}/{name}"), |script| script.rollout.clone()).await
+    }
 }
 
 fn fits(wanted: &str, value: &str) -> bool {
@@ -192,9 +181,12 @@ impl Operator for Shared {
         {
             return Err(status.clone());
         }
-        script.applied.push(request.manifest);
+        let generation = u64::from(request.manifest.contains("\"kind\":\"Workload\""));
+        if !request.dry_run {
+            script.applied.push(request.manifest);
+        }
         Ok(Response::new(v1::ApplyResponse {
-            generation: 1,
+            generation,
             outcome: v1::apply_response::Outcome::Created.into(),
             ..v1::ApplyResponse::default()
         }))
@@ -205,8 +197,12 @@ impl Operator for Shared {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         self.admit().await?;
-        let name = request.into_inner().name;
+        let v1::DeleteRequest { kind, name, .. } = request.into_inner();
         let mut script = self.lock();
+        if kind != "workload" {
+            script.asked.push(format!("delete {kind}/{name}"));
+            return Ok(Response::new(v1::DeleteResponse { stopping: 0 }));
+        }
         let found = script.workloads.iter_mut().find(|one| one.name == name);
         let found = found.ok_or_else(|| Status::not_found(format!("there is no workload '{name}'")))?;
         found.deleting = true;
@@ -256,7 +252,12 @@ impl Operator for Shared {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListSitesResponse>, Status> {
-        let (sites, next_page_token, change) = self.page(request, |_, _| Vec::new()).await?;
+        let pick = |script: &Script, request: &v1::ListRequest| {
+            let below = request.below;
+            let all = script.sites.iter().filter(|one| below || one.region == "north");
+            all.filter(|one| fits(&request.name, &one.name)).cloned().collect()
+        };
+        let (sites, next_page_token, change) = self.page(request, pick).await?;
         Ok(Response::new(v1::ListSitesResponse { sites, next_page_token, change }))
     }
 
@@ -264,7 +265,12 @@ impl Operator for Shared {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListRegionsResponse>, Status> {
-        let (regions, next_page_token, change) = self.page(request, |_, _| Vec::new()).await?;
+        let pick = |script: &Script, request: &v1::ListRequest| {
+            let below = request.below;
+            let all = script.regions.iter().filter(|one| below || one.name == "north");
+            all.filter(|one| fits(&request.name, &one.name)).cloned().collect()
+        };
+        let (regions, next_page_token, change) = self.page(request, pick).await?;
         Ok(Response::new(v1::ListRegionsResponse { regions, next_page_token, change }))
     }
 
@@ -302,9 +308,12 @@ impl Operator for Shared {
 
     async fn create_token(
         &self,
-        _: Request<v1::CreateTokenRequest>,
+        request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
         self.admit().await?;
+        let v1::CreateTokenRequest { site, region, .. } = request.into_inner();
+        let region = region.map(|scope| scope.name);
+        self.lock().asked.push(format!("create_token site={site} region={region:?}"));
         Ok(Response::new(v1::CreateTokenResponse {
             id: "t1".to_owned(),
             token: "skerry-secret".to_owned(),
@@ -330,76 +339,113 @@ impl Operator for Shared {
 
     async fn list_tenants(
         &self,
-        _: Request<v1::ListRequest>,
+        request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        let pick = |script: &Script, request: &v1::ListRequest| {
+            script.tenants.iter().filter(|one| fits(&request.name, &one.name)).cloned().collect()
+        };
+        let (tenants, next_page_token, change) = self.page(request, pick).await?;
+        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token, change }))
     }
 
-    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::Explanation>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::Explanation>, Status> {
+        let what = match request.into_inner().what {
+            Some(What::Workload(key)) => format!("{}/{}", key.tenant, key.name),
+            Some(What::Manifest(text)) => text,
+            None => return Err(Status::invalid_argument("nothing was asked")),
+        };
+        self.answer(format!("explain {what}"), |script| script.explanation.clone()).await
     }
 
     async fn rebalance(
         &self,
         _: Request<v1::RebalanceRequest>,
     ) -> Result<Response<v1::RebalanceResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        self.answer("rebalance".to_owned(), |script| script.moves.clone()).await
     }
 
     async fn remove_region(
         &self,
-        _: Request<v1::RemoveRegionRequest>,
+        request: Request<v1::RemoveRegionRequest>,
     ) -> Result<Response<v1::RemoveRegionResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        let asked = format!("remove_region {}", request.into_inner().name);
+        self.answer(asked, |_| v1::RemoveRegionResponse { instances: 7 }).await
     }
 
-    async fn cordon(&self, _: Request<v1::CordonRequest>) -> Result<Response<v1::CordonResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn cordon(
+        &self,
+        request: Request<v1::CordonRequest>,
+    ) -> Result<Response<v1::CordonResponse>, Status> {
+        let v1::CordonRequest { node, on } = request.into_inner();
+        self.answer(format!("cordon {node} {on}"), |_| v1::CordonResponse { changed: true }).await
     }
 
-    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        let v1::DrainRequest { node, site, deadline_ms, force } = request.into_inner();
+        let nodes = if node.is_empty() { vec!["n1".to_owned(), "n2".to_owned()] } else { vec![node.clone()] };
+        let asked = format!("drain node={node} site={site} deadline={deadline_ms} force={force}");
+        self.answer(asked, |_| v1::DrainResponse { nodes, allocations: 3 }).await
     }
 
     async fn rollout_status(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        self.admit().await?;
+        Ok(Response::new(self.lock().rollout.clone()))
     }
 
-    async fn pause_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn pause_rollout(
+        &self,
+        request: Request<v1::RolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        self.steer("pause", request).await
     }
 
-    async fn resume_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn resume_rollout(
+        &self,
+        request: Request<v1::RolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        self.steer("resume", request).await
     }
 
-    async fn promote_rollout(&self, _: Request<v1::RolloutRequest>) -> Result<Response<v1::Rollout>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn promote_rollout(
+        &self,
+        request: Request<v1::RolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        self.steer("promote", request).await
     }
 
     async fn undo_rollout(
         &self,
-        _: Request<v1::UndoRolloutRequest>,
+        request: Request<v1::UndoRolloutRequest>,
     ) -> Result<Response<v1::Rollout>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        let v1::UndoRolloutRequest { tenant, name, to_generation } = request.into_inner();
+        let asked = format!("undo {tenant}/{name} to={to_generation}");
+        self.answer(asked, |script| script.rollout.clone()).await
     }
 
     async fn rollout_history(
         &self,
         _: Request<v1::RolloutRequest>,
     ) -> Result<Response<v1::RolloutHistoryResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        self.admit().await?;
+        let revisions = self.lock().revisions.clone();
+        Ok(Response::new(v1::RolloutHistoryResponse { revisions }))
     }
 
     async fn rollout_plan(
         &self,
-        _: Request<v1::RolloutPlanRequest>,
+        request: Request<v1::RolloutPlanRequest>,
     ) -> Result<Response<v1::RolloutPlanResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+        let asked = format!("plan {}", request.into_inner().manifest);
+        self.answer(asked, |script| script.plan.clone()).await
     }
 
-    async fn scale(&self, _: Request<v1::ScaleRequest>) -> Result<Response<v1::ScaleResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn scale(&self, request: Request<v1::ScaleRequest>) -> Result<Response<v1::ScaleResponse>, Status> {
+        let v1::ScaleRequest { tenant, name, instances } = request.into_inner();
+        let asked = format!("scale {tenant}/{name} {instances}");
+        self.answer(asked, |_| v1::ScaleResponse { generation: 5, before: 2 }).await
     }
 }
 

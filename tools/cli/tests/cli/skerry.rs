@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::fake_master::{Authority, FakeMaster, Pair, Script};
+use crate::authority::{Authority, Pair};
+use crate::fake_master::{FakeMaster, Script};
 
 /// Longest time that anything takes here.
 const DEADLINE: Duration = Duration::from_secs(20);

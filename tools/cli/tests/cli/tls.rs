@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use crate::fake_master::{Authority, FakeMaster, Script};
+use crate::authority::Authority;
+use crate::fake_master::{FakeMaster, Script};
 use crate::skerry::Desk;
 
 #[test]

@@ -8,6 +8,7 @@ use skerry_types::WallTime;
 
 use crate::failure::Failure;
 use crate::kind::Kind;
+use crate::print::counted;
 use crate::rows::{node_state, phase_text, workload_step};
 
 /// The phases of an allocation, as the API writes them.
@@ -23,6 +24,10 @@ pub(crate) enum Goal {
     Deleted,
     /// Nothing of it runs any more.
     Stopped,
+    /// Every completion that the job asks for is there.
+    Completed,
+    /// Nothing is left on the node, and nothing comes.
+    Drained,
     /// The node is heard from.
     Reachable,
     /// The node is not heard from.
@@ -34,7 +39,7 @@ pub(crate) enum Goal {
 /// Why a text is not a goal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GoalError {
-    #[error("write running, deleted, stopped, reachable, unreachable or phase=PHASE")]
+    #[error("write running, deleted, stopped, completed, reachable, unreachable, drained or phase=PHASE")]
     Unknown,
     #[error("there is no phase '{0}': {list}", list = PHASES.join(", "))]
     Phase(String),
@@ -48,6 +53,8 @@ impl FromStr for Goal {
             "running" => Ok(Self::Running),
             "deleted" => Ok(Self::Deleted),
             "stopped" => Ok(Self::Stopped),
+            "completed" => Ok(Self::Completed),
+            "drained" => Ok(Self::Drained),
             "reachable" => Ok(Self::Reachable),
             "unreachable" => Ok(Self::Unreachable),
             _ => {
@@ -68,6 +75,8 @@ impl fmt::Display for Goal {
             Self::Running => f.write_str("running"),
             Self::Deleted => f.write_str("deleted"),
             Self::Stopped => f.write_str("stopped"),
+            Self::Completed => f.write_str("completed"),
+            Self::Drained => f.write_str("drained"),
             Self::Reachable => f.write_str("reachable"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Phase(phase) => f.write_str(phase),
@@ -78,15 +87,15 @@ impl fmt::Display for Goal {
 impl Goal {
     /// Whether things of that kind can come to this.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), Failure> {
-        let of_node = matches!(self, Self::Reachable | Self::Unreachable);
+        let of_node = matches!(self, Self::Reachable | Self::Unreachable | Self::Drained);
         match kind {
             Kind::Node if of_node || *self == Self::Deleted => Ok(()),
             Kind::Workload | Kind::Allocation if !of_node => Ok(()),
             Kind::Node => Err(Failure::Usage(format!(
-                "a node is never '{self}': wait for reachable, unreachable or deleted"
+                "a node is never '{self}': wait for reachable, unreachable, drained or deleted"
             ))),
             Kind::Workload | Kind::Allocation => Err(Failure::Usage(format!(
-                "{self} is said of nodes: wait for running, stopped, deleted or phase=PHASE"
+                "{self} is said of nodes: wait for running, stopped, completed, deleted or phase=PHASE"
             ))),
             other => Err(Failure::Usage(format!(
                 "there is nothing to wait for of {other}s: only of workloads, allocations and nodes"
@@ -125,11 +134,12 @@ pub(crate) fn workload(goal: &Goal, found: Option<&Workload>, allocations: &[All
             !found.deleting && found.running.saturating_sub(found.unreachable) >= found.instances
         }
         Goal::Stopped => allocations.iter().all(is_over),
+        Goal::Completed => found.kind == "job" && found.completed >= found.instances,
         Goal::Phase(phase) => {
             let wanted = usize::try_from(found.instances).unwrap_or(usize::MAX);
             present.len() >= wanted && present.iter().all(|one| one.phase == *phase && one.reachable)
         }
-        Goal::Deleted | Goal::Reachable | Goal::Unreachable => false,
+        Goal::Deleted | Goal::Reachable | Goal::Unreachable | Goal::Drained => false,
     };
     if reached { Standing::Reached } else { Standing::Ahead(progress(goal, found, &present)) }
 }
@@ -142,6 +152,11 @@ fn progress(goal: &Goal, found: &Workload, present: &[&Allocation]) -> String {
         }
         Goal::Deleted | Goal::Stopped if !found.deleting => {
             format!("{} and it is not being deleted", workload_step(found))
+        }
+        Goal::Completed => {
+            let Workload { completed, instances, active, failed, .. } = found;
+            let name = crate::rows::Row::name(found);
+            format!("{name}: {completed} of {instances} completed, {active} active, {failed} failed")
         }
         _ => workload_step(found),
     }
@@ -158,8 +173,9 @@ pub(crate) fn allocation(goal: &Goal, found: Option<&Allocation>) -> Standing {
     let reached = match goal {
         Goal::Running => found.reachable && found.phase == "running",
         Goal::Stopped => is_over(found),
+        Goal::Completed => found.reachable && found.phase == "completed",
         Goal::Phase(phase) => found.reachable && found.phase == *phase,
-        Goal::Deleted | Goal::Reachable | Goal::Unreachable => false,
+        Goal::Deleted | Goal::Reachable | Goal::Unreachable | Goal::Drained => false,
     };
     if reached {
         return Standing::Reached;
@@ -174,16 +190,29 @@ pub(crate) fn node(goal: &Goal, name: &str, found: Option<&Node>, now: WallTime)
         (Goal::Deleted, found) => found.is_none(),
         (Goal::Reachable, Some(found)) => found.reachable,
         (Goal::Unreachable, Some(found)) => !found.reachable,
-        (Goal::Unreachable, None) => return Standing::Absent,
+        (Goal::Drained, Some(found)) => found.draining.as_ref().is_some_and(|drain| drain.remaining == 0),
+        (Goal::Unreachable | Goal::Drained, None) => return Standing::Absent,
         _ => false,
     };
     if reached {
         return Standing::Reached;
     }
-    Standing::Ahead(found.map_or_else(
-        || format!("{name} has not joined"),
-        |found| format!("{name}: {}", node_state(found.reachable, found.last_seen_ms, now)),
-    ))
+    Standing::Ahead(
+        found.map_or_else(|| format!("{name} has not joined"), |found| node_step(goal, name, found, now)),
+    )
+}
+
+/// Where a node stands, and what holds a drain up.
+fn node_step(goal: &Goal, name: &str, found: &Node, now: WallTime) -> String {
+    let state = node_state(found.reachable, found.last_seen_ms, now);
+    if *goal != Goal::Drained {
+        return format!("{name}: {state}");
+    }
+    let Some(draining) = &found.draining else {
+        return format!("{name}: {state}, and it is not being drained");
+    };
+    let why = draining.blocked.first().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{name}: {state}, {} left{why}", counted(draining.remaining, "allocation"))
 }
 
 /// Whether an allocation has nothing running any more, as last heard of.
@@ -193,6 +222,8 @@ fn is_over(allocation: &Allocation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use skerry_api::v1;
+
     use super::*;
 
     fn web(instances: u32, running: u32, unreachable: u32) -> Workload {
@@ -264,6 +295,35 @@ mod tests {
         assert_eq!(node(&Goal::Reachable, "n1", Some(&up), now), Standing::Reached);
         assert!(matches!(node(&Goal::Unreachable, "n1", Some(&up), now), Standing::Ahead(_)));
         assert_eq!(node(&Goal::Deleted, "n1", None, now), Standing::Reached);
+    }
+
+    #[test]
+    fn a_drain_says_what_holds_it_up() {
+        let now = WallTime(0);
+        let check = |draining: Option<v1::Draining>, expect: Option<&str>| {
+            let found = Node { reachable: true, draining, ..Node::default() };
+            let standing = node(&Goal::Drained, "n1", Some(&found), now);
+            assert_eq!(standing, expect.map_or(Standing::Reached, |text| Standing::Ahead(text.to_owned())));
+        };
+        let blocked = vec!["web-0-1: no other node has 64Mi of memory free".to_owned()];
+        let left = v1::Draining { remaining: 2, blocked, ..v1::Draining::default() };
+        check(
+            Some(left),
+            Some("n1: reachable, 2 allocations left: web-0-1: no other node has 64Mi of memory free"),
+        );
+        check(Some(v1::Draining::default()), None);
+        check(None, Some("n1: reachable, and it is not being drained"));
+        assert_eq!(node(&Goal::Drained, "n1", None, now), Standing::Absent);
+    }
+
+    #[test]
+    fn a_job_is_completed_when_all_of_it_is() {
+        let job = |completed| Workload { kind: "job".to_owned(), completed, ..web(3, 0, 0) };
+        assert_eq!(workload(&Goal::Completed, Some(&job(3)), &[]), Standing::Reached);
+        assert!(matches!(
+            workload(&Goal::Completed, Some(&job(2)), &[]),
+            Standing::Ahead(text) if text == "web: 2 of 3 completed, 0 active, 0 failed"
+        ));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! What may be typed. Every flag is read by each verb that takes it.
 
+mod config;
+mod life;
+mod placing;
+mod token;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +14,14 @@ use skerry_types::{Selector, TenantName, parse_duration};
 use crate::kind::{Target, TargetParser};
 use crate::verbs::wait::Goal;
 
-/// Operates workloads at edge sites through the master of a region.
+pub(crate) use self::config::{AddContextArgs, ConfigVerb};
+pub(crate) use self::life::{
+    DrainArgs, FileRolloutArgs, NodesArgs, RolloutArgs, RolloutStatusArgs, RolloutVerb, ScaleArgs, UndoArgs,
+};
+pub(crate) use self::placing::{DiffArgs, ExplainArgs, RebalanceArgs};
+pub(crate) use self::token::{TokenCreateArgs, TokenVerb};
+
+/// Operates workloads at edge sites through the master of a region, and through it all regions below.
 #[derive(Debug, Parser)]
 #[command(name = "skerry", version, arg_required_else_help = true, propagate_version = false)]
 pub(crate) struct Cli {
@@ -19,21 +31,38 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Add or change workloads from manifests
+    /// Add or change workloads, tenants and sites from manifests
     Apply(ApplyArgs),
-    /// List things, or show one: workloads, allocations, nodes, sites, regions, events, tokens
+    /// Compare manifests with what the master has; exit code 1 when they differ
+    Diff(DiffArgs),
+    /// List things, or show one: workloads, allocations, nodes, sites, regions, tenants, events, tokens
     Get(GetArgs),
-    /// Tell all about one workload, allocation or node
+    /// Tell all about one workload, allocation, node, site, region or tenant
     Describe(DescribeArgs),
-    /// Remove a workload, or a node that is gone for good
+    /// Tell why instances are where they are, or nowhere
+    Explain(ExplainArgs),
+    /// Remove a workload, a tenant or what was said of a site, or a node or region that is gone for good
     Delete(DeleteArgs),
+    /// Change how many instances a workload has
+    Scale(ScaleArgs),
+    /// Follow and steer the update of a workload
+    #[command(subcommand)]
+    Rollout(RolloutVerb),
+    /// Let nodes take no further allocations
+    Cordon(NodesArgs),
+    /// Let nodes take allocations again; also ends a drain
+    Uncordon(NodesArgs),
+    /// Move everything away from nodes, so that they can be switched off
+    Drain(DrainArgs),
+    /// Propose moves that would free nodes
+    Rebalance(RebalanceArgs),
     /// Print the logs of containers
     Logs(LogsArgs),
     /// Wait until something is so
     Wait(WaitArgs),
     /// Show what happened
     Events(EventsArgs),
-    /// Make, list and revoke join tokens for nodes
+    /// Make, list and revoke join tokens for nodes and regions
     #[command(subcommand)]
     Token(TokenVerb),
     /// Choose which master to talk to
@@ -114,15 +143,23 @@ impl TenantArgs {
 pub(crate) struct ScopeArgs {
     #[command(flatten)]
     pub(crate) tenant: TenantArgs,
-    /// Of all tenants
-    #[arg(short = 'A', long, conflicts_with = "tenant")]
-    pub(crate) all_tenants: bool,
+    /// Of all tenants, and of this region and all below it
+    #[arg(short = 'A', long, alias = "all-tenants", conflicts_with = "tenant")]
+    pub(crate) all: bool,
+    /// Only of this region, which may lie below
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
 }
 
 impl ScopeArgs {
     /// The tenant to ask for; empty for all.
     pub(crate) fn tenant(&self) -> String {
-        if self.all_tenants { String::new() } else { self.tenant.name() }
+        if self.all { String::new() } else { self.tenant.name() }
+    }
+
+    /// Whether regions below the asked one are meant.
+    pub(crate) fn below(&self) -> bool {
+        self.all || self.region.is_some()
     }
 }
 
@@ -131,13 +168,20 @@ pub(crate) struct ApplyArgs {
     /// A file, a folder of .yaml, .yml and .json files, or - for standard input; may be given several times
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     pub(crate) filename: Vec<PathBuf>,
-    /// Let the master check everything and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    /// Let the master check everything, tell what would go where, and change nothing
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server")]
+    pub(crate) dry_run: Option<DryRun>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+/// Who checks when nothing is to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    /// The master
+    Server,
 }
 
 #[derive(Debug, Args)]
@@ -166,11 +210,14 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// workload, allocation or node, or one thing as KIND/NAME
+    /// workload, allocation, node, site, region or tenant, or one thing as KIND/NAME
     #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true)]
     pub(crate) target: Target,
     /// Which one
     pub(crate) name: Option<String>,
+    /// The one in this region, where several regions have one of that name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
     #[command(flatten)]
     pub(crate) tenant: TenantArgs,
     #[command(flatten)]
@@ -179,12 +226,12 @@ pub(crate) struct DescribeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// workload or node, or one thing as KIND/NAME
+    /// workload, tenant, site, node or region, or one thing as KIND/NAME
     #[arg(value_name = "KIND", value_parser = TargetParser, hide_possible_values = true, required_unless_present = "filename", conflicts_with = "filename")]
     pub(crate) target: Option<Target>,
     /// Which one
     pub(crate) name: Option<String>,
-    /// Remove the workloads of these manifests
+    /// Remove what stands in these manifests
     #[arg(short, long = "filename", value_name = "FILE")]
     pub(crate) filename: Vec<PathBuf>,
     /// Wait until nothing of a workload is left
@@ -193,7 +240,7 @@ pub(crate) struct DeleteArgs {
     /// How long to wait at most
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration, requires = "wait")]
     pub(crate) timeout: Duration,
-    /// Yes, this node will never come back
+    /// Yes, this node or region will never come back
     #[arg(long)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -224,6 +271,9 @@ pub(crate) struct LogsArgs {
     /// Print when each line was written
     #[arg(long)]
     pub(crate) timestamps: bool,
+    /// Of the allocation in this region, where several regions have one of that id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
     #[command(flatten)]
     pub(crate) tenant: TenantArgs,
     #[command(flatten)]
@@ -232,7 +282,7 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// running, deleted, stopped, reachable, unreachable, or phase=PHASE
+    /// running, deleted, stopped, completed, reachable, unreachable, drained, or phase=PHASE
     #[arg(long = "for", value_name = "STATE")]
     pub(crate) goal: Goal,
     /// How long to wait at most
@@ -265,93 +315,6 @@ pub(crate) struct EventsArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenVerb {
-    /// Make a token with which nodes join a site; it is shown once
-    Create {
-        /// The site that nodes join
-        #[arg(long, value_name = "NAME")]
-        site: String,
-        /// How long it may be used
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
-        ttl: Duration,
-        /// How many nodes may join with it
-        #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
-        uses: u32,
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// List the tokens and what is left of them
-    List {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Let no further node join with a token
-    Revoke {
-        /// The token's id, from 'skerry token list'
-        id: String,
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigVerb {
-    /// List the contexts; the current one is marked
-    GetContexts {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        file: FileArgs,
-    },
-    /// Print the name of the current context
-    CurrentContext {
-        #[command(flatten)]
-        file: FileArgs,
-    },
-    /// Make a context the current one
-    UseContext {
-        /// Which one
-        name: String,
-        #[command(flatten)]
-        file: FileArgs,
-    },
-    /// Add a context, or replace the one of that name
-    AddContext(AddContextArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddContextArgs {
-    /// What to call it
-    pub(crate) name: String,
-    /// Where the master listens: HOST, HOST:PORT or https://HOST:PORT
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) server: String,
-    /// File with the certificate of the CA
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: PathBuf,
-    /// File with your certificate
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cert: PathBuf,
-    /// File with your key
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
-    /// The region, for people who read the file
-    #[arg(long, value_name = "NAME")]
-    pub(crate) region: Option<String>,
-    /// Make it the current one
-    #[arg(long = "use")]
-    pub(crate) make_current: bool,
-    #[command(flatten)]
-    pub(crate) file: FileArgs,
 }
 
 #[derive(Debug, Args)]
