@@ -18,11 +18,13 @@ impl RegionState {
     }
 
     pub(crate) fn cluster_upsert(&mut self, name: &NodeName) {
+        self.node_changed(name);
         let Some(node) = self.nodes.get(name) else { return };
         // A node that never spoke has room for nothing.
         let silent = NodeFacts::default();
         let facts = node.facts.as_deref().unwrap_or(&silent);
         let attributes = self.cluster_attributes(name).unwrap_or_default();
+        let spec = self.sites.spec(&node.site);
         self.cluster.set_node(NodeView {
             name: name.clone(),
             site: node.site.clone(),
@@ -33,8 +35,8 @@ impl RegionState {
             port_range: facts.port_range,
             reachable: node.is_reachable(),
             schedulable: !self.is_cordoned(name),
-            point: None,
-            micros_per_mb: 0,
+            point: spec.point,
+            micros_per_mb: spec.link.micros_per_mb,
         });
     }
 
@@ -42,10 +44,21 @@ impl RegionState {
         let node = self.nodes.get(name)?;
         let silent = NodeFacts::default();
         let facts = node.facts.as_deref().unwrap_or(&silent);
-        Some(attributes(name, &node.site, facts, &Labels::new()))
+        let unlabelled = Labels::new();
+        let labels = self.sites.specs.get(&node.site).map_or(&unlabelled, |spec| &spec.labels);
+        let mut found = attributes(name, &node.site, facts, labels);
+        found.insert("region.name".to_owned(), self.config.region.to_string());
+        Some(found)
     }
 
     pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
+        self.node_changed(name);
+        let held = self.nodes.get(name).map(|node| node.allocations.clone()).unwrap_or_default();
+        for id in &held {
+            if let Some(key) = self.allocations.get(id).map(|record| record.intent.workload.clone()) {
+                self.mark_share(&key);
+            }
+        }
         if reachable {
             self.life.away.remove(name);
         } else {
@@ -77,9 +90,11 @@ impl RegionState {
         };
         let known = self.cluster.reserve(&record.node, &booking);
         debug_assert!(known.is_ok(), "an allocation's node is in the picture");
+        self.node_changed(&record.node);
     }
 
     pub(crate) fn cluster_release(&mut self, record: &AllocationRecord) {
+        self.node_changed(&record.node);
         if self.cluster.release(&record.node, &record.intent.id).is_ok() {
             self.room_appeared();
         }

@@ -47,7 +47,7 @@ impl RegionState {
 
     /// Closes a link on which something was wrong. Nothing more of it is heard: what follows a frame that was not taken would
     /// leave a gap behind it.
-    fn close(&mut self, link: LinkId, reason: String) {
+    pub(crate) fn close(&mut self, link: LinkId, reason: String) {
         self.act(Action::Close { link, reason });
         self.link_down(link);
     }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationId, Batch, Generation, InstanceSpec, NodeName, RegionName, TableName, WorkloadKey,
+    AllocationId, Batch, Generation, InstanceSpec, NodeName, RegionName, Share, SiteName, SiteSpec,
+    TableName, TenantGrant, TenantName, TenantSpec, WorkloadKey,
 };
-use skerry_wire::{DecodeError, Revision, RowKey, TableId, decode, encode};
+use skerry_wire::{DecodeError, RegionRow, Revision, RowKey, TableId, decode, encode};
 
 use crate::life::{DrainRecord, JobRecord, Life, RevisionRecord, RolloutRecord};
 use crate::records::{
-    AllocationRecord, ChildName, ChildRecord, Counters, EventRecord, NodeRecord, TokenId, TokenRecord,
-    WorkloadRecord,
+    AllocationRecord, ChildName, ChildRecord, Counters, EventRecord, NodeRecord, SplitRecord, TokenId,
+    TokenRecord, UplinkRecord, WorkloadRecord,
 };
 
 /// The running numbers, under an empty key.
@@ -45,10 +46,25 @@ pub(crate) const JOB: TableName = "job";
 /// Counts of services that scale by themselves, by `TENANT/NAME`.
 pub(crate) const SCALE: TableName = "scale";
 
+/// Rows for regions below, by `REGION/TABLE/KEY`.
+pub(crate) const DOWN: TableName = "down";
+/// How workloads are split among regions, by `TENANT/NAME`.
+pub(crate) const SPLIT: TableName = "split";
+/// The link to the region above, under an empty key.
+pub(crate) const UPLINK: TableName = "uplink";
+/// Shares of the region above that are not taken, by `TENANT/NAME`.
+pub(crate) const REFUSED: TableName = "refused";
+/// Tenants as operators described them, by name.
+pub(crate) const TENANT: TableName = "tenant";
+/// Tenants as the region above granted them, by name.
+pub(crate) const GRANT: TableName = "grant";
+/// Sites as operators described them, by name.
+pub(crate) const SITE: TableName = "site";
+
 /// Every table that the brain writes.
-pub const TABLES: [TableName; 14] = [
+pub const TABLES: [TableName; 21] = [
     COUNTERS, WORKLOAD, ALLOCATION, NODE, REGION, TOMBSTONE, OBSERVED, TOKEN, EVENT, ROLLOUT, REVISION,
-    DRAIN, JOB, SCALE,
+    DRAIN, JOB, SCALE, DOWN, SPLIT, UPLINK, REFUSED, TENANT, GRANT, SITE,
 ];
 
 const VALUE_MAX: usize = Batch::VALUE_MAX;
@@ -98,6 +114,13 @@ pub(crate) enum Value {
     ObservedV1(ChildName, RowKey, Vec<u8>),
     TokenV1(TokenId, TokenRecord),
     EventV1(u64, EventRecord),
+    DownV1(RegionName, Revision, RegionRow),
+    SplitV1(WorkloadKey, SplitRecord),
+    UplinkV1(UplinkRecord),
+    RefusedV1(Share, String),
+    TenantV1(TenantSpec),
+    GrantV1(TenantGrant),
+    SiteV1(SiteSpec),
     RolloutV1(WorkloadKey, RolloutRecord),
     RevisionV1(WorkloadKey, Generation, RevisionRecord),
     DrainV1(NodeName, DrainRecord),
@@ -113,6 +136,22 @@ pub(crate) fn put(batch: &mut Batch, value: &Value) {
 
 pub(crate) fn workload_key(key: &WorkloadKey) -> Vec<u8> {
     format!("{}/{}", key.tenant, key.name).into_bytes()
+}
+
+/// The key under which a row goes down to a region.
+pub(crate) fn down_row_key(row: &RegionRow) -> RowKey {
+    match row {
+        RegionRow::Share(share) => {
+            RowKey::new(TableId::SHARE, format!("{}/{}", share.spec.key.tenant, share.spec.key.name))
+        }
+        RegionRow::Tenant(grant) => RowKey::new(TableId::TENANT, grant.spec.name.as_str()),
+    }
+}
+
+/// Where a row for a region below lies.
+pub(crate) fn down_key(region: &RegionName, row: &RowKey) -> Vec<u8> {
+    let TableId(table) = row.table;
+    format!("{region}/{table}/{}", row.key).into_bytes()
 }
 
 /// Generations sort as numbers.
@@ -137,6 +176,13 @@ fn place(value: &Value) -> (TableName, Vec<u8>) {
         Value::ObservedV1(child, row, _) => (OBSERVED, child_key(child, row)),
         Value::TokenV1(id, _) => (TOKEN, id.as_str().into()),
         Value::EventV1(number, _) => (EVENT, number.to_be_bytes().into()),
+        Value::DownV1(region, _, row) => (DOWN, down_key(region, &down_row_key(row))),
+        Value::SplitV1(key, _) => (SPLIT, workload_key(key)),
+        Value::UplinkV1(_) => (UPLINK, Vec::new()),
+        Value::RefusedV1(share, _) => (REFUSED, workload_key(&share.spec.key)),
+        Value::TenantV1(spec) => (TENANT, spec.name.as_str().into()),
+        Value::GrantV1(grant) => (GRANT, grant.spec.name.as_str().into()),
+        Value::SiteV1(spec) => (SITE, spec.name.as_str().into()),
         Value::RolloutV1(key, _) => (ROLLOUT, workload_key(key)),
         Value::RevisionV1(key, generation, _) => (REVISION, revision_key(key, *generation)),
         Value::DrainV1(node, _) => (DRAIN, node.as_str().into()),
@@ -157,6 +203,13 @@ pub(crate) struct Ledger {
     pub(crate) observed: Vec<(ChildName, RowKey, Vec<u8>)>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) events: BTreeMap<u64, EventRecord>,
+    pub(crate) down: Vec<(RegionName, Revision, RegionRow)>,
+    pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
+    pub(crate) uplink: UplinkRecord,
+    pub(crate) refused: BTreeMap<WorkloadKey, (Share, String)>,
+    pub(crate) tenants: BTreeMap<TenantName, TenantSpec>,
+    pub(crate) grants: BTreeMap<TenantName, TenantGrant>,
+    pub(crate) sites: BTreeMap<SiteName, SiteSpec>,
     pub(crate) life: Life,
     specs: BTreeMap<(WorkloadKey, Generation), Arc<InstanceSpec>>,
 }
@@ -205,6 +258,23 @@ impl Ledger {
             }
             Value::EventV1(number, event) => {
                 self.events.insert(number, event);
+            }
+            Value::DownV1(region, revision, row) => self.down.push((region, revision, row)),
+            Value::SplitV1(key, split) => {
+                self.splits.insert(key, split);
+            }
+            Value::UplinkV1(uplink) => self.uplink = uplink,
+            Value::RefusedV1(share, why) => {
+                self.refused.insert(share.spec.key.clone(), (share, why));
+            }
+            Value::TenantV1(spec) => {
+                self.tenants.insert(spec.name.clone(), spec);
+            }
+            Value::GrantV1(grant) => {
+                self.grants.insert(grant.spec.name.clone(), grant);
+            }
+            Value::SiteV1(spec) => {
+                self.sites.insert(spec.name.clone(), spec);
             }
             value => self.take_life(value),
         }

@@ -10,19 +10,27 @@ mod api;
 mod capacity;
 mod child;
 mod children;
+mod digests;
+mod disconnected;
 mod enroll;
 mod events;
 mod input;
 mod ledger;
 mod life;
 mod listing;
+mod load;
 mod nodes;
 mod placing;
 mod query;
+mod received;
 mod records;
 mod regions;
+mod sites;
+mod split;
 mod state;
+mod tenants;
 mod tokens;
+mod uplink;
 mod workloads;
 
 #[cfg(test)]

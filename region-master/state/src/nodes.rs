@@ -129,6 +129,7 @@ impl RegionState {
             node.fold(&row.key, Some(&decoded));
         }
         self.keep_observed(&child, row.key, value);
+        self.node_changed(name);
         match decoded {
             ObservedRow::Status(status) => self.status_changed(name, &status),
             ObservedRow::Facts(_) => self.facts_changed(name),
@@ -136,6 +137,13 @@ impl RegionState {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Something of a node, or of what is on it, is not as it was.
+    pub(crate) fn node_changed(&mut self, name: &NodeName) {
+        if let Some(site) = self.nodes.get(name).map(|node| node.site.clone()) {
+            self.mark_node(name, &site);
+        }
     }
 
     pub(crate) fn forget_node_row(&mut self, name: &NodeName, key: &RowKey) {
@@ -165,8 +173,11 @@ impl RegionState {
         let allocations = node.allocations.clone();
         let held: Vec<RowKey> = node.child.held.iter().cloned().collect();
         let tombstones: Vec<RowKey> = node.child.writer.tombstones().cloned().collect();
+        let site = node.site.clone();
         self.cluster_remove(name);
         self.nodes.remove(name);
+        self.sites.remove_node(&site, name);
+        self.mark_node(name, &site);
         self.life.away.remove(name);
         self.forget_drain(name);
         self.outbox.batch().delete(NODE, name.as_str());

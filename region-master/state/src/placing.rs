@@ -37,13 +37,64 @@ impl RegionState {
             self.pending.remove(key);
             return self.reconcile_deletion(key);
         }
+        self.mark_share(key);
         self.rescale(&record);
-        let set = self.wanted_instances(&record);
-        match record.spec.kind {
-            WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &set),
-            WorkloadKind::Daemon => self.reconcile_daemon(&record),
-            WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &set),
+        let wanted = self.wanted_instances(&record);
+        let pending = loop {
+            let (local, mut pending) = self.deal(&record, &wanted);
+            self.stuck.clear();
+            match record.spec.kind {
+                WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &local),
+                WorkloadKind::Daemon => self.reconcile_daemon(&record),
+                WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &local),
+            }
+            let (waiting, stuck) = self.take_stuck(key);
+            // Each turn takes the own nodes, or at least one region, out of the question.
+            if stuck.is_empty() || !self.hand_on(&record, &stuck) {
+                pending.extend(stuck);
+                break (waiting, pending);
+            }
+        };
+        self.conclude(&record, pending.0, pending.1);
+    }
+
+    /// Keeps which instances the own nodes found no place for.
+    pub(crate) fn found_no_place(&mut self, pending: Vec<Pending>) {
+        self.stuck = pending;
+    }
+
+    /// What found no place: instances that have another copy here, which stay where they are, and those that have none.
+    fn take_stuck(&mut self, key: &WorkloadKey) -> (Vec<Pending>, Vec<Pending>) {
+        let runs = self.allocations_of(key).filter(|record| record.intent.desired == Desired::Run);
+        let here: InstanceSet = runs.map(|record| record.intent.instance).collect();
+        let stuck = std::mem::take(&mut self.stuck);
+        let part = |instances: fn(&InstanceSet, &InstanceSet) -> InstanceSet| -> Vec<Pending> {
+            let parts = stuck.iter().map(|pending| Pending {
+                instances: instances(&pending.instances, &here),
+                reasons: pending.reasons.clone(),
+            });
+            parts.filter(|pending| !pending.instances.is_empty()).collect()
+        };
+        (part(InstanceSet::intersection), part(InstanceSet::difference))
+    }
+
+    /// Says what becomes of instances that found no place: a share's go back to the region above, the others wait.
+    fn conclude(&mut self, record: &WorkloadRecord, waiting: Vec<Pending>, homeless: Vec<Pending>) {
+        let key = &record.spec.key;
+        let mut pending = waiting;
+        if record.received().is_some() && record.spec.kind != WorkloadKind::Daemon {
+            if !homeless.is_empty() {
+                self.hand_back(record, &homeless);
+            }
+        } else {
+            pending.extend(homeless);
         }
+        if pending.is_empty() {
+            self.pending.remove(key);
+        } else {
+            self.pending.insert(key.clone());
+        }
+        self.note_pending(key, pending);
     }
 
     fn reconcile_deletion(&mut self, key: &WorkloadKey) {
@@ -52,7 +103,9 @@ impl RegionState {
         for id in &ids {
             self.stop(id);
         }
-        if ids.is_empty() {
+        let gone_below = self.withdraw_shares(key);
+        self.mark_share(key);
+        if ids.is_empty() && gone_below {
             self.forget_workload(key);
         }
     }
@@ -102,12 +155,13 @@ impl RegionState {
             spec: Arc::clone(&record.spec.instance),
             ports: place.ports,
             gpus: place.gpus,
-            timezone: None,
+            timezone: self.timezone_of(&place.node),
             desired: Desired::Run,
         };
         self.by_workload.entry(key.clone()).or_default().insert(id.clone());
         self.tell_allocation(&id, key, "Placed", format!("instance {instance} goes to node {}", place.node));
         let (node, placed_at) = (place.node, self.now.wall);
+        self.node_changed(&node);
         self.save_allocation(AllocationRecord {
             intent: Arc::new(intent),
             node,
@@ -136,10 +190,10 @@ impl RegionState {
         let Some(record) = self.allocations.get(&status.id).filter(|record| record.node == *node) else {
             return;
         };
-        let key = record.intent.workload.clone();
+        let (key, desired) = (record.intent.workload.clone(), record.intent.desired);
+        self.mark_share(&key);
         self.note_ready(status);
-        let Some(record) = self.allocations.get(&status.id) else { return };
-        if status.phase.is_over() && record.intent.desired == Desired::Stop {
+        if status.phase.is_over() && desired == Desired::Stop {
             self.bury_allocation(node, &status.id);
             self.drop_allocation(&status.id);
         } else if status.phase.has_ended() && self.is_job(&key) {
@@ -171,7 +225,8 @@ impl RegionState {
 
     /// Something that was refused may fit.
     pub(crate) fn room_appeared(&mut self) {
-        self.dirty.extend(self.pending.iter().cloned());
+        let own = self.config.region.clone();
+        self.room_in(&own);
         self.changed = true;
     }
 }

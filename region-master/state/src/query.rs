@@ -5,14 +5,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use skerry_types::{
-    AllocationId, Attributes, Desired, EventSubject, InstanceSet, Labels, LinkClass, NodeName, Phase,
-    SiteName, SiteSpec, WallTime, WorkloadKey,
+    AllocationId, Attributes, Desired, EventSubject, NodeName, Phase, SiteName, WallTime, WorkloadKey,
 };
 
 use crate::api::ApiError;
+use crate::child::Child;
 use crate::listing::{
-    AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PendingView, RegionView,
-    SiteView, WorkloadView,
+    AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PartView, PendingView,
+    RegionView, SiteView, WorkloadView,
 };
 use crate::nodes::Node;
 use crate::records::{AllocationRecord, EventRecord};
@@ -62,9 +62,23 @@ impl RegionState {
                 unreachable += u32::from(!self.nodes.get(&allocation.node).is_some_and(Node::is_reachable));
             }
         }
-        let pending = workload.pending.iter().map(|pending| PendingView {
-            instances: pending.instances.clone(),
-            reasons: pending.reasons.clone(),
+        let parts = self.parts(&record.spec.key);
+        for part in &parts {
+            let Some(status) = part.status.as_ref().filter(|status| status.generation == record.generation)
+            else {
+                continue;
+            };
+            placed += status.placed.len();
+            running += status.current.len();
+            let unheard = status.unreachable.intersection(&status.current);
+            unreachable += if part.reachable { unheard.len() } else { status.current.len() };
+        }
+        let waiting = workload.pending.iter().map(|pending| (&pending.instances, &pending.reasons));
+        let handed_back = record.received().map_or(&[][..], |received| &received.handed_back);
+        let handed_back = handed_back.iter().map(|back| (&back.instances, &back.reasons));
+        let pending = waiting.chain(handed_back).map(|(instances, reasons)| PendingView {
+            instances: instances.clone(),
+            reasons: reasons.clone(),
         });
         WorkloadView {
             spec: Arc::clone(&record.spec),
@@ -76,15 +90,30 @@ impl RegionState {
             running,
             unreachable,
             pending: pending.collect(),
-            owner: self.region().clone(),
+            owner: record.received().map_or(self.region(), |received| &received.owner).clone(),
             instances: self.wanted_instances(record),
             rollout: self.rollout_view(record),
             job: self.job_view(&record.spec.key),
-            parts: Vec::new(),
+            parts,
         }
     }
 
-    fn runs(&self, allocation: &AllocationRecord) -> bool {
+    /// What regions below have of a workload.
+    fn parts(&self, key: &WorkloadKey) -> Vec<PartView> {
+        let having = self.regions.iter().filter_map(|(name, region)| {
+            let share = region.shares.get(key)?;
+            Some(PartView {
+                region: name.clone(),
+                instances: share.instances.clone(),
+                status: region.statuses.get(key).cloned(),
+                reachable: region.is_reachable(),
+                last_seen: self.last_seen(&region.child),
+            })
+        });
+        having.collect()
+    }
+
+    pub(crate) fn runs(&self, allocation: &AllocationRecord) -> bool {
         self.status_of(allocation).is_some_and(|status| status.phase == Phase::Running)
     }
 
@@ -118,12 +147,12 @@ impl RegionState {
             facts: node.and_then(|node| node.facts.clone()),
             placed_at: record.placed_at,
             reachable: node.is_some_and(Node::is_reachable),
-            last_seen: node.map_or(WallTime(0), |node| self.last_seen(node)),
+            last_seen: node.map_or(WallTime(0), |node| self.last_seen(&node.child)),
         }
     }
 
-    fn last_seen(&self, node: &Node) -> WallTime {
-        if node.is_reachable() { self.now.wall } else { node.child.record.last_seen }
+    pub(crate) fn last_seen(&self, child: &Child) -> WallTime {
+        if child.is_reachable() { self.now.wall } else { child.record.last_seen }
     }
 
     pub(crate) fn list_nodes(&self, filter: &Filter) -> Result<Page<NodeView>, ApiError> {
@@ -153,7 +182,7 @@ impl RegionState {
             reserved: self.cluster_used(name),
             allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
             reachable: node.is_reachable(),
-            last_seen: self.last_seen(node),
+            last_seen: self.last_seen(&node.child),
             joined_at: node.child.record.joined_at,
             certificate_expires: node.child.record.certificate_expires,
             cordoned: self.is_cordoned(name),
@@ -167,18 +196,18 @@ impl RegionState {
             let name = &node.site;
             let site = sites.entry(name.clone()).or_insert_with(|| SiteView {
                 region: self.region().clone(),
-                spec: unsaid_site(name),
+                spec: self.sites.spec(name),
                 name: name.clone(),
                 total: NodeTotal::default(),
                 last_seen: WallTime(0),
             });
-            site.last_seen = site.last_seen.max(self.last_seen(node));
+            site.last_seen = site.last_seen.max(self.last_seen(&node.child));
             site.total.add(&self.node_total(node_name, node));
         }
         sites
     }
 
-    fn node_total(&self, name: &NodeName, node: &Node) -> NodeTotal {
+    pub(crate) fn node_total(&self, name: &NodeName, node: &Node) -> NodeTotal {
         let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
         NodeTotal {
             nodes: 1,
@@ -232,11 +261,6 @@ impl RegionState {
         });
         Ok(self.page(filter, rows))
     }
-}
-
-fn unsaid_site(name: &SiteName) -> SiteSpec {
-    let (labels, link) = (Labels::new(), LinkClass::default());
-    SiteSpec { name: name.clone(), labels, timezone: None, point: None, link }
 }
 
 fn is_about(record: &EventRecord, filter: &Filter) -> bool {

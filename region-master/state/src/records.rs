@@ -1,12 +1,14 @@
 //! What is kept on disk, a record at a time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationIntent, Event, Generation, NodeName, RegionName, SiteName, WallTime, WorkloadSpec,
+    AllocationIntent, Event, Generation, HandedBack, InstanceSet, NodeName, Refusal, RegionName, SiteName,
+    WallTime, WorkloadSpec,
 };
 use skerry_wire::{Cursor, Revision};
 
@@ -16,6 +18,8 @@ pub(crate) struct Counters {
     pub(crate) revision: Revision,
     pub(crate) serial: u64,
     pub(crate) event: u64,
+    /// The newest revision of the rows that go up.
+    pub(crate) up: Revision,
 }
 
 /// A workload as it is kept.
@@ -26,6 +30,66 @@ pub(crate) struct WorkloadRecord {
     pub(crate) created_at: WallTime,
     pub(crate) changed_at: WallTime,
     pub(crate) deleting: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Where a workload came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// From this region's own operators.
+    Own,
+    /// From the region above: a share of it.
+    Parent(Received),
+}
+
+/// A share that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Received {
+    /// The region whose master owns the workload.
+    pub(crate) owner: RegionName,
+    pub(crate) offer: u64,
+    pub(crate) instances: InstanceSet,
+    /// What found no place here since the offer, and is not tried again before the next.
+    pub(crate) handed_back: Vec<HandedBack>,
+}
+
+impl Received {
+    /// All that was handed back.
+    pub(crate) fn back(&self) -> InstanceSet {
+        self.handed_back.iter().fold(InstanceSet::default(), |all, part| all.union(&part.instances))
+    }
+}
+
+impl WorkloadRecord {
+    /// The part of a share that was taken, if it is one.
+    pub(crate) fn received(&self) -> Option<&Received> {
+        match &self.origin {
+            Origin::Own => None,
+            Origin::Parent(received) => Some(received),
+        }
+    }
+}
+
+/// How a workload is split among the own nodes and the regions below, but for the shares themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SplitRecord {
+    /// What the own nodes look after.
+    pub(crate) local: InstanceSet,
+    /// How often instances were handed back since the workload, or room, last changed.
+    pub(crate) round: u32,
+    /// What regions handed back, this one for its own nodes: they are not asked again before something changes.
+    pub(crate) back: BTreeMap<RegionName, (u32, Vec<Refusal>)>,
+    /// Instances of regions that are or were away which have a replacement elsewhere.
+    pub(crate) replaced: BTreeMap<RegionName, InstanceSet>,
+}
+
+/// What is kept of the link to the region above.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UplinkRecord {
+    /// Up to where the rows of the region above are here.
+    pub(crate) cursor: Cursor,
+    /// The regions above, from the root down, as last heard.
+    pub(crate) above: Vec<RegionName>,
 }
 
 /// An allocation as it is kept.

@@ -1,17 +1,19 @@
 //! The regions below this one: who they are, and what they said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_types::{
-    EventLevel, NodeDigest, NodeName, RegionDigest, RegionName, ShareStatus, SiteDigest, SiteName,
-    TenantName, TenantUse, WorkloadKey,
+    EventLevel, InstanceSet, MonoTime, NodeDigest, NodeName, RegionDigest, RegionName, Resources, Share,
+    ShareStatus, SiteDigest, SiteName, TenantGrant, TenantName, TenantUse, WorkloadKey,
 };
 use skerry_wire::{DigestRow, Epoch, Row, RowKey, TableId};
 
 use crate::api::{ApiError, ApiReply};
 use crate::child::Child;
-use crate::ledger::{REGION, Value, put};
+use crate::digests::UpKey;
+use crate::ledger::{DOWN, REGION, Value, down_key, put};
+use crate::received::parse_key;
 use crate::records::{ChildName, ChildRecord};
 use crate::state::RegionState;
 
@@ -24,10 +26,19 @@ pub(crate) struct ChildRegion {
     pub(crate) nodes: BTreeMap<(RegionName, NodeName), Arc<NodeDigest>>,
     pub(crate) statuses: BTreeMap<WorkloadKey, Arc<ShareStatus>>,
     pub(crate) uses: BTreeMap<TenantName, TenantUse>,
+    /// What it was given of workloads.
+    pub(crate) shares: BTreeMap<WorkloadKey, Share>,
+    pub(crate) grants: BTreeMap<TenantName, TenantGrant>,
+    /// What it was offered and is not known to have placed.
+    pub(crate) in_flight: BTreeMap<WorkloadKey, Resources>,
+    /// Since when it is heard from, or is not.
+    pub(crate) contact_since: MonoTime,
+    /// Workloads that it spoke of since then.
+    pub(crate) fresh: BTreeSet<WorkloadKey>,
 }
 
 impl ChildRegion {
-    pub(crate) fn new(epoch: Epoch, record: ChildRecord) -> Self {
+    pub(crate) fn new(epoch: Epoch, record: ChildRecord, now: MonoTime) -> Self {
         Self {
             child: Child::new(epoch, record),
             regions: BTreeMap::new(),
@@ -35,6 +46,11 @@ impl ChildRegion {
             nodes: BTreeMap::new(),
             statuses: BTreeMap::new(),
             uses: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            contact_since: now,
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -64,16 +80,61 @@ impl ChildRegion {
         }
     }
 
-    fn unfold(&mut self, key: &RowKey) {
+    /// Forgets a row, and gives what it said.
+    fn unfold(&mut self, key: &RowKey) -> Option<DigestRow> {
         let text = key.key.as_str();
         match key.table {
-            TableId::REGION => self.regions.retain(|name, _| name.as_str() != text),
-            TableId::SITE => self.sites.retain(|(region, site), _| !is_pair(text, region, site)),
-            TableId::NODE => self.nodes.retain(|(region, node), _| !is_pair(text, region, node)),
-            TableId::SHARE_STATUS => self.statuses.retain(|key, _| !is_pair(text, &key.tenant, &key.name)),
-            TableId::TENANT_USE => self.uses.retain(|name, _| name.as_str() != text),
-            _ => {}
+            TableId::REGION => self.regions.remove(&text.parse().ok()?).map(DigestRow::Region),
+            TableId::SITE => {
+                let (region, site) = text.split_once('/')?;
+                let gone = self.sites.remove(&(region.parse().ok()?, site.parse().ok()?))?;
+                Some(DigestRow::Site((*gone).clone()))
+            }
+            TableId::NODE => {
+                let (region, node) = text.split_once('/')?;
+                let gone = self.nodes.remove(&(region.parse().ok()?, node.parse().ok()?))?;
+                Some(DigestRow::Node((*gone).clone()))
+            }
+            TableId::SHARE_STATUS => {
+                let gone = self.statuses.remove(&parse_key(text)?)?;
+                Some(DigestRow::Share((*gone).clone()))
+            }
+            TableId::TENANT_USE => self.uses.remove(&text.parse().ok()?).map(DigestRow::Tenant),
+            _ => None,
         }
+    }
+
+    /// Whether a region further down is heard from by the one above it, and so on up to this one.
+    pub(crate) fn hears(&self, region: &RegionName) -> bool {
+        let reachable = |name: &RegionName| self.regions.get(name).is_none_or(|digest| digest.reachable);
+        let path = self.regions.get(region).map(|digest| digest.path.as_slice()).unwrap_or_default();
+        reachable(region) && path.iter().all(reachable)
+    }
+
+    /// Whether a site has more of something free than it last said, so that what found no place may fit.
+    fn is_roomier(&self, row: &DigestRow) -> bool {
+        if let DigestRow::Region(region) = row {
+            return region.reachable && self.regions.get(&region.region).is_none_or(|known| !known.reachable);
+        }
+        let DigestRow::Site(site) = row else { return false };
+        let Some(known) = self.sites.get(&(site.region.clone(), site.spec.name.clone())) else { return true };
+        let (free, was) =
+            (site.capacity.saturating_sub(&site.reserved), known.capacity.saturating_sub(&known.reserved));
+        let kinds = |digest: &SiteDigest| -> Vec<_> {
+            let classes = digest.sketch.classes.iter();
+            classes.map(|class| (class.attributes.clone(), class.taints.clone())).collect()
+        };
+        !was.fits(&free)
+            || site.reachable > known.reachable
+            || site.spec != known.spec
+            || site.allocations < known.allocations
+            || kinds(site) != kinds(known)
+    }
+
+    /// Keys of the rows that go down to it.
+    fn down_keys(&self) -> impl Iterator<Item = RowKey> {
+        let shares = self.shares.keys().map(|key| RowKey::new(TableId::SHARE, pair(key)));
+        shares.chain(self.grants.keys().map(|name| RowKey::new(TableId::TENANT, name.as_str())))
     }
 
     /// Takes up a row from disk. One that cannot be read is asked for again with the region's next snapshot.
@@ -83,10 +144,6 @@ impl ChildRegion {
         }
         self.child.held.insert(key);
     }
-}
-
-fn is_pair(text: &str, first: &impl ToString, second: &impl ToString) -> bool {
-    text.split_once('/').is_some_and(|(a, b)| a == first.to_string() && b == second.to_string())
 }
 
 /// The key that a digest's row goes under.
@@ -125,20 +182,60 @@ impl RegionState {
             self.forget_row(&child, &row.key);
             return Ok(());
         };
-        if let Some(region) = self.regions.get_mut(name) {
+        let roomier = self.regions.get_mut(name).is_some_and(|region| {
+            let roomier = region.is_roomier(&decoded);
             region.fold(&decoded);
-        }
+            roomier
+        });
         self.keep_observed(&child, row.key, value);
+        self.mark_up(UpKey::relayed(name, &decoded));
+        match decoded {
+            DigestRow::Share(status) => self.part_changed(name, &status.key),
+            DigestRow::Site(_) | DigestRow::Region(_) if roomier => self.room_in(name),
+            DigestRow::Tenant(used) => self.use_changed(&used.tenant),
+            _ => {}
+        }
         Ok(())
     }
 
     pub(crate) fn forget_region_row(&mut self, name: &RegionName, key: &RowKey) {
-        if let Some(region) = self.regions.get_mut(name) {
-            region.unfold(key);
+        let Some(region) = self.regions.get_mut(name) else { return };
+        let gone = region.unfold(key);
+        if let Some(row) = &gone {
+            self.mark_up(UpKey::relayed(name, row));
+        }
+        match gone {
+            Some(DigestRow::Share(status)) => self.part_changed(name, &status.key),
+            Some(DigestRow::Tenant(used)) => self.use_changed(&used.tenant),
+            _ => {}
         }
     }
 
-    pub(crate) fn region_reachable(&mut self, _name: &RegionName, _reachable: bool) {
+    /// A region says something else of a workload.
+    fn part_changed(&mut self, name: &RegionName, key: &WorkloadKey) {
+        if let Some(region) = self.regions.get_mut(name) {
+            region.note_pending(key);
+            region.fresh.insert(key.clone());
+        }
+        self.dirty.insert(key.clone());
+        self.mark_share(key);
+    }
+
+    /// A region is heard from, or is not any more.
+    pub(crate) fn region_reachable(&mut self, name: &RegionName, reachable: bool) {
+        let now = self.now.mono;
+        let Some(region) = self.regions.get_mut(name) else { return };
+        region.contact_since = now;
+        region.fresh.clear();
+        let keys: Vec<WorkloadKey> = region.shares.keys().cloned().collect();
+        for key in keys {
+            self.mark_share(&key);
+            self.dirty.insert(key);
+        }
+        if reachable {
+            self.room_in(name);
+        }
+        self.mark_region(Some(name));
         self.changed = true;
     }
 
@@ -152,12 +249,27 @@ impl RegionState {
         }
         let held: Vec<RowKey> = region.child.held.iter().cloned().collect();
         let tombstones: Vec<RowKey> = region.child.writer.tombstones().cloned().collect();
+        let shares: Vec<(WorkloadKey, InstanceSet)> =
+            region.shares.iter().map(|(key, share)| (key.clone(), share.instances.clone())).collect();
+        let down: Vec<RowKey> = region.down_keys().collect();
+        let relayed: Vec<UpKey> = region.relayed(name).collect();
         self.regions.remove(name);
+        relayed.into_iter().for_each(|key| self.mark_up(key));
         self.outbox.batch().delete(REGION, name.as_str());
         let child = ChildName::Region(name.clone());
         self.clear_child(&child, &held, &tombstones);
-        self.tell_child(EventLevel::Info, &child, "Removed", format!("region {name} is removed"));
+        for key in &down {
+            self.outbox.batch().delete(DOWN, down_key(name, key));
+            self.seal_if_full();
+        }
+        for (key, _) in &shares {
+            self.forget_region_in_split(name, key);
+            self.dirty.insert(key.clone());
+        }
+        let count = shares.iter().fold(0, |sum: u32, (_, instances)| sum.saturating_add(instances.len()));
+        let message = format!("region {name} is removed; {count} instances are placed elsewhere");
+        self.tell_child(EventLevel::Info, &child, "Removed", message);
         self.changed = true;
-        Ok(ApiReply::Removed(0))
+        Ok(ApiReply::Removed(count))
     }
 }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_types::{
-    AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, TableName,
-    WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, Share,
+    TenantGrant, TenantName, TenantSpec, WorkloadKey, WorkloadSpec,
 };
-use skerry_wire::{Epoch, RowKey};
+use skerry_wire::{Epoch, ToParent};
 
 use crate::api::{ApiCall, ApiError, ApiReply, AppliedHow};
 use crate::input::{Action, Input, LinkId};
-use crate::ledger::{ALLOCATION, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, Value, child_key, put};
+use crate::ledger::{Value, put};
 use crate::life::Life;
 use crate::listing::Page;
 use crate::nodes::Node;
-use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, TokenId, TokenRecord};
+use crate::placing::Pending;
+use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, SplitRecord, TokenId, TokenRecord};
 use crate::regions::ChildRegion;
+use crate::sites::Sites;
+use crate::uplink::Uplink;
 use crate::workloads::Workload;
 
 /// Writes after which a batch is full. What one change adds beside it, a dozen at most, stays below the 100 keys that every
@@ -37,12 +40,20 @@ pub struct RegionConfig {
     pub has_parent: bool,
 }
 
+/// What waits until everything written before it is on disk.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Do(Action),
+    /// Goes to the region above, if the link is still the one of this number.
+    Parent(u64, ToParent),
+}
+
 /// One region's brain.
 #[derive(Debug)]
 pub struct RegionState {
     pub(crate) config: RegionConfig,
     pub(crate) now: Now,
-    pub(crate) outbox: Outbox<Action>,
+    pub(crate) outbox: Outbox<Effect>,
     pub(crate) counters: Counters,
     pub(crate) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(crate) allocations: BTreeMap<AllocationId, AllocationRecord>,
@@ -53,107 +64,32 @@ pub struct RegionState {
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) events: BTreeMap<u64, Arc<EventRecord>>,
     pub(crate) cluster: Cluster,
+    pub(crate) sites: Sites,
+    pub(crate) uplink: Uplink,
+    /// Shares of the region above that are not taken, and why.
+    pub(crate) refused: BTreeMap<WorkloadKey, (Share, String)>,
+    /// How workloads are split among the own nodes and the regions below.
+    pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
+    /// Tenants as operators described them here.
+    pub(crate) tenants: BTreeMap<TenantName, TenantSpec>,
+    /// Tenants as the region above granted them.
+    pub(crate) grants: BTreeMap<TenantName, TenantGrant>,
+    /// When workloads are to be looked at without news.
+    pub(crate) wakes: BTreeSet<(MonoTime, WorkloadKey)>,
     /// Workloads to look at before this input is done.
     pub(crate) dirty: BTreeSet<WorkloadKey>,
     /// Workloads with instances that found no place.
     pub(crate) pending: BTreeSet<WorkloadKey>,
+    /// Instances of the workload that is looked at for which the own nodes found no place.
+    pub(crate) stuck: Vec<Pending>,
     /// Children that may have something to be sent.
     pub(crate) touched: BTreeSet<ChildName>,
     pub(crate) life: Life,
     pub(crate) changed: bool,
-    change: u64,
+    pub(crate) change: u64,
 }
 
 impl RegionState {
-    /// Begins with what the store holds.
-    pub fn load(
-        config: RegionConfig,
-        now: Now,
-        rows: impl IntoIterator<Item = LedgerRow>,
-    ) -> Result<Self, LoadError> {
-        let ledger = Ledger::read(rows)?;
-        let epoch = config.epoch;
-        let mut state = Self {
-            config,
-            now,
-            outbox: Outbox::default(),
-            counters: ledger.counters,
-            workloads: ledger
-                .workloads
-                .into_iter()
-                .map(|(key, record)| (key, Workload::new(record)))
-                .collect(),
-            allocations: BTreeMap::new(),
-            by_workload: BTreeMap::new(),
-            nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
-            regions: ledger
-                .regions
-                .into_iter()
-                .map(|(name, record)| (name, ChildRegion::new(epoch, record)))
-                .collect(),
-            links: BTreeMap::new(),
-            tokens: ledger.tokens,
-            events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),
-            cluster: Cluster::default(),
-            dirty: BTreeSet::new(),
-            pending: BTreeSet::new(),
-            touched: BTreeSet::new(),
-            life: ledger.life,
-            changed: false,
-            change: 0,
-        };
-        for (name, key, revision) in ledger.tombstones {
-            match state.child_mut(&name) {
-                Some(child) => child.writer.set(revision, key, None),
-                None => state.clear(TOMBSTONE, child_key(&name, &key)),
-            }
-        }
-        for (name, key, bytes) in ledger.observed {
-            state.restore_observed(&name, key, &bytes);
-        }
-        let names: Vec<NodeName> = state.nodes.keys().cloned().collect();
-        for name in &names {
-            state.cluster_upsert(name);
-        }
-        for record in ledger.allocations.into_values() {
-            if state.nodes.contains_key(&record.node) {
-                state.restore_allocation(record);
-            } else {
-                state.clear(ALLOCATION, record.intent.id.as_str().into());
-            }
-        }
-        state.restore_life();
-        state.dirty = state.workloads.keys().cloned().collect();
-        state.finish();
-        Ok(state)
-    }
-
-    fn restore_observed(&mut self, name: &ChildName, key: RowKey, bytes: &[u8]) {
-        let restored = match name {
-            ChildName::Node(node) => self.nodes.get_mut(node).map(|node| node.restore(key.clone(), bytes)),
-            ChildName::Region(region) => {
-                self.regions.get_mut(region).map(|region| region.restore(key.clone(), bytes))
-            }
-        };
-        if restored.is_none() {
-            self.clear(OBSERVED, child_key(name, &key));
-        }
-    }
-
-    /// Removes a row that the removal of its child, cut short, left behind.
-    fn clear(&mut self, table: TableName, key: Vec<u8>) {
-        self.outbox.batch().delete(table, key);
-        self.seal_if_full();
-    }
-
-    fn restore_allocation(&mut self, record: AllocationRecord) {
-        self.show_allocation(&record);
-        self.cluster_occupy(&record);
-        let id = record.intent.id.clone();
-        self.by_workload.entry(record.intent.workload.clone()).or_default().insert(id.clone());
-        self.allocations.insert(id, record);
-    }
-
     /// The region's name.
     pub fn region(&self) -> &RegionName {
         &self.config.region
@@ -169,11 +105,6 @@ impl RegionState {
         self.nodes.get(node).is_some_and(Node::is_reachable)
     }
 
-    /// The regions above this one, from the root down, with this one at the end.
-    pub(crate) fn above(&self) -> Vec<RegionName> {
-        vec![self.config.region.clone()]
-    }
-
     /// What operators asked for, but for what is being deleted.
     pub fn wanted(&self) -> impl Iterator<Item = &Arc<WorkloadSpec>> {
         let records = self.workloads.values().map(|workload| &workload.record);
@@ -182,7 +113,8 @@ impl RegionState {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.life_timeout()
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [wake, self.refresh_due(), self.life_timeout()].into_iter().flatten().min()
     }
 
     /// The number of the last change to what lists show.
@@ -195,7 +127,16 @@ impl RegionState {
         if let Some((id, batch)) = self.outbox.poll_batch() {
             return Some(Action::Persist(id, batch));
         }
-        self.outbox.poll_effect()
+        loop {
+            match self.outbox.poll_effect()? {
+                Effect::Do(action) => return Some(action),
+                Effect::Parent(link, message) if link == self.uplink.number => {
+                    return Some(Action::SendParent(message));
+                }
+                // Its link is gone.
+                Effect::Parent(..) => {}
+            }
+        }
     }
 
     /// Takes in something that happened.
@@ -218,7 +159,9 @@ impl RegionState {
             Input::LinkUp(link, identity) => self.link_up(link, &identity),
             Input::LinkDown(link) => self.link_down(link),
             Input::Received(link, message) => self.receive(link, message),
-            Input::ParentUp | Input::ParentDown | Input::FromParent(_) => {}
+            Input::ParentUp => self.parent_up(),
+            Input::ParentDown => self.parent_down(),
+            Input::FromParent(message) => self.from_parent(message),
             Input::Timeout => self.life_timed_out(),
             Input::Persisted(id) => self.outbox.persisted(id),
         }
@@ -236,8 +179,8 @@ impl RegionState {
             ApiCall::Tenants(_) => {
                 Ok(ApiReply::Tenants(Page { items: Vec::new(), next: None, change: self.change }))
             }
-            ApiCall::ApplySite { .. } => Ok(ApiReply::Described(AppliedHow::Unchanged)),
-            ApiCall::DeleteSite(name) => Err(ApiError::NotFound { what: "site", name: name.to_string() }),
+            ApiCall::ApplySite { spec, dry_run } => self.apply_site(spec, dry_run),
+            ApiCall::DeleteSite(name) => self.delete_site(&name),
             ApiCall::Explain(_) => Ok(ApiReply::Explanation(Explanation::default())),
             ApiCall::Rebalance => Ok(ApiReply::Moves(Vec::new())),
             ApiCall::CreateToken(token) => self.create_token(token),
@@ -254,11 +197,26 @@ impl RegionState {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
-        self.outbox.push(action);
+        self.outbox.push(Effect::Do(action));
+    }
+
+    /// Looks at a workload at this time, if no news comes before.
+    pub(crate) fn wake(&mut self, key: &WorkloadKey, at: MonoTime) {
+        self.wakes.insert((at, key.clone()));
+    }
+
+    /// Whatever input comes, what is due is looked at.
+    fn wake_up(&mut self) {
+        while let Some((at, _)) = self.wakes.first()
+            && *at <= self.now.mono
+            && let Some((_, key)) = self.wakes.pop_first()
+        {
+            self.dirty.insert(key);
+        }
     }
 
     /// Works off what the input left to look at.
-    fn settle_up(&mut self) {
+    pub(crate) fn settle_up(&mut self) {
         while let Some(key) = self.dirty.pop_first() {
             self.reconcile(&key);
             self.seal_if_full();
@@ -286,9 +244,12 @@ impl RegionState {
     }
 
     /// Closes the input: placements are made, rows go down, the batch is sealed.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
+        self.wake_up();
         self.settle_up();
+        self.refresh_up();
         self.pump();
+        self.pump_up();
         if std::mem::take(&mut self.changed) {
             self.change += 1;
             let change = self.change;

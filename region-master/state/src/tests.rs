@@ -8,4 +8,6 @@ mod lists;
 mod node;
 mod placing;
 mod store;
+mod tree;
+mod trees;
 mod workloads;

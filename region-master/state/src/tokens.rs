@@ -125,6 +125,7 @@ impl RegionState {
     fn add_node(&mut self, name: &NodeName, site: SiteName, key: [u8; 32]) {
         let message = format!("node {name} joined site {site}");
         let record = NodeRecord { child: self.new_child(key), site, events_seen: 0 };
+        self.sites.add_node(&record.site, name);
         self.nodes.insert(name.clone(), Node::new(self.config.epoch, record));
         self.cluster_upsert(name);
         self.save_node(name);
@@ -161,7 +162,8 @@ impl RegionState {
             return Err(EnrollRefusal::Full { what: "regions", count: self.regions.len() });
         }
         self.use_token(id, token)?;
-        self.regions.insert(region.clone(), ChildRegion::new(self.config.epoch, self.new_child(key)));
+        let child = ChildRegion::new(self.config.epoch, self.new_child(key), self.now.mono);
+        self.regions.insert(region.clone(), child);
         self.save_region(&region);
         let name = ChildName::Region(region.clone());
         self.tell_child(EventLevel::Info, &name, "Joined", format!("region {region} joined"));

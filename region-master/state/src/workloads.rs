@@ -7,28 +7,31 @@ use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
 use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
 use crate::ledger::{Value, WORKLOAD, put, workload_key};
 use crate::placing::Pending;
-use crate::records::WorkloadRecord;
+use crate::records::{Origin, WorkloadRecord};
+use crate::split::Retry;
 use crate::state::RegionState;
 
 /// Most workloads in a region.
-const WORKLOADS_MAX: usize = 100_000;
+pub(crate) const WORKLOADS_MAX: usize = 100_000;
 
 /// A workload.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) record: WorkloadRecord,
     pub(crate) pending: Vec<Pending>,
+    pub(crate) retry: Retry,
 }
 
 impl Workload {
     pub(crate) fn new(record: WorkloadRecord) -> Self {
-        Self { record, pending: Vec::new() }
+        Self { record, pending: Vec::new(), retry: Retry::default() }
     }
 }
 
 impl RegionState {
     pub(crate) fn apply(&mut self, spec: Arc<WorkloadSpec>, dry_run: bool) -> Result<ApiReply, ApiError> {
         let key = spec.key.clone();
+        self.check_owned(&key)?;
         let known = self.workloads.get(&key).map(|workload| workload.record.clone());
         let (how, record) = match known {
             Some(record) if record.deleting => return Err(ApiError::Deleting { key }),
@@ -48,13 +51,21 @@ impl RegionState {
             }
             self.keep_revision(&record);
             self.save_workload(record);
+            self.reset_split(&key);
         }
         Ok(ApiReply::Applied(Applied { generation, how }))
     }
 
     fn first_generation(&self, spec: Arc<WorkloadSpec>) -> WorkloadRecord {
         let now = self.now.wall;
-        WorkloadRecord { spec, generation: Generation(1), created_at: now, changed_at: now, deleting: false }
+        WorkloadRecord {
+            spec,
+            generation: Generation(1),
+            created_at: now,
+            changed_at: now,
+            deleting: false,
+            origin: Origin::Own,
+        }
     }
 
     pub(crate) fn next_generation(
@@ -77,11 +88,14 @@ impl RegionState {
             .entry(key.clone())
             .and_modify(|w| w.record = record.clone())
             .or_insert_with(|| Workload::new(record));
+        self.mark_share(&key);
+        self.mark_region(None);
         self.dirty.insert(key);
         self.changed = true;
     }
 
     pub(crate) fn delete(&mut self, key: &WorkloadKey) -> Result<ApiReply, ApiError> {
+        self.check_owned(key)?;
         let Some(workload) = self.workloads.get(key) else {
             return Err(ApiError::NotFound { what: "workload", name: key.to_string() });
         };
@@ -102,7 +116,11 @@ impl RegionState {
         self.pending.remove(key);
         self.forget_life(key);
         self.outbox.batch().delete(WORKLOAD, workload_key(key));
+        self.forget_split(key);
         self.tell_workload(key, "Gone", format!("nothing is left of {key}"));
+        self.mark_share(key);
+        self.mark_region(None);
         self.changed = true;
+        self.reconsider_refused(key);
     }
 }

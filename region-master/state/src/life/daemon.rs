@@ -29,12 +29,7 @@ impl RegionState {
             let at_home = WorkloadRecord { spec: only_on(&base.spec, node).into(), ..base };
             pending.extend(self.place_missing(&at_home, &InstanceSet::from_iter([start.instance])));
         }
-        if pending.is_empty() {
-            self.pending.remove(key);
-        } else {
-            self.pending.insert(key.clone());
-        }
-        self.note_pending(key, merge(pending));
+        self.found_no_place(merge(pending));
         self.set_timer(record, &plan);
         self.progressed(key, plan.progress);
     }

@@ -84,12 +84,7 @@ impl RegionState {
             }
         }
         let pending = self.place_missing(record, &plan.start.iter().copied().collect());
-        if pending.is_empty() {
-            self.pending.remove(key);
-        } else {
-            self.pending.insert(key.clone());
-        }
-        self.note_pending(key, pending);
+        self.found_no_place(pending);
         match plan.again_in {
             Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(Duration::from_millis(10))),
             None => self.life.timers.clear(key),

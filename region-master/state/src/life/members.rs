@@ -151,15 +151,9 @@ impl RegionState {
         opens.map(|at| at.since(self.now.wall)).min()
     }
 
-    /// By which clock on the wall people live at a node's site, where that was said.
-    fn site_timezone(&self, node: &NodeName) -> Option<String> {
-        let _site = &self.nodes.get(node)?.site;
-        None
-    }
-
     /// By which clock on the wall people live at a node's site.
     fn zone_of(&self, node: &NodeName) -> Zone {
-        let name = self.site_timezone(node);
+        let name = self.timezone_of(node);
         name.and_then(|name| Zone::named(&name).ok()).unwrap_or(Zone::UTC)
     }
 

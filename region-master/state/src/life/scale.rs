@@ -6,7 +6,7 @@ use skerry_rollout::scale::Load;
 use skerry_types::{Desired, InstanceSet, Scale, ScaleTarget, WorkloadKey};
 
 use crate::ledger::{SCALE, Value, put, workload_key};
-use crate::records::WorkloadRecord;
+use crate::records::{Origin, WorkloadRecord};
 use crate::state::RegionState;
 
 /// Between two looks at the load: nodes tell of theirs about as often.
@@ -15,7 +15,11 @@ const EVERY: Duration = Duration::from_secs(15);
 impl RegionState {
     /// The instances that a workload is to have here.
     pub(crate) fn wanted_instances(&self, record: &WorkloadRecord) -> InstanceSet {
-        InstanceSet::first(self.wanted_count(record))
+        match &record.origin {
+            Origin::Own => InstanceSet::first(self.wanted_count(record)),
+            // The owner says which; how many there are in all is its affair.
+            Origin::Parent(received) => received.instances.difference(&received.back()),
+        }
     }
 
     /// How many instances a workload is to have.
@@ -32,7 +36,7 @@ impl RegionState {
 
     /// Looks at a service's load and sets how many instances it is to have.
     pub(crate) fn rescale(&mut self, record: &WorkloadRecord) {
-        let Some(scale) = &record.spec.scale else { return };
+        let Some(scale) = record.spec.scale.as_ref().filter(|_| record.origin == Origin::Own) else { return };
         let key = &record.spec.key;
         let now = self.now.mono;
         let looked = self.life.scalers.get(key).map(|(looked, _)| *looked);

@@ -49,12 +49,7 @@ impl RegionState {
             pending.extend(self.place_missing(&former, &starts(false)));
         }
         self.make_room(record, &pending, members);
-        if pending.is_empty() {
-            self.pending.remove(&record.spec.key);
-        } else {
-            self.pending.insert(record.spec.key.clone());
-        }
-        self.note_pending(&record.spec.key, pending);
+        self.found_no_place(pending);
     }
 
     /// The generation that a move comes from, as a record of its own.

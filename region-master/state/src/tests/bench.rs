@@ -35,6 +35,12 @@ pub(super) struct Bench {
     pub(super) certified: BTreeMap<CallId, Result<Enrolled, EnrollRefusal>>,
     pub(super) sent: Vec<(LinkId, ToChild)>,
     pub(super) closed: Vec<(LinkId, String)>,
+    /// For the region above, in order.
+    pub(super) up: Vec<ToParent>,
+    pub(super) up_closed: Vec<String>,
+    /// For regions below, in order.
+    pub(super) down: Vec<(LinkId, ToChild)>,
+    config: RegionConfig,
     announced: u64,
     calls: u64,
     links: u64,
@@ -42,9 +48,17 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::of(config("north", false))
+    }
+
+    pub(super) fn of(config: RegionConfig) -> Self {
         let now = Now { mono: MonoTime(Duration::from_secs(100)), wall: WallTime(1_700_000_000_000) };
         Self {
-            state: load(now, &Disk::new()),
+            state: load_as(config.clone(), now, &Disk::new()),
+            config,
+            up: Vec::new(),
+            up_closed: Vec::new(),
+            down: Vec::new(),
             now,
             disk: Disk::new(),
             full: false,
@@ -121,9 +135,13 @@ impl Bench {
         }
     }
 
-    pub(super) fn dial(&mut self, node: &str) -> LinkId {
+    pub(super) fn link_id(&mut self) -> LinkId {
         self.links += 1;
-        let link = LinkId(self.links);
+        LinkId(self.links)
+    }
+
+    pub(super) fn dial(&mut self, node: &str) -> LinkId {
+        let link = self.link_id();
         self.feed(Input::LinkUp(link, ChildIdentity::Node(self.identity(node))));
         link
     }
@@ -184,7 +202,8 @@ impl Bench {
                     }
                     Action::Reply(call, reply) => drop(self.replies.insert(call, reply)),
                     Action::Certify(call, decision) => drop(self.certified.insert(call, decision)),
-                    Action::SendParent(_) | Action::CloseParent { .. } => {}
+                    Action::SendParent(message) => self.up.push(message),
+                    Action::CloseParent { reason } => self.up_closed.push(reason),
                     Action::Changed(change) => {
                         assert!(change > self.announced && change <= self.state.change());
                         self.announced = change;
@@ -213,6 +232,7 @@ impl Bench {
             let mut up: Vec<(LinkId, ToParent)> = Vec::new();
             for (link, message) in std::mem::take(&mut self.sent) {
                 let Some(node) = self.nodes.values_mut().find(|node| node.link == Some(link)) else {
+                    self.down.push((link, message));
                     continue;
                 };
                 up.extend(node.receive(message).into_iter().map(|answer| (link, answer)));
@@ -236,7 +256,9 @@ impl Bench {
         self.sent.clear();
         self.nodes.values_mut().for_each(FakeNode::cut);
         self.batches_left = None;
-        self.state = load(self.now, &self.disk);
+        self.up.clear();
+        self.down.clear();
+        self.state = load_as(self.config.clone(), self.now, &self.disk);
         self.announced = 0;
         self.drain();
     }
@@ -310,13 +332,16 @@ impl Bench {
     }
 }
 
+pub(super) fn config(region: &str, has_parent: bool) -> RegionConfig {
+    let region = RegionName::new(region).unwrap();
+    RegionConfig { region, epoch: Epoch(77), software: "test".to_owned(), has_parent }
+}
+
 pub(super) fn load(now: Now, disk: &Disk) -> RegionState {
-    let config = RegionConfig {
-        region: RegionName::new("north").unwrap(),
-        epoch: Epoch(77),
-        software: "test".to_owned(),
-        has_parent: false,
-    };
+    load_as(config("north", false), now, disk)
+}
+
+pub(super) fn load_as(config: RegionConfig, now: Now, disk: &Disk) -> RegionState {
     let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone()));
     RegionState::load(config, now, rows).expect("what was written can be read")
 }

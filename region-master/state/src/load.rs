@@ -1,0 +1,141 @@
+//! Begins with what the store holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skerry_allocator::Cluster;
+use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName};
+use skerry_wire::{RegionRow, Revision, RowKey};
+
+use crate::ledger::{
+    ALLOCATION, DOWN, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, child_key, down_key, down_row_key,
+};
+use crate::nodes::Node;
+use crate::records::{AllocationRecord, ChildName};
+use crate::regions::ChildRegion;
+use crate::sites::Sites;
+use crate::state::{RegionConfig, RegionState};
+use crate::uplink::Uplink;
+use crate::workloads::Workload;
+
+impl RegionState {
+    /// Begins with what the store holds.
+    pub fn load(
+        config: RegionConfig,
+        now: Now,
+        rows: impl IntoIterator<Item = LedgerRow>,
+    ) -> Result<Self, LoadError> {
+        let ledger = Ledger::read(rows)?;
+        let epoch = config.epoch;
+        let mut state = Self {
+            config,
+            now,
+            outbox: Outbox::default(),
+            uplink: Uplink::new(epoch, ledger.counters.up.next(), ledger.uplink),
+            counters: ledger.counters,
+            workloads: ledger
+                .workloads
+                .into_iter()
+                .map(|(key, record)| (key, Workload::new(record)))
+                .collect(),
+            allocations: BTreeMap::new(),
+            by_workload: BTreeMap::new(),
+            nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
+            regions: ledger
+                .regions
+                .into_iter()
+                .map(|(name, record)| (name, ChildRegion::new(epoch, record, now.mono)))
+                .collect(),
+            links: BTreeMap::new(),
+            tokens: ledger.tokens,
+            events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),
+            cluster: Cluster::default(),
+            sites: Sites { specs: ledger.sites, ..Sites::default() },
+            refused: ledger.refused,
+            splits: ledger.splits,
+            tenants: ledger.tenants,
+            grants: ledger.grants,
+            wakes: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            stuck: Vec::new(),
+            life: ledger.life,
+            touched: BTreeSet::new(),
+            changed: false,
+            change: 0,
+        };
+        for (name, key, revision) in ledger.tombstones {
+            match state.child_mut(&name) {
+                Some(child) => child.writer.set(revision, key, None),
+                None => state.clear(TOMBSTONE, child_key(&name, &key)),
+            }
+        }
+        for (name, key, bytes) in ledger.observed {
+            state.restore_observed(&name, key, &bytes);
+        }
+        for (name, revision, row) in ledger.down {
+            state.restore_down(&name, revision, row);
+        }
+        let names: Vec<(NodeName, SiteName)> =
+            state.nodes.iter().map(|(name, node)| (name.clone(), node.site.clone())).collect();
+        for (name, site) in &names {
+            state.sites.add_node(site, name);
+            state.cluster_upsert(name);
+        }
+        for record in ledger.allocations.into_values() {
+            if state.nodes.contains_key(&record.node) {
+                state.restore_allocation(record);
+            } else {
+                state.clear(ALLOCATION, record.intent.id.as_str().into());
+            }
+        }
+        state.restore_life();
+        state.dirty = state.workloads.keys().cloned().collect();
+        state.finish();
+        Ok(state)
+    }
+
+    fn restore_observed(&mut self, name: &ChildName, key: RowKey, bytes: &[u8]) {
+        let restored = match name {
+            ChildName::Node(node) => self.nodes.get_mut(node).map(|node| node.restore(key.clone(), bytes)),
+            ChildName::Region(region) => {
+                self.regions.get_mut(region).map(|region| region.restore(key.clone(), bytes))
+            }
+        };
+        if restored.is_none() {
+            self.clear(OBSERVED, child_key(name, &key));
+        }
+    }
+
+    fn restore_down(&mut self, name: &RegionName, revision: Revision, row: RegionRow) {
+        let key = down_row_key(&row);
+        let Some(region) = self.regions.get_mut(name) else {
+            return self.clear(DOWN, down_key(name, &key));
+        };
+        region.child.writer.set(revision, key, Some(row.encode().into()));
+        match row {
+            RegionRow::Share(share) => {
+                let key = share.spec.key.clone();
+                region.shares.insert(key.clone(), share);
+                region.note_pending(&key);
+            }
+            RegionRow::Tenant(grant) => {
+                region.grants.insert(grant.spec.name.clone(), grant);
+            }
+        }
+    }
+
+    /// Removes a row that the removal of its child, cut short, left behind.
+    fn clear(&mut self, table: TableName, key: Vec<u8>) {
+        self.outbox.batch().delete(table, key);
+        self.seal_if_full();
+    }
+
+    fn restore_allocation(&mut self, record: AllocationRecord) {
+        self.show_allocation(&record);
+        self.cluster_occupy(&record);
+        let id = record.intent.id.clone();
+        self.by_workload.entry(record.intent.workload.clone()).or_default().insert(id.clone());
+        self.allocations.insert(id, record);
+    }
+}

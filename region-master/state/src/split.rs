@@ -1,0 +1,388 @@
+//! Level 1: which of a workload's instances the own nodes look after, and which the regions below.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skerry_federation::level1::{Beside, Demand, HandBack, ROUNDS_MAX, RegionView, plan};
+use skerry_types::{
+    Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus, WorkloadKey,
+    WorkloadKind,
+};
+use skerry_wire::{RegionRow, RowKey, TableId};
+
+use crate::ledger::{SPLIT, Value, put, workload_key};
+use crate::placing::Pending;
+use crate::records::{SplitRecord, WorkloadRecord};
+use crate::regions::{ChildRegion, pair};
+use crate::state::RegionState;
+
+/// After this many rounds nothing more is dealt out until something changes: twice what level 1 needs to ask everyone.
+const ROUNDS_END: u32 = 2 * ROUNDS_MAX;
+/// Wait before what a region handed back is offered to it again because it has more room; doubles each time.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest such wait.
+const RETRY_MOST: Duration = Duration::from_mins(1);
+/// Doublings from the first wait to the longest.
+const RETRY_DOUBLINGS: u32 = 6;
+
+/// When instances that no region took are offered again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// Regions that have more room than when they handed back.
+    news: BTreeSet<RegionName>,
+    not_before: MonoTime,
+    times: u32,
+}
+
+/// One look at a workload's split: what it becomes.
+pub(crate) struct Deal {
+    pub(crate) split: SplitRecord,
+    /// What each region below has.
+    pub(crate) parts: BTreeMap<RegionName, InstanceSet>,
+    /// Instances of regions that are away which are to be replaced, those that are replaced included.
+    pub(crate) given_up: BTreeMap<RegionName, InstanceSet>,
+    pending: Vec<Pending>,
+}
+
+impl RegionState {
+    /// Whether anything of a workload may be with another region.
+    fn is_split(&self, key: &WorkloadKey) -> bool {
+        !self.regions.is_empty() || self.splits.contains_key(key)
+    }
+
+    /// Deals out what no region has, and says what the own nodes look after and what nobody takes.
+    pub(crate) fn deal(
+        &mut self,
+        record: &WorkloadRecord,
+        wanted: &InstanceSet,
+    ) -> (InstanceSet, Vec<Pending>) {
+        let key = &record.spec.key;
+        if record.spec.kind == WorkloadKind::Daemon {
+            self.share_daemon(record);
+            return (wanted.clone(), Vec::new());
+        }
+        if !self.is_split(key) {
+            return (wanted.clone(), Vec::new());
+        }
+        let mut deal = self.present_deal(record, wanted);
+        self.hear_parts(key, &mut deal);
+        self.hear_news(key, &mut deal);
+        self.weigh_disconnected(record, &mut deal);
+        self.deal_out(record, wanted, &mut deal);
+        let (local, pending) = (deal.split.local.clone(), std::mem::take(&mut deal.pending));
+        self.settle_deal(record, deal, pending.is_empty());
+        (local, pending)
+    }
+
+    /// A daemon is every region's: each looks after its own nodes, so there is nothing to deal out.
+    fn share_daemon(&mut self, record: &WorkloadRecord) {
+        let names: Vec<RegionName> = self.regions.keys().cloned().collect();
+        for name in &names {
+            self.set_share(name, record, InstanceSet::default());
+            self.seal_if_full();
+        }
+    }
+
+    /// The split as it stands, for what is wanted still.
+    fn present_deal(&self, record: &WorkloadRecord, wanted: &InstanceSet) -> Deal {
+        let key = &record.spec.key;
+        let mut split = self.splits.get(key).cloned().unwrap_or_else(|| {
+            // A workload from before there were regions below is where it is.
+            let placed = self.allocations_of(key).filter(|a| a.intent.desired == Desired::Run);
+            let local = placed.map(|allocation| allocation.intent.instance).collect();
+            SplitRecord { local, ..SplitRecord::default() }
+        });
+        split.local = split.local.intersection(wanted);
+        split.replaced.retain(|_, instances| {
+            *instances = instances.intersection(wanted);
+            !instances.is_empty()
+        });
+        let shares = self.regions.iter().filter_map(|(name, region)| Some((name, region.shares.get(key)?)));
+        let parts = shares.map(|(name, share)| (name.clone(), share.instances.intersection(wanted)));
+        Deal { split, parts: parts.collect(), given_up: BTreeMap::new(), pending: Vec::new() }
+    }
+
+    /// Takes back what regions say that they cannot or will not have. Only an answer to the present offer counts.
+    fn hear_parts(&self, key: &WorkloadKey, deal: &mut Deal) {
+        let mut handed_back = false;
+        for (name, instances) in &mut deal.parts {
+            let Some(region) = self.regions.get(name) else { continue };
+            let Some((share, status)) = region.shares.get(key).zip(region.statuses.get(key)) else {
+                continue;
+            };
+            if share.offer != status.offer {
+                continue;
+            }
+            let was_refused = share.instances.is_empty();
+            let (back, reasons) = taken_back(status, instances);
+            match (&status.refused, back.is_empty()) {
+                (None, true) if was_refused => drop(deal.split.back.remove(name)),
+                (None, true) => {}
+                _ => {
+                    handed_back |= !back.is_empty();
+                    *instances = instances.difference(&back);
+                    deal.split.back.insert(name.clone(), (back.len(), reasons));
+                }
+            }
+        }
+        deal.split.round += u32::from(handed_back);
+    }
+
+    /// Forgets who handed back, where there is more room than there was; ever more rarely while it does not help.
+    fn hear_news(&mut self, key: &WorkloadKey, deal: &mut Deal) {
+        let now = self.now.mono;
+        let Some(retry) = self.workloads.get_mut(key).map(|workload| &mut workload.retry) else { return };
+        retry.news.retain(|name| deal.split.back.contains_key(name));
+        if retry.news.is_empty() {
+            return;
+        }
+        if now < retry.not_before {
+            let due = retry.not_before;
+            return self.wake(key, due);
+        }
+        for name in std::mem::take(&mut retry.news) {
+            deal.split.back.remove(&name);
+        }
+        deal.split.round = 0;
+        let wait = RETRY_FIRST * 2u32.pow(retry.times.min(RETRY_DOUBLINGS));
+        retry.not_before = now + wait.min(RETRY_MOST);
+        retry.times += 1;
+    }
+
+    /// Deals out the instances that nobody has.
+    fn deal_out(&mut self, record: &WorkloadRecord, wanted: &InstanceSet, deal: &mut Deal) {
+        let mut missing = wanted.difference(&deal.split.local);
+        for (name, instances) in &deal.parts {
+            let kept = match deal.given_up.get(name) {
+                Some(given_up) => instances.difference(given_up),
+                None => instances.clone(),
+            };
+            missing = missing.difference(&kept);
+        }
+        if missing.is_empty() {
+            return;
+        }
+        if deal.split.round >= ROUNDS_END {
+            deal.pending.push(Pending { instances: missing, reasons: reasons_of(&deal.split) });
+            return;
+        }
+        let views = self.region_views(record, deal);
+        let spec = &record.spec;
+        let demand =
+            Demand { instance: &spec.instance, placement: &spec.placement, wanted, round: deal.split.round };
+        let plan = plan(&demand, &views);
+        let mut added_all = InstanceSet::default();
+        for (name, part) in plan.parts {
+            added_all = added_all.union(&part.added);
+            if name == self.config.region {
+                deal.split.local = deal.split.local.union(&part.added);
+            } else if !part.added.is_empty() {
+                let instances = deal.parts.entry(name).or_default();
+                *instances = instances.union(&part.added);
+            }
+        }
+        for (name, given_up) in &deal.given_up {
+            let replaced = deal.split.replaced.entry(name.clone()).or_default();
+            *replaced = replaced.union(&given_up.intersection(&added_all));
+        }
+        deal.split.replaced.retain(|_, instances| !instances.is_empty());
+        if !plan.unplaced.is_empty() {
+            deal.pending.push(Pending { instances: plan.unplaced, reasons: plan.reasons });
+        }
+    }
+
+    /// The regions as level 1 sees them: the own nodes first.
+    fn region_views(&mut self, record: &WorkloadRecord, deal: &Deal) -> Vec<RegionView> {
+        let handed_back = |name: &RegionName| {
+            let back = deal.split.back.get(name);
+            back.map(|(count, reasons)| HandBack { count: *count, reasons: reasons.clone() })
+        };
+        let own = self.config.region.clone();
+        let mut local = RegionView::new(own.clone());
+        local.local = true;
+        local.sites = self.site_digests();
+        local.existing = deal.split.local.clone();
+        local.handed_back = handed_back(&own);
+        let mut views = vec![local];
+        for (name, region) in &self.regions {
+            let mut view = RegionView::new(name.clone());
+            view.reachable = region.is_reachable();
+            view.sites = region.sites.values().filter(|site| region.hears(&site.region)).cloned().collect();
+            view.existing = deal.parts.get(name).cloned().unwrap_or_default();
+            view.given_up = deal.given_up.get(name).cloned().unwrap_or_default();
+            view.pending = region.pending(&record.spec.key);
+            view.handed_back = handed_back(name);
+            view.beside = Beside::default();
+            views.push(view);
+        }
+        views
+    }
+
+    /// Writes what became of the split, and sends shares that changed.
+    fn settle_deal(&mut self, record: &WorkloadRecord, deal: Deal, all_placed: bool) {
+        let key = &record.spec.key;
+        let mut split = deal.split;
+        if all_placed && deal.parts.keys().all(|name| self.has_answered(name, key)) {
+            split.round = 0;
+            if let Some(workload) = self.workloads.get_mut(key) {
+                workload.retry = Retry::default();
+            }
+        }
+        self.save_split(key, split);
+        for (name, instances) in deal.parts {
+            self.set_share(&name, record, instances);
+            self.seal_if_full();
+        }
+    }
+
+    /// Whether a region has said what became of its present offer.
+    fn has_answered(&self, name: &RegionName, key: &WorkloadKey) -> bool {
+        let Some(region) = self.regions.get(name) else { return true };
+        let Some(share) = region.shares.get(key) else { return false };
+        region.statuses.get(key).is_some_and(|status| status.offer == share.offer)
+    }
+
+    pub(crate) fn save_split(&mut self, key: &WorkloadKey, split: SplitRecord) {
+        if self.splits.get(key) != Some(&split) {
+            put(self.outbox.batch(), &Value::SplitV1(key.clone(), split.clone()));
+            self.splits.insert(key.clone(), split);
+        }
+    }
+
+    /// Gives a region its part of a workload, anew when anything of it changed. A region that refused keeps an empty part: by
+    /// that it can say when it no longer refuses.
+    fn set_share(&mut self, name: &RegionName, record: &WorkloadRecord, instances: InstanceSet) {
+        let (key, offer) = (&record.spec.key, self.counters.revision.0 + 1);
+        let owner = record.received().map_or(&self.config.region, |received| &received.owner).clone();
+        let Some(region) = self.regions.get_mut(name) else { return };
+        let status = region.statuses.get(key);
+        let refuses = status.is_some_and(|status| status.refused.is_some());
+        if instances.is_empty() && !refuses && record.spec.kind != WorkloadKind::Daemon {
+            return self.withdraw_share(name, key);
+        }
+        let share =
+            Share { spec: (*record.spec).clone(), generation: record.generation, owner, instances, offer };
+        let same = |known: &Share| *known == Share { offer: known.offer, ..share.clone() };
+        if region.shares.get(key).is_some_and(same) {
+            return;
+        }
+        region.shares.insert(key.clone(), share.clone());
+        region.note_pending(key);
+        let revision = self.send_down(name, RegionRow::Share(share));
+        debug_assert_eq!(revision.0, offer, "an offer is the revision that it was made in");
+        self.changed = true;
+    }
+
+    fn withdraw_share(&mut self, name: &RegionName, key: &WorkloadKey) {
+        let Some(region) = self.regions.get_mut(name) else { return };
+        if region.shares.remove(key).is_some() {
+            region.note_pending(key);
+            self.withdraw(name, RowKey::new(TableId::SHARE, pair(key)));
+            self.changed = true;
+        }
+    }
+
+    /// The workload is another: what was handed back of the last one is open again.
+    pub(crate) fn reset_split(&mut self, key: &WorkloadKey) {
+        if let Some(workload) = self.workloads.get_mut(key) {
+            workload.retry = Retry::default();
+        }
+        if let Some(split) = self.splits.get(key) {
+            let split = SplitRecord { round: 0, back: BTreeMap::new(), ..split.clone() };
+            self.save_split(key, split);
+        }
+    }
+
+    /// A region is removed: what it had is missing, and what stood in for it is the instance.
+    pub(crate) fn forget_region_in_split(&mut self, name: &RegionName, key: &WorkloadKey) {
+        if let Some(mut split) = self.splits.get(key).cloned() {
+            split.replaced.remove(name);
+            split.back.remove(name);
+            self.save_split(key, split);
+        }
+    }
+
+    /// The own nodes cannot hold these: other regions are asked. False when there is nobody to ask.
+    pub(crate) fn hand_on(&mut self, record: &WorkloadRecord, stuck: &[Pending]) -> bool {
+        let key = &record.spec.key;
+        let alone = self.regions.is_empty() || record.spec.kind == WorkloadKind::Daemon;
+        let Some(mut split) = self.splits.get(key).filter(|_| !alone).cloned() else { return false };
+        let all = stuck.iter().fold(InstanceSet::default(), |all, part| all.union(&part.instances));
+        let reasons = stuck.first().map(|part| part.reasons.clone()).unwrap_or_default();
+        split.local = split.local.difference(&all);
+        split.round += 1;
+        split.back.insert(self.config.region.clone(), (all.len(), reasons));
+        self.save_split(key, split);
+        true
+    }
+
+    /// Takes all shares of a workload back. True when no region says anything of it any more.
+    pub(crate) fn withdraw_shares(&mut self, key: &WorkloadKey) -> bool {
+        let names: Vec<RegionName> = self.regions.keys().cloned().collect();
+        for name in &names {
+            self.withdraw_share(name, key);
+            self.seal_if_full();
+        }
+        !self.regions.values().any(|region| region.statuses.contains_key(key))
+    }
+
+    pub(crate) fn forget_split(&mut self, key: &WorkloadKey) {
+        if self.splits.remove(key).is_some() {
+            self.outbox.batch().delete(SPLIT, workload_key(key));
+        }
+    }
+
+    /// A region has more room than it had: what found no place may fit.
+    pub(crate) fn room_in(&mut self, region: &RegionName) {
+        for key in &self.pending {
+            if let Some(workload) = self.workloads.get_mut(key) {
+                workload.retry.news.insert(region.clone());
+                self.dirty.insert(key.clone());
+            }
+        }
+    }
+}
+
+impl ChildRegion {
+    /// What was offered to it, but for this workload, and is not known to be placed.
+    fn pending(&self, but: &WorkloadKey) -> Resources {
+        let others = self.in_flight.iter().filter(|(key, _)| *key != but);
+        others.fold(Resources::ZERO, |sum, (_, part)| sum + *part)
+    }
+
+    /// Counts what is on its way of a workload.
+    pub(crate) fn note_pending(&mut self, key: &WorkloadKey) {
+        let Some(share) = self.shares.get(key) else {
+            self.in_flight.remove(key);
+            return;
+        };
+        let waiting = match self.statuses.get(key) {
+            Some(status) if status.offer == share.offer => InstanceSet::default(),
+            Some(status) => share.instances.difference(&status.placed),
+            None => share.instances.clone(),
+        };
+        if waiting.is_empty() {
+            self.in_flight.remove(key);
+        } else {
+            let each = share.spec.instance.resources();
+            self.in_flight.insert(key.clone(), each.times(waiting.len().into()));
+        }
+    }
+}
+
+/// What a region does not take of its part, and why.
+fn taken_back(status: &ShareStatus, instances: &InstanceSet) -> (InstanceSet, Vec<Refusal>) {
+    if let Some(why) = &status.refused {
+        let rule = Rule::HandedBack { why: why.clone() };
+        return (instances.clone(), vec![Refusal { rule, nodes: 1 }]);
+    }
+    let back = status.handed_back.iter().fold(InstanceSet::default(), |all, part| all.union(&part.instances));
+    let reasons = status.handed_back.first().map(|part| part.reasons.clone()).unwrap_or_default();
+    (back.intersection(instances), reasons)
+}
+
+fn reasons_of(split: &SplitRecord) -> Vec<Refusal> {
+    let why = |reasons: &[Refusal]| reasons.first().map(Refusal::to_string).unwrap_or_default();
+    let rules = split.back.values().map(|(_, reasons)| Rule::HandedBack { why: why(reasons) });
+    rules.map(|rule| Refusal { rule, nodes: 1 }).collect()
+}

@@ -1,0 +1,328 @@
+//! Regions above and below each other.
+
+use std::time::Duration;
+
+use skerry_types::{OnDisconnect, OnReturn};
+
+use super::bench::*;
+use super::tree::*;
+use crate::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn all(count: u32) -> Vec<u32> {
+    (0..count).collect()
+}
+
+#[test]
+fn a_workload_of_the_root_runs_in_its_regions() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 2), ("b<root", 2)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 8));
+    tree.settle();
+    tree.pass(SECOND * 3);
+    assert_eq!(tree.running("web"), all(8));
+    let view = tree.of("root").workload("web").unwrap();
+    assert_eq!((view.placed, view.running, view.pending.len()), (8, 8, 0));
+    assert_eq!(view.parts.len(), 2);
+    assert_eq!(tree.share("root", "a", "web").unwrap().len(), 4, "regions fill evenly");
+    tree.of("root").call(ApiCall::Delete(key("web"))).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 3);
+    assert!(tree.of("root").workload("web").is_none());
+    assert!(tree.of("a").workload("web").is_none());
+    assert!(
+        tree.masters["root"]
+            .disk
+            .keys()
+            .all(|(table, _)| !["down", "split", "tombstone"].contains(&table.as_str()))
+    );
+}
+
+#[test]
+fn own_nodes_and_regions_share_a_workload() {
+    let mut tree = Tree::new(&[("root", 1), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 8));
+    tree.settle();
+    tree.pass(SECOND * 3);
+    assert_eq!(tree.running("web"), all(8));
+    assert_eq!(tree.placed_in("root", "web").len(), 4);
+}
+
+#[test]
+fn what_a_region_cannot_hold_is_handed_back_and_goes_elsewhere() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 2)]);
+    // No digest is up yet that shows what a took by itself.
+    tree.pass(SECOND * 3);
+    tree.of("a").apply(&spec("own", 3));
+    tree.of("root").apply(&spec("web", 8));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.running("web"), all(8));
+    assert_eq!(tree.placed_in("a", "web").len() + tree.placed_in("b", "web").len(), 8);
+    assert!(tree.placed_in("a", "web").len() <= 1);
+    assert!(tree.reasons("a").iter().any(|text| text.starts_with("HandedBack")), "{:?}", tree.reasons("a"));
+}
+
+#[test]
+fn what_fits_nowhere_waits_with_reasons_and_goes_where_room_appears() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 10));
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web").len(), 8);
+    let view = tree.of("root").workload("web").unwrap();
+    assert_eq!(view.pending.iter().map(|pending| pending.instances.len()).sum::<u32>(), 2);
+    assert!(!view.pending[0].reasons.is_empty());
+    let quiet = tree.carried;
+    tree.pass(Duration::from_mins(10));
+    assert_eq!(tree.carried, quiet, "nobody asks again while nothing changes");
+    tree.of("b").join("b-n2", "s1");
+    tree.of("b").connect("b-n2");
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web"), all(10));
+    assert!(tree.of("root").workload("web").unwrap().pending.is_empty());
+}
+
+#[test]
+fn a_tree_of_three_levels_deals_out_level_by_level() {
+    let mut tree = Tree::new(&[("root", 0), ("mid<root", 1), ("x<mid", 1), ("y<mid", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 10);
+    tree.of("root").apply(&spec("web", 16));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.running("web"), all(16));
+    assert_eq!(tree.share("root", "mid", "web").unwrap().len(), 12);
+    assert_eq!(tree.share("mid", "x", "web").unwrap().len(), 4);
+    let view = tree.of("mid").workload("web").unwrap();
+    assert_eq!((view.owner.as_str(), view.placed), ("root", 12));
+    tree.of("root").apply(&changed(&spec("web", 16), "v2"));
+    tree.settle();
+    tree.pass(SECOND * 60);
+    assert_eq!(tree.running("web"), all(16));
+    let current: u32 = tree.masters["root"]
+        .state
+        .regions
+        .values()
+        .flat_map(|region| region.statuses.values())
+        .map(|status| status.current.len())
+        .sum();
+    assert_eq!(current, 16, "all of them run the new spec");
+    tree.of("root").apply(&changed(&spec("web", 3), "v2"));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.running("web"), all(3));
+}
+
+#[test]
+fn a_child_never_changes_a_share_and_says_whose_it_is() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 1));
+    tree.settle();
+    let owned = ApiError::OwnedElsewhere { key: key("web"), owner: region_name("root") };
+    let call = ApiCall::Apply { spec: std::sync::Arc::new(spec("web", 2)), dry_run: false };
+    assert_eq!(tree.of("a").call(call).unwrap_err(), owned);
+    assert_eq!(tree.of("a").call(ApiCall::Delete(key("web"))).unwrap_err(), owned);
+    assert_eq!(tree.running("web"), all(1));
+}
+
+#[test]
+fn a_share_of_a_name_that_is_taken_is_refused_visibly_and_without_spinning() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("a").apply(&spec("web", 1));
+    tree.settle();
+    tree.of("root").apply(&spec("web", 2));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    let view = tree.of("root").workload("web").unwrap();
+    let text: Vec<String> = view.pending.iter().flat_map(|p| &p.reasons).map(ToString::to_string).collect();
+    assert!(text.iter().any(|text| text.contains("of its own")), "{text:?}");
+    assert_eq!(tree.running("web"), vec![0], "what the child owns goes on");
+    let quiet = tree.carried;
+    tree.pass(Duration::from_mins(30));
+    assert_eq!(tree.carried, quiet);
+    tree.of("a").call(ApiCall::Delete(key("web"))).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.running("web"), all(2));
+    assert_eq!(tree.of("a").workload("web").unwrap().owner, region_name("root"));
+}
+
+#[test]
+fn a_cut_child_goes_on_and_reports_when_the_link_returns() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 2)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 4));
+    tree.settle();
+    tree.pass(SECOND * 3);
+    tree.cut("a");
+    tree.of("a").apply(&spec("own", 1));
+    // A node goes for good: the child heals the share by itself.
+    tree.of("a").cut("a-n1");
+    tree.of("a").nodes.remove(&node_name("a-n1"));
+    tree.of("a").call(ApiCall::RemoveNode(node_name("a-n1"))).unwrap();
+    tree.pass(Duration::from_hours(1));
+    assert_eq!(tree.running("own"), all(1));
+    assert_eq!(tree.running("web").len(), 3, "as many as fit beside its own");
+    let view = tree.of("root").workload("web").unwrap();
+    assert_eq!((view.placed, view.unreachable), (4, 4), "as last heard");
+    tree.of("root").apply(&spec("late", 1));
+    tree.heal("a");
+    tree.pass(SECOND * 10);
+    let view = tree.of("root").workload("web").unwrap();
+    assert_eq!((view.running, view.unreachable), (3, 0));
+    assert_eq!(view.pending[0].instances.len(), 1);
+}
+
+fn replaced_after(seconds: u64, on_return: OnReturn) -> skerry_types::WorkloadSpec {
+    let replace_after = Some(Duration::from_secs(seconds));
+    let mut spec = spec("web", 4);
+    spec.on_disconnect = OnDisconnect { replace_after, on_return, stop_after: None };
+    spec
+}
+
+#[test]
+fn a_lost_region_is_replaced_once_and_its_return_settled_by_the_policy() {
+    let check = |on_return: OnReturn, stays: &str| {
+        let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1), ("c<root", 1)]);
+        tree.pass(SECOND * 3);
+        tree.of("root").apply(&replaced_after(60, on_return));
+        tree.settle();
+        tree.pass(SECOND * 3);
+        let first: Vec<(&str, usize)> =
+            ["a", "b", "c"].map(|name| (name, tree.placed_in(name, "web").len())).to_vec();
+        let lost = first.iter().find(|(_, count)| *count > 0).unwrap().0;
+        let (lost, had) = (lost.to_owned(), tree.placed_in(lost, "web"));
+        tree.cut(&lost);
+        tree.pass(SECOND * 59);
+        assert_eq!(tree.running("web").len(), 4);
+        tree.pass(SECOND * 10);
+        assert_eq!(tree.running("web").len(), 4 + had.len(), "one replacement each, the old go on");
+        let other =
+            ["a", "b", "c"].into_iter().find(|name| *name != lost && !tree.placed_in(name, "web").is_empty());
+        // A region with replacements is lost too: nothing is replaced a second time.
+        let other = other.unwrap().to_owned();
+        tree.restart("root");
+        tree.cut(&other);
+        tree.pass(Duration::from_mins(10));
+        for instance in 0..4 {
+            assert!(tree.running("web").iter().filter(|other| **other == instance).count() <= 2);
+        }
+        tree.heal(&other);
+        tree.heal(&lost);
+        tree.pass(Duration::from_mins(2));
+        assert_eq!(tree.running("web"), all(4), "{on_return:?}");
+        let there = had.iter().filter(|instance| tree.placed_in(&lost, "web").contains(instance)).count();
+        assert_eq!(there > 0, stays == "original", "{on_return:?}: {there} of {had:?}");
+        assert!(tree.masters["root"].state.splits[&key("web")].replaced.is_empty());
+    };
+    check(OnReturn::KeepOriginal, "original");
+    check(OnReturn::KeepNew, "new");
+    check(OnReturn::KeepHealthiest, "original");
+}
+
+#[test]
+fn without_a_policy_a_lost_region_is_waited_for() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 4));
+    tree.settle();
+    tree.cut("a");
+    tree.pass(Duration::from_hours(100));
+    assert_eq!(tree.running("web"), all(4));
+    tree.of("root").call(ApiCall::RemoveRegion(region_name("a"))).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.placed_in("b", "web").len(), 4, "an operator who removes it says that it is gone");
+}
+
+#[test]
+fn a_circle_of_parents_is_refused_and_told_once() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 0), ("b<a", 0)]);
+    tree.pass(SECOND * 10);
+    // The root is made a region of b.
+    let taken = tree.enroll("b", "root", TokenScope::Region(None));
+    assert_eq!(taken, Err(EnrollRefusal::RegionNameTaken { region: region_name("root") }));
+    // It joined before b joined anyone: b knows it, and its dial is a circle all the same.
+    let mut tree = Tree::new(&[("b", 0)]);
+    tree.masters.insert("root".to_owned(), Bench::of(config("root", true)));
+    tree.join("root", "b");
+    tree.settle();
+    tree.masters.get_mut("b").unwrap().restart();
+    let scope = TokenScope::Region(None);
+    tree.enroll("root", "b", scope).unwrap_err();
+}
+
+#[test]
+fn names_and_tokens_are_checked() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 0), ("x<a", 0)]);
+    tree.pass(SECOND * 10);
+    let taken = |name: &str| Err(EnrollRefusal::RegionNameTaken { region: region_name(name) });
+    assert_eq!(tree.enroll("root", "root", TokenScope::Region(None)), taken("root"));
+    assert_eq!(tree.enroll("root", "x", TokenScope::Region(None)), taken("x"), "further down counts");
+    let other = EnrollRefusal::OtherRegion { wanted: region_name("c"), region: region_name("d") };
+    assert_eq!(tree.enroll("root", "c", TokenScope::Region(Some(region_name("d")))), Err(other));
+    let site = skerry_types::SiteName::new("s1").unwrap();
+    let nodes = EnrollRefusal::NotForRegions { site: site.clone() };
+    assert_eq!(tree.enroll("root", "c", TokenScope::Site(site)), Err(nodes));
+    let again = Ok(Enrolled::Region { region: region_name("a") });
+    assert_eq!(tree.enroll("root", "a", TokenScope::Region(None)), again, "the same key may ask again");
+}
+
+#[test]
+fn masters_that_end_at_any_write_come_to_the_same_end() {
+    for victim in ["root", "mid", "x"] {
+        for batches in 0..60 {
+            let mut tree = Tree::new(&[("root", 0), ("mid<root", 1), ("x<mid", 1)]);
+            tree.pass(SECOND * 10);
+            tree.of("mid").apply(&spec("own", 2));
+            tree.of(victim).batches_left = Some(batches);
+            let call = ApiCall::Apply { spec: std::sync::Arc::new(spec("web", 7)), dry_run: false };
+            let id = tree.of("root").call_id();
+            tree.of("root").feed(Input::Call(id, call.clone()));
+            tree.settle();
+            tree.pass(SECOND * 10);
+            let crashed = tree.of(victim).batches_left == Some(0);
+            tree.restart(victim);
+            tree.of("root").call(call).unwrap();
+            tree.settle();
+            tree.pass(SECOND * 60);
+            if tree.running("web").len() != 6 {
+                for name in ["root", "mid", "x"] {
+                    println!("{name} {:?} {:?}", tree.placed_in(name, "web"), tree.reasons(name));
+                    println!("{:?}", tree.masters[name].state.splits);
+                    for region in tree.masters[name].state.regions.values() {
+                        println!("{:?} {:?}", region.shares, region.statuses);
+                    }
+                }
+            }
+            assert_eq!(tree.running("web").len(), 6, "{victim} after {batches}");
+            assert_eq!(tree.running("own"), all(2));
+            let view = tree.of("root").workload("web").unwrap();
+            assert_eq!((view.running, view.pending.len()), (6, 1), "{victim} after {batches}");
+            if !crashed {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_idle_tree_is_silent() {
+    let mut tree = Tree::new(&[("root", 0), ("mid<root", 1), ("x<mid", 1)]);
+    tree.pass(SECOND * 10);
+    tree.of("root").apply(&spec("web", 4));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    let (carried, disk) = (tree.carried, tree.masters["root"].disk.clone());
+    tree.pass(Duration::from_hours(24));
+    assert_eq!(tree.carried, carried);
+    assert!(tree.masters["root"].disk == disk);
+    let timers = tree.masters.values().filter_map(|bench| bench.state.poll_timeout());
+    assert_eq!(timers.count(), 0);
+}
