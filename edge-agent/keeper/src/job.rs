@@ -19,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) cgroup: CgroupPath,
     /// The container's run files.
     pub(crate) run_dir: PathBuf,
+    /// Where translated system call filters are kept.
+    pub(crate) filters: PathBuf,
 }
 
 /// How a job ended.

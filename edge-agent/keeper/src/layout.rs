@@ -36,6 +36,11 @@ impl Layout {
         ContainerDir(self.containers().join(key.as_str()))
     }
 
+    /// Holds system call filters in the kernel's form.
+    pub(crate) fn filters(&self) -> PathBuf {
+        self.run_dir.join("filters")
+    }
+
     /// Holds one record for each container.
     pub(crate) fn records(&self) -> PathBuf {
         self.state_dir.join("containers")

@@ -70,6 +70,7 @@ impl Keeper {
             bundle: request.bundle,
             cgroup: entry.cgroup.clone(),
             run_dir: dir.path().to_owned(),
+            filters: self.layout.filters(),
         };
         let started = self.journal.save(&entry).and_then(|()| start_worker(&job));
         let (worker, outcome) = match started {

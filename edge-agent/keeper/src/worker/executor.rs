@@ -1,5 +1,7 @@
 //! The last steps inside the container: find the program, and become it.
 
+use super::filter::Filter;
+use super::limits::LastLimits;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -8,12 +10,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs the spec's process.
+/// Runs the spec's process, under the limits and the system call filter that libcontainer was not given.
 ///
 /// libcontainer's own takes a program for executable only if others may execute it; this one asks the kernel whether
 /// the container's user may.
-#[derive(Clone, Debug)]
-pub(super) struct Payload;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Payload {
+    pub(super) limits: LastLimits,
+    pub(super) filter: Option<Filter>,
+}
 
 impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
@@ -26,8 +31,14 @@ impl Executor for Payload {
         Err(ExecutorError::Other(message))
     }
 
+    /// Called when all else is done and an error still makes the create fail: capabilities are given up, the files of the limits
+    /// are open since before.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        resolve(spec).map(drop).map_err(ExecutorValidationError::ArgValidationError)
+        let limited = self.limits.apply().map_err(|error| error.to_string());
+        let filter = || self.filter.as_ref().map_or(Ok(()), Filter::enforce);
+        let filtered =
+            limited.and_then(|()| filter().map_err(|error| format!("cannot filter system calls: {error}")));
+        filtered.and_then(|()| resolve(spec).map(drop)).map_err(ExecutorValidationError::ArgValidationError)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use libcontainer::oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompAction, Spec};
 use libcontainer::process::args::ContainerArgs;
-use libcontainer::process::channel::{self, ChannelError, InitReceiver, MainSender};
+use libcontainer::process::channel::{self, ChannelError, InitReceiver, MainReceiver, MainSender};
 use libcontainer::process::container_main_process::{ProcessError, container_main_process};
 use libcontainer::process::init::container_init_process;
 use nix::sched::{CloneFlags, unshare};
@@ -24,14 +24,32 @@ pub(super) enum LaunchError {
     Fork(#[source] io::Error),
 }
 
-/// Makes the container's first process and returns its id when all but the start of its program is done.
-///
-/// `in_cgroup` says that this process is in the container's cgroup, with its limits in force.
-pub(super) fn launch(args: &ContainerArgs, in_cgroup: bool) -> Result<i32, LaunchError> {
-    if !in_cgroup || needs_parent(args) || !has_own_pids(&args.spec) {
-        return Ok(container_main_process(args)?.as_raw());
+/// The container's first process. It starts its program when it is told to.
+pub(super) struct First {
+    pid: i32,
+    /// Tells when all but the start of the program is done, if that is not so yet.
+    ready: Option<MainReceiver>,
+}
+
+impl First {
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
     }
-    let (mut main_sender, mut main_receiver) = channel::main_channel()?;
+
+    /// Waits until all but the start of the program is done.
+    pub(super) fn wait(self) -> Result<(), LaunchError> {
+        Ok(self.ready.map_or(Ok(()), |mut ready| ready.wait_for_init_ready())?)
+    }
+}
+
+/// Has libcontainer make the first process, and waits for it.
+pub(super) fn by_libcontainer(args: &ContainerArgs) -> Result<First, LaunchError> {
+    Ok(First { pid: container_main_process(args)?.as_raw(), ready: None })
+}
+
+/// Makes the first process as a child of this one, which is in the container's cgroup. For what [`is_plain`].
+pub(super) fn by_fork(args: &ContainerArgs) -> Result<First, LaunchError> {
+    let (mut main_sender, main_receiver) = channel::main_channel()?;
     let (init_sender, mut init_receiver) = channel::init_channel()?;
     unshare(CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
     // SAFETY: a worker has one thread, so no lock can be held by a thread that the child does not have.
@@ -39,15 +57,14 @@ pub(super) fn launch(args: &ContainerArgs, in_cgroup: bool) -> Result<i32, Launc
     let forked = unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))?;
     match forked {
         ForkResult::Child => {
-            // An end that stays open here would keep the worker from seeing that this process died.
+            // An end that stays open here would keep this process from seeing that the worker died.
             drop(init_sender.close());
             std::process::exit(become_first(args, &mut main_sender, &mut init_receiver));
         }
         ForkResult::Parent { child } => {
             main_sender.close()?;
             init_sender.close()?;
-            main_receiver.wait_for_init_ready()?;
-            Ok(child.as_raw())
+            Ok(First { pid: child.as_raw(), ready: Some(main_receiver) })
         }
     }
 }
@@ -76,9 +93,10 @@ fn set_rlimits(args: &ContainerArgs) -> Result<(), String> {
     })
 }
 
-/// Whether the first process asks its parent for something on the way: to map users, to run hooks, to pass a descriptor on.
-fn needs_parent(args: &ContainerArgs) -> bool {
-    args.user_ns_config.is_some() || args.spec.hooks().is_some() || notifies(&args.spec)
+/// Whether the first process needs nothing that only libcontainer's own processes do: to have users mapped, hooks run, a
+/// descriptor passed on.
+pub(super) fn is_plain(spec: &Spec) -> bool {
+    spec.hooks().is_none() && !notifies(spec) && has_own_pids(spec)
 }
 
 /// Whether a fresh process namespace is asked for, and nothing else that has to be entered before it.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Devices that every container may use: making any node, and null, zero, full, tty, random, console and terminals.
 const ALLOWED_DEVICES: [&str; 11] = [
@@ -61,7 +62,7 @@ pub(super) struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Makes the group, sets its limits but that on tasks, and moves this process into it.
+    /// Makes the group, sets its limits but the [`LastLimits`], and moves this process into it.
     pub(super) fn enter(&self, resources: &LinuxResources) -> Result<(), LimitError> {
         refuse_unsupported(resources)?;
         let mounts: BTreeSet<&Path> = self.mounts.values().map(PathBuf::as_path).collect();
@@ -74,7 +75,7 @@ impl Group<'_> {
         }
         self.inherit_cpuset()?;
         if let Some(cpu) = resources.cpu() {
-            self.limit_cpu(cpu)?;
+            self.choose_cpus(cpu)?;
         }
         self.limit_devices(resources.devices().as_deref().unwrap_or_default())?;
         for mount in &mounts {
@@ -83,16 +84,32 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The limit on tasks, to be set last, as libcontainer's own processes count until then.
-    pub(super) fn tasks_limit(&self, resources: &LinuxResources) -> Result<TasksLimit, LimitError> {
-        let Some(limit) = resources.pids().map(|pids| pids.limit()) else { return Ok(TasksLimit(None)) };
-        let mount = self.mounts.get("pids").ok_or(LimitError::NoController("pids"))?;
-        let path = mount.join(self.cgroup.relative()).join("pids.max");
-        let value = if limit > 0 { limit.to_string() } else { "max".to_owned() };
-        match OpenOptions::new().write(true).open(&path) {
-            Ok(file) => Ok(TasksLimit(Some((file, path, value)))),
-            Err(source) => Err(LimitError::Write { path, value, source }),
+    /// The limits that are to come into force when the container is made, with their files open.
+    pub(super) fn last_limits(&self, resources: &LinuxResources) -> Result<LastLimits, LimitError> {
+        let cpu = resources.cpu().as_ref();
+        let tasks = resources.pids().map(|pids| pids.limit());
+        let values = [
+            ("cpu", "cpu.shares", cpu.and_then(LinuxCpu::shares).map(|value| value.to_string())),
+            // The period first: a quota is checked against it.
+            ("cpu", "cpu.cfs_period_us", cpu.and_then(LinuxCpu::period).map(|value| value.to_string())),
+            ("cpu", "cpu.cfs_quota_us", cpu.and_then(LinuxCpu::quota).map(|value| value.to_string())),
+            (
+                "pids",
+                "pids.max",
+                tasks.map(|limit| if limit > 0 { limit.to_string() } else { "max".to_owned() }),
+            ),
+        ];
+        let mut limits = Vec::new();
+        for (controller, file, value) in values {
+            let Some(value) = value else { continue };
+            let mount = self.mounts.get(controller).ok_or(LimitError::NoController(controller))?;
+            let path = mount.join(self.cgroup.relative()).join(file);
+            match OpenOptions::new().write(true).open(&path) {
+                Ok(file) => limits.push((file, path, value)),
+                Err(source) => return Err(LimitError::Write { path, value, source }),
+            }
         }
+        Ok(LastLimits(limits.into()))
     }
 
     fn set(&self, controller: &'static str, file: &str, value: &str) -> Result<(), LimitError> {
@@ -116,18 +133,10 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<(), LimitError> {
-        let values = [
-            ("cpu", "cpu.shares", cpu.shares().map(|value| value.to_string())),
-            // The period first: a quota is checked against it.
-            ("cpu", "cpu.cfs_period_us", cpu.period().map(|value| value.to_string())),
-            ("cpu", "cpu.cfs_quota_us", cpu.quota().map(|value| value.to_string())),
-            ("cpuset", "cpuset.cpus", cpu.cpus().clone()),
-            ("cpuset", "cpuset.mems", cpu.mems().clone()),
-        ];
-        for (controller, file, value) in values {
+    fn choose_cpus(&self, cpu: &LinuxCpu) -> Result<(), LimitError> {
+        for (file, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
             if let Some(value) = value {
-                self.set(controller, file, &value)?;
+                self.set("cpuset", file, value)?;
             }
         }
         Ok(())
@@ -164,15 +173,22 @@ impl Group<'_> {
     }
 }
 
-/// A limit on tasks whose file is open.
-#[derive(Debug)]
-pub(super) struct TasksLimit(Option<(File, PathBuf, String)>);
+/// Limits on tasks and on processor time. What makes the container counts against them too: with a hundredth of a processor
+/// it would take a second, and with one task there would be none left for the program.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastLimits(Rc<[(File, PathBuf, String)]>);
 
-impl TasksLimit {
-    /// Puts it into force.
-    pub(super) fn apply(self) -> Result<(), LimitError> {
-        let Some((mut file, path, value)) = self.0 else { return Ok(()) };
-        file.write_all(value.as_bytes()).map_err(|source| LimitError::Write { path, value, source })
+impl LastLimits {
+    /// Puts them into force.
+    pub(super) fn apply(&self) -> Result<(), LimitError> {
+        self.0.iter().try_for_each(|(file, path, value)| {
+            let mut file = file;
+            file.write_all(value.as_bytes()).map_err(|source| LimitError::Write {
+                path: path.clone(),
+                value: value.clone(),
+                source,
+            })
+        })
     }
 }
 
@@ -228,9 +244,22 @@ mod tests {
         let group = Group { mounts: &mounts, cgroup: &cgroup };
         let resources = serde_json::from_value(resources).unwrap();
         group.enter(&resources)?;
-        // The kernel makes this file; here nobody does.
-        std::fs::write(root.join("pids/a/b/pids.max"), "").unwrap();
-        group.tasks_limit(&resources)?.apply()
+        // The kernel makes these files; here nobody does.
+        for file in [
+            "pids/a/b/pids.max",
+            "cpu/a/b/cpu.shares",
+            "cpu/a/b/cpu.cfs_period_us",
+            "cpu/a/b/cpu.cfs_quota_us",
+        ] {
+            std::fs::write(root.join(file), "").unwrap();
+        }
+        let last = group.last_limits(&resources)?;
+        assert_eq!(
+            std::fs::read_to_string(root.join("cpu/a/b/cpu.cfs_quota_us")).unwrap(),
+            "",
+            "set too early"
+        );
+        last.apply()
     }
 
     #[test]

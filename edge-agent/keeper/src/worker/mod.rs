@@ -7,6 +7,7 @@
 mod accounts;
 mod config;
 mod executor;
+mod filter;
 mod launch;
 mod limits;
 mod trace;
@@ -17,16 +18,16 @@ use crate::layout::ContainerDir;
 use crate::process;
 use config::Checked;
 use executor::Payload;
-use launch::launch;
+use filter::Filter;
 use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener, NotifySocket};
-use libcontainer::oci_spec::runtime::Process;
+use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::user_ns::UserNamespaceConfig;
-use limits::Group;
+use limits::{Group, LastLimits};
 use rustix::process::{DumpableBehavior, Signal};
 use skerry_keeper_protocol::{FailureKind, LogStream, ProcessIdentity, decode, encode};
 use std::error::Error;
@@ -34,6 +35,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::rc::Rc;
 use trace::Traces;
 
@@ -52,6 +54,8 @@ enum WorkerError {
     Config(#[from] config::ConfigError),
     #[error(transparent)]
     Limits(#[from] limits::LimitError),
+    #[error(transparent)]
+    Filter(#[from] filter::FilterError),
     #[error("cannot {step} container {key}")]
     Container {
         step: &'static str,
@@ -67,7 +71,7 @@ impl WorkerError {
             Self::Config(_) | Self::Limits(limits::LimitError::Unsupported(_)) => FailureKind::InvalidBundle,
             Self::Prepare { .. } => FailureKind::Io,
             Self::Orphaned => FailureKind::Cancelled,
-            Self::Limits(_) | Self::Container { .. } => FailureKind::CreateFailed,
+            Self::Limits(_) | Self::Filter(_) | Self::Container { .. } => FailureKind::CreateFailed,
         }
     }
 }
@@ -121,24 +125,24 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
         if let Some(linux) = checked.spec.linux_mut() {
             linux.set_resources(Some(checked.resources.clone()));
         }
-        return start(job, &dir, checked, false, || Ok(()));
+        return start(job, &dir, checked, None);
     };
     let group = Group { mounts, cgroup: &job.cgroup };
     let resources = checked.resources.clone();
     group.enter(&resources)?;
     // The hierarchies go out of sight below, so what is still to be written is opened before.
-    let tasks_limit = group.tasks_limit(&resources)?;
+    let last = group.last_limits(&resources)?;
     limits::hide_hierarchies()?;
-    start(job, &dir, checked, true, move || Ok(tasks_limit.apply()?))
+    start(job, &dir, checked, Some(last))
 }
 
-/// Makes the container, then does what has to be done `before_start`, then lets its program run.
+/// Makes the container and lets its program run. `limits` are there when this process is in the container's cgroup: those that
+/// are still to be put into force.
 fn start(
     job: &Job,
     dir: &ContainerDir,
-    checked: Checked,
-    in_cgroup: bool,
-    before_start: impl FnOnce() -> Result<(), WorkerError>,
+    mut checked: Checked,
+    limits: Option<LastLimits>,
 ) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
     let failed = |step: &'static str, source: Box<dyn Error>| WorkerError::Container {
@@ -153,14 +157,32 @@ fn start(
     // Processes in a namespace that the container joins must not look into this one, which is the node's.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| prepare("a worker")(error.into()))?;
-    let args = container_args(job, dir, checked, [&stdin, &stdout, &stderr])
+    let forks = limits.is_some() && launch::is_plain(&checked.spec);
+    let filter = if forks { take_filter(&mut checked.spec, &job.filters)? } else { None };
+    let payload = Payload { limits: limits.unwrap_or_default(), filter };
+    let args = container_args(job, dir, checked, payload, [&stdin, &stdout, &stderr])
         .map_err(|source| failed("prepare", Box::new(source)))?;
-    let pid = launch(&args, in_cgroup).map_err(|source| failed("create", Box::new(source)))?;
-    let pid = u32::try_from(pid).map_err(|source| failed("create", Box::new(source)))?;
+    let first = if forks { launch::by_fork(&args) } else { launch::by_libcontainer(&args) };
+    let first = first.map_err(|source| failed("create", Box::new(source)))?;
+    let pid = u32::try_from(first.pid()).map_err(|source| failed("create", Box::new(source)))?;
     let start_ticks = process::start_ticks(pid).map_err(prepare("a container's process"))?;
-    before_start()?;
+    // The word to start lies ready when the first process comes to ask for it.
     NotifySocket::new(socket).notify_container_start().map_err(|source| failed("start", Box::new(source)))?;
+    first.wait().map_err(|source| failed("create", Box::new(source)))?;
     Ok(ProcessIdentity { pid, start_ticks })
+}
+
+/// Takes the system call filter out of a specification that forbids new privileges: without that, the filter has to be loaded
+/// before capabilities are given up, which libcontainer does.
+fn take_filter(spec: &mut Spec, directory: &Path) -> Result<Option<Filter>, filter::FilterError> {
+    let forbids = spec.process().as_ref().is_some_and(|process| process.no_new_privileges() == Some(true));
+    let Some(linux) = spec.linux_mut().as_mut().filter(|_| forbids) else { return Ok(None) };
+    let Some(list) = linux.seccomp() else { return Ok(None) };
+    let filter = Filter::of(list, directory)?;
+    if filter.is_some() {
+        linux.set_seccomp(None);
+    }
+    Ok(filter)
 }
 
 /// What libcontainer's builder would hand to its main process. The builder itself also keeps state files, which only
@@ -169,6 +191,7 @@ fn container_args(
     job: &Job,
     dir: &ContainerDir,
     checked: Checked,
+    payload: Payload,
     [stdin, stdout, stderr]: [&File; 3],
 ) -> Result<ContainerArgs, LibcontainerError> {
     let Checked { spec, rootfs, .. } = checked;
@@ -189,7 +212,7 @@ fn container_args(
             container_name: key.to_owned(),
         },
         detached: true,
-        executor: Box::new(Payload),
+        executor: Box::new(payload),
         no_pivot: false,
         stdin: Some(stdin.as_raw_fd()),
         stdout: Some(stdout.as_raw_fd()),
