@@ -128,7 +128,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn window()(days in 1..=0b111_1111_u8, from_minute in 0..1440_u16, minutes in 1..=1440_u16) -> Window {
+    fn window()(days in 1..=0b111_1111_u8, from_minute in 0..1440_u16, minutes in prop_oneof![Just(1440), 1..=1440_u16]) -> Window {
         Window { days, from_minute, minutes }
     }
 }
