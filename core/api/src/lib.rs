@@ -18,5 +18,8 @@ pub mod v1 {
 /// Largest message either side takes: a page of 500 workloads with their manifests.
 pub const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
+/// Metadata of an answer: names, with commas between them, of the regions that a list lacks as they are not heard from.
+pub const NOT_HEARD_FROM: &str = "skerry-not-heard-from";
+
 /// Most items in one page.
 pub const PAGE_MAX: u32 = 500;

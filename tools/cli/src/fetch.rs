@@ -1,14 +1,17 @@
 //! Lists, page by page, and lists that wait for a change.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use skerry_api::v1;
+use skerry_api::{NOT_HEARD_FROM, v1};
+use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use crate::age::millis;
 use crate::kind::Kind;
 use crate::master::{Client, Master};
+use crate::print::say;
 use crate::transport::CallError;
 
 /// How long a list that waits for a change is held at most. The master may answer earlier.
@@ -35,6 +38,7 @@ pub(crate) struct Page<T> {
     items: Vec<T>,
     next: String,
     change: u64,
+    not_heard_from: Vec<String>,
 }
 
 /// A whole list, and the region's change number that it is at least as new as.
@@ -42,6 +46,32 @@ pub(crate) struct Page<T> {
 pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
     pub(crate) change: u64,
+    /// Regions that the list lacks as they are not heard from, by name.
+    pub(crate) not_heard_from: BTreeSet<String>,
+}
+
+impl<T: Listed> List<T> {
+    /// What a person must know who reads the list: which regions it lacks. `None` when it is whole.
+    pub(crate) fn lack(&self) -> Option<String> {
+        let names: Vec<&str> = self.not_heard_from.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            [] => None,
+            [one] => Some(format!("region '{one}' is not heard from: its {}s are not listed", T::KIND)),
+            many => Some(format!(
+                "regions {} are not heard from: their {}s are not listed",
+                many.join(", "),
+                T::KIND
+            )),
+        }
+    }
+
+    /// The items, after telling of what is lacking.
+    pub(crate) fn told(self) -> Vec<T> {
+        if let Some(lack) = self.lack() {
+            say(&lack);
+        }
+        self.items
+    }
 }
 
 /// Which things to list.
@@ -99,7 +129,8 @@ async fn pages<T: Listed>(
     hold: Duration,
 ) -> Result<List<T>, CallError> {
     let first = master.call_within(hold, |client| T::page(client, request.clone())).await?;
-    let mut list = List { items: first.items, change: first.change };
+    let not_heard_from = first.not_heard_from.into_iter().collect();
+    let mut list = List { items: first.items, change: first.change, not_heard_from };
     let mut next = first.next;
     request.after_change = 0;
     request.wait_ms = 0;
@@ -108,10 +139,17 @@ async fn pages<T: Listed>(
         request.page_token = next;
         let page = master.call(|client| T::page(client, request.clone())).await?;
         list.items.extend(page.items);
+        list.not_heard_from.extend(page.not_heard_from);
         next = page.next;
     }
     list.items.retain(|item| query.region.is_empty() || item.region() == query.region);
     Ok(list)
+}
+
+/// Regions that the master could not ask.
+fn not_heard_from(metadata: &MetadataMap) -> Vec<String> {
+    let names = metadata.get(NOT_HEARD_FROM).and_then(|names| names.to_str().ok()).unwrap_or_default();
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
 }
 
 /// Lists of one kind, which differ in their names only.
@@ -129,10 +167,12 @@ macro_rules! listed {
                 request: v1::ListRequest,
             ) -> Result<Response<Page<Self>>, Status> {
                 let answer = client.$method(request).await?;
+                let not_heard_from = not_heard_from(answer.metadata());
                 Ok(answer.map(|page| Page {
                     items: page.$field,
                     next: page.next_page_token,
                     change: page.change,
+                    not_heard_from,
                 }))
             }
         }
@@ -150,7 +190,7 @@ listed!(Event, list_events, events, region);
 impl Listed for v1::Token {
     const KIND: Kind = Kind::Token;
 
-    fn region(&self) -> &str {
+    fn region(&self) -> &'static str {
         ""
     }
 
@@ -162,6 +202,7 @@ impl Listed for v1::Token {
             items: list.tokens.into_iter().filter(wanted).collect(),
             next: String::new(),
             change: 0,
+            not_heard_from: Vec::new(),
         }))
     }
 }

@@ -1,8 +1,8 @@
 //! `skerry`, the operator's command: what a person or a script says to a region's master.
 //!
 //! Each verb fetches, then prints; data goes to stdout and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
-//! 3 a wait timed out. Deliberately lacks: decisions. The master validates and decides; what is checked here is checked
-//! early, so that a file with a mistake is refused before any part of it is sent.
+//! 3 a wait timed out; `diff` has 1 for differences and 2 for trouble. Deliberately lacks: decisions. The master validates and
+//! decides; what is checked here is checked early, so that a file with a mistake is refused before any part of it is sent.
 //!
 //! # The context file
 //!

@@ -64,7 +64,7 @@ async fn told(master: &Master, kind: Kind, query: &Query, setting: Setting) -> R
                 below: true,
                 ..Query::default()
             };
-            let allocations = list::<v1::Allocation>(master, &of).await?.items;
+            let allocations = list::<v1::Allocation>(master, &of).await?.told();
             let events = list::<v1::Event>(master, &of).await?.items;
             workload::text(&found, &allocations, &events, setting)
         }
@@ -76,7 +76,7 @@ async fn told(master: &Master, kind: Kind, query: &Query, setting: Setting) -> R
         Kind::Node => {
             let found = one::<v1::Node>(master, query).await?;
             let of = Query { below: true, region: found.region.clone(), ..Query::default() };
-            let mut allocations = list::<v1::Allocation>(master, &of).await?.items;
+            let mut allocations = list::<v1::Allocation>(master, &of).await?.told();
             allocations.retain(|one| one.node == found.name);
             let events = about(master, query, &found.region).await?;
             node::text(&found, &allocations, &events, setting)
@@ -182,7 +182,7 @@ fn add_capacity(
 
 /// Each resource's name and amount.
 fn amount_texts(resources: Option<&v1::Resources>) -> [(&'static str, String); 5] {
-    let of = resources.cloned().unwrap_or_default();
+    let of = resources.copied().unwrap_or_default();
     [
         ("cpu", MilliCpu(of.cpu_milli).to_string()),
         ("memory", Bytes(of.memory_bytes).to_string()),

@@ -24,7 +24,7 @@ pub(super) fn text(
         .field("State", node_state(node.reachable, node.last_seen_ms, now))
         .field("Allocations", maintenance(node))
         .field("Last heard", ago(now, node.last_seen_ms))
-        .field("Joined", ago(now, node.joined_at_ms))
+        .field("Joined", if node.joined_at_ms == 0 { String::new() } else { ago(now, node.joined_at_ms) })
         .field("Address", &node.address)
         .field("Machine", [&node.arch, &node.os, &node.kernel].map(String::as_str).join(" ").trim())
         .field("Cgroups", &node.cgroup)

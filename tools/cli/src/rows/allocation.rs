@@ -17,6 +17,7 @@ impl Row for Allocation {
         ("SITE", Shown::Wide),
         ("STATE", Shown::Always),
         ("LAST HEARD", Shown::Always),
+        ("READY", Shown::Wide),
         ("RESTARTS", Shown::Always),
         ("PORTS", Shown::Always),
         ("AGE", Shown::Always),
@@ -41,6 +42,7 @@ impl Row for Allocation {
             Cell::new(&self.site),
             Cell::toned(phase_text(self), phase_tone(self)),
             if self.reachable { Cell::new(heard) } else { Cell::age(heard) },
+            ready_cell(self, now),
             Cell::new(restarts.to_string()),
             Cell::new(ports_text(self)),
             Cell::age(age(now, self.placed_at_ms)),
@@ -54,6 +56,17 @@ impl Row for Allocation {
 
     fn name(&self) -> String {
         qualified(&self.tenant, &self.id)
+    }
+}
+
+/// Since when it is well by its probes; nothing is said of what is not heard from.
+fn ready_cell(allocation: &Allocation, now: WallTime) -> Cell {
+    match (allocation.phase.as_str(), allocation.reachable, allocation.ready) {
+        ("running", true, true) => {
+            Cell::toned(age(now, allocation.ready_since_ms), Tone::Good).with_news("yes".to_owned())
+        }
+        ("running", true, false) => Cell::toned("no", Tone::Warning),
+        _ => Cell::new(""),
     }
 }
 

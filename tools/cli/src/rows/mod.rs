@@ -13,7 +13,7 @@ pub(crate) use node::{maintenance_text, state_text as node_state};
 pub(crate) use place::{link_text, region_state, site_state};
 pub(crate) use tenant::{Line as TenantLine, lines as tenant_lines};
 pub(crate) use token::scope_text;
-pub(crate) use workload::{running_text, state as workload_state, step as workload_step};
+pub(crate) use workload::{running_text, state as workload_state, step as workload_step, wanted};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -89,9 +89,9 @@ fn with_status<T: Serialize>(manifest: &str, thing: &T, said: &[&str], bare: imp
     let mut status = serde_json::to_value(thing).unwrap_or(Value::Null);
     let mut whole: Value = serde_json::from_str(manifest).ok().filter(Value::is_object).unwrap_or_else(bare);
     if let Some(status) = status.as_object_mut() {
-        said.iter().for_each(|field| {
+        for field in said {
             status.remove(*field);
-        });
+        }
     }
     if let Some(fields) = whole.as_object_mut() {
         fields.insert("status".to_owned(), status);

@@ -39,7 +39,8 @@ impl Row for Node {
             Cell::new(of(reserved.0, capacity.0)),
             Cell::new(of(reserved.1, capacity.1)),
             Cell::new(of(reserved.2, capacity.2)),
-            Cell::age(age(now, self.joined_at_ms)),
+            // Not known of the nodes of other regions.
+            Cell::age(if self.joined_at_ms == 0 { String::new() } else { age(now, self.joined_at_ms) }),
             Cell::new(&self.address),
             Cell::new(&self.arch),
             Cell::new(&self.kernel),

@@ -98,6 +98,7 @@ fn jobs_schedules_and_updates_have_states_of_their_own() {
             kind("job", v1::Workload { active: 1, ..web("cut", 1, 1) }),
             kind("cron", web("sleeps", 0, 0)),
             kind("cron", v1::Workload { active: 1, ..web("wakes", 1, 0) }),
+            v1::Workload { here: Some(1), ..web("part", 1, 0) },
             updating("running", 3),
             updating("waiting_promotion", 1),
             updating("failed", 2),
@@ -111,6 +112,7 @@ ends                job       completed       3/3 completed                     
 cut                 job       unreachable     0/3 completed (1 not heard from)   2            3d
 sleeps              cron      waiting         0                                  2            3d
 wakes               cron      running         1                                  2            3d
+part                service   running         1/1                                2            3d
 running             service   updating        3/3                                2            3d
 waiting_promotion   service   canary waits    1/3                                2            3d
 failed              service   update failed   2/3                                2            3d

@@ -66,6 +66,11 @@ fn due(at_ms: u64, now: WallTime) -> String {
     if at_ms == 0 { String::new() } else { ahead(now, at_ms) }
 }
 
+/// How many instances there are to be, as far as the asked region goes.
+pub(crate) fn wanted(workload: &Workload) -> u32 {
+    workload.here.unwrap_or(workload.instances)
+}
+
 /// A word or two for where a workload is. Running is said only of what is heard from.
 pub(crate) fn state(workload: &Workload) -> (&'static str, Tone) {
     if workload.deleting {
@@ -84,9 +89,9 @@ fn service_state(workload: &Workload) -> (&'static str, Tone) {
     let update = workload.rollout.as_ref().and_then(|rollout| update_state(&rollout.state));
     match update {
         Some(update) if workload.pending.is_empty() => update,
-        _ if heard >= workload.instances => ("running", Tone::Good),
+        _ if heard >= wanted(workload) => ("running", Tone::Good),
         _ if !workload.pending.is_empty() => ("pending", Tone::Bad),
-        _ if workload.running >= workload.instances => ("unreachable", Tone::Warning),
+        _ if workload.running >= wanted(workload) => ("unreachable", Tone::Warning),
         _ if workload.rollout.as_ref().is_some_and(|rollout| rollout.state == "failed") => {
             ("update failed", Tone::Bad)
         }
@@ -107,7 +112,7 @@ fn update_state(state: &str) -> Option<(&'static str, Tone)> {
 
 fn job_state(workload: &Workload) -> (&'static str, Tone) {
     match workload {
-        _ if workload.completed >= workload.instances => ("completed", Tone::Good),
+        _ if workload.completed >= wanted(workload) => ("completed", Tone::Good),
         _ if !workload.pending.is_empty() => ("pending", Tone::Bad),
         _ if workload.active > 0 && workload.active <= workload.unreachable => ("unreachable", Tone::Warning),
         _ if workload.active > 0 && workload.failed > 0 => ("failing", Tone::Bad),
@@ -124,10 +129,10 @@ pub(crate) fn running_text(workload: &Workload) -> String {
         "job" => {
             let failed =
                 if workload.failed == 0 { String::new() } else { format!(", {} failed", workload.failed) };
-            format!("{}/{} completed{failed}", workload.completed, workload.instances)
+            format!("{}/{} completed{failed}", workload.completed, wanted(workload))
         }
         "cron" => workload.active.to_string(),
-        _ => format!("{}/{}", workload.running, workload.instances),
+        _ => format!("{}/{}", workload.running, wanted(workload)),
     };
     if workload.unreachable == 0 {
         return counts;

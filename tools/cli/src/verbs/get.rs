@@ -102,10 +102,11 @@ async fn show<T: Row>(master: &Master, asked: Asked) -> Result<(), Failure> {
     }
     let found: List<T> = list(master, &query).await?;
     let single = !query.name.is_empty();
-    if found.items.is_empty() && single {
+    let items = found.told();
+    if items.is_empty() && single {
         return Err(absent(T::KIND, &query.name, &query.tenant));
     }
-    print(&found.items, style, single, &query)
+    print(&items, style, single, &query)
 }
 
 /// Events about one thing: there may be none, or many, and they are shown oldest first.
@@ -114,9 +115,11 @@ async fn show_events(master: &Master, asked: Asked) -> Result<(), Failure> {
     if go_on {
         return watch::<v1::Event>(master, &query, style).await;
     }
-    let mut found: List<v1::Event> = list(master, &query).await?;
-    found.items.sort_by_key(|event| event.number);
-    print(&found.items, style, false, &query)
+    let found: List<v1::Event> = list(master, &query).await?;
+    let mut items = found.told();
+    // Regions number their events each for themselves, and their clocks agree more or less.
+    items.sort_by(|a, b| (a.at_ms, &a.region, a.number).cmp(&(b.at_ms, &b.region, b.number)));
+    print(&items, style, false, &query)
 }
 
 fn print<T: Row>(items: &[T], style: Style, single: bool, query: &Query) -> Result<(), Failure> {

@@ -63,7 +63,7 @@ async fn allocations(master: &Master, args: &LogsArgs) -> Result<Vec<v1::Allocat
         Kind::Workload => query.workload.clone_from(&name),
         _ => query.name.clone_from(&name),
     }
-    let mut found = list::<v1::Allocation>(master, &query).await?.items;
+    let mut found = list::<v1::Allocation>(master, &query).await?.told();
     if kind == Kind::Workload {
         // Of a stopped allocation nothing is left on its node.
         found.retain(|one| one.phase != "stopped");

@@ -25,9 +25,8 @@ pub(crate) async fn run(args: RebalanceArgs) -> Result<(), Failure> {
         Output::Json => out(&document::json(&json!(found))?)?,
         Output::Yaml => out(&document::yaml(&json!(found))?)?,
         Output::Name => {
-            let names: String =
-                found.moves.iter().map(|one| format!("allocation/{}\n", one.allocation)).collect();
-            out(&names)?;
+            let names = found.moves.iter().flat_map(|one| ["allocation/", &one.allocation, "\n"]);
+            out(&names.collect::<String>())?;
         }
         Output::Table | Output::Wide => {
             if !found.moves.is_empty() {

@@ -1,6 +1,6 @@
 //! Lists that go on: what changes is printed as it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
@@ -28,12 +28,22 @@ pub(crate) async fn watch<T: Row>(master: &Master, query: &Query, style: Style) 
     let first: List<T> = list(master, query).await?;
     let mut seen = Seen::new(style);
     let mut change = first.change;
+    let mut lack = first.lack();
+    if let Some(lack) = &lack {
+        say(lack);
+    }
     out(&seen.first(&first.items, now())?)?;
     loop {
         let earliest = Instant::now() + PACE;
         let next: List<T> = follow(master, query, change).await?;
         change = next.change;
-        let changes = seen.changes(&next.items, now())?;
+        if next.lack() != lack {
+            lack = next.lack();
+            say(lack.as_deref().unwrap_or("all regions are heard from again"));
+        }
+        // What a region that cannot be asked had is not gone.
+        let not_heard_from = &next.not_heard_from;
+        let changes = seen.changes(&next.items, not_heard_from, now())?;
         changes.gone.iter().for_each(|name| say(&format!("{name} is gone")));
         out(&changes.text)?;
         sleep_until(earliest).await;
@@ -87,10 +97,16 @@ impl Seen {
         let is_table = matches!(self.style.output, Output::Table | Output::Wide);
         let head = if is_table { table.head(&rows) } else { String::new() };
         self.table = Some(table);
-        Ok(head + &self.changes(items, now)?.text)
+        Ok(head + &self.changes(items, &BTreeSet::new(), now)?.text)
     }
 
-    fn changes<T: Row>(&mut self, items: &[T], now: WallTime) -> Result<Changes, Failure> {
+    /// What is news. Things of regions that are not heard from keep their marks.
+    fn changes<T: Row>(
+        &mut self,
+        items: &[T],
+        not_heard_from: &BTreeSet<String>,
+        now: WallTime,
+    ) -> Result<Changes, Failure> {
         let mut changes = Changes::default();
         let mut marks = BTreeMap::new();
         for item in items {
@@ -100,6 +116,10 @@ impl Seen {
                 changes.text.push_str(&self.show(item, now)?);
             }
             marks.insert(key, mark);
+        }
+        let silent = self.marks.iter().filter(|((region, _), _)| not_heard_from.contains(region));
+        for (key, mark) in silent {
+            marks.entry(key.clone()).or_insert_with(|| mark.clone());
         }
         // Events leave the list when it is full: that is no news of theirs.
         if T::KIND != crate::kind::Kind::Event {
@@ -169,13 +189,21 @@ mod tests {
         let first = seen.first(&[node("n1", true, 9_000_000), node("n2", true, 9_000_000)], NOW).unwrap();
         assert_eq!(first.lines().count(), 3, "{first}");
         let later = WallTime(NOW.0 + 500_000);
-        let same = seen.changes(&[node("n1", true, 9_900_000), node("n2", true, 9_900_000)], later).unwrap();
+        let same = seen
+            .changes(&[node("n1", true, 9_900_000), node("n2", true, 9_900_000)], &BTreeSet::new(), later)
+            .unwrap();
         assert_eq!(same.text, "");
-        let cut = seen.changes(&[node("n1", true, 9_950_000), node("n2", false, 9_900_000)], later).unwrap();
+        let cut = seen
+            .changes(&[node("n1", true, 9_950_000), node("n2", false, 9_900_000)], &BTreeSet::new(), later)
+            .unwrap();
         assert_eq!(cut.text.lines().count(), 1);
         assert!(cut.text.starts_with("n2") && cut.text.contains("unreachable 10m"), "{}", cut.text);
         let longer = seen
-            .changes(&[node("n1", true, 9_950_000), node("n2", false, 9_900_000)], WallTime(later.0 * 2))
+            .changes(
+                &[node("n1", true, 9_950_000), node("n2", false, 9_900_000)],
+                &BTreeSet::new(),
+                WallTime(later.0 * 2),
+            )
             .unwrap();
         assert_eq!(longer.text, "");
     }
@@ -185,10 +213,25 @@ mod tests {
         let mut seen = Seen::new(style(Output::Json));
         let first = seen.first(&[node("n1", true, 1)], NOW).unwrap();
         assert_eq!(first.lines().count(), 1);
-        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().text, "{\"gone\":\"node/n1\",\"region\":\"\"}\n");
-        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().text, "");
+        assert_eq!(
+            seen.changes::<Node>(&[], &BTreeSet::new(), NOW).unwrap().text,
+            "{\"gone\":\"node/n1\",\"region\":\"\"}\n"
+        );
+        assert_eq!(seen.changes::<Node>(&[], &BTreeSet::new(), NOW).unwrap().text, "");
         let mut seen = Seen::new(style(Output::Table));
         seen.first(&[node("n1", true, 1)], NOW).unwrap();
-        assert_eq!(seen.changes::<Node>(&[], NOW).unwrap().gone, ["node/n1"]);
+        assert_eq!(seen.changes::<Node>(&[], &BTreeSet::new(), NOW).unwrap().gone, ["node/n1"]);
+    }
+
+    #[test]
+    fn what_a_silent_region_had_is_not_gone() {
+        let south = |name: &str| Node { region: "south".to_owned(), ..node(name, true, 1) };
+        let mut seen = Seen::new(style(Output::Table));
+        seen.first(&[node("n1", true, 1), south("s1")], NOW).unwrap();
+        let silent = BTreeSet::from(["south".to_owned()]);
+        let cut = seen.changes(&[node("n1", true, 1)], &silent, NOW).unwrap();
+        assert!(cut.gone.is_empty() && cut.text.is_empty(), "{cut:?}");
+        let back = seen.changes(&[node("n1", true, 1)], &BTreeSet::new(), NOW).unwrap();
+        assert_eq!(back.gone, ["node/s1"]);
     }
 }

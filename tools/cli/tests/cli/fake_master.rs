@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, iter};
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
@@ -34,6 +35,8 @@ pub(crate) struct Script {
     pub(crate) rollout: v1::Rollout,
     pub(crate) revisions: Vec<v1::Revision>,
     pub(crate) plan: v1::RolloutPlanResponse,
+    /// Regions that lists of allocations lack.
+    pub(crate) not_heard_from: &'static str,
     /// Calls that change something, as `METHOD ARGUMENTS`.
     pub(crate) asked: Vec<String>,
     /// Items in a page, when not 0.
@@ -234,7 +237,12 @@ impl Operator for Shared {
                 .collect()
         };
         let (allocations, next_page_token, change) = self.page(request, pick).await?;
-        Ok(Response::new(v1::ListAllocationsResponse { allocations, next_page_token, change }))
+        let mut answer = Response::new(v1::ListAllocationsResponse { allocations, next_page_token, change });
+        let names = self.lock().not_heard_from;
+        if !names.is_empty() {
+            answer.metadata_mut().insert(skerry_api::NOT_HEARD_FROM, MetadataValue::from_static(names));
+        }
+        Ok(answer)
     }
 
     async fn list_nodes(

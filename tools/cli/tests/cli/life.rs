@@ -76,6 +76,18 @@ fn an_update_is_watched_to_its_end() {
     assert_eq!(running.code(), 1);
 
     let desk = Desk::new(script());
+    let mut running = desk.start(&["rollout", "status", "web", "-w"]);
+    running.line();
+    desk.master.change(|script| {
+        let state = "failed".to_owned();
+        script.revisions = vec![v1::Revision { generation: 3, state, ..v1::Revision::default() }];
+        script.rollout = v1::Rollout { generation: 4, ..rollout("done", 3) };
+    });
+    running.line();
+    assert_eq!(running.message(), "error: workload/web is back at generation 4");
+    assert_eq!(running.code(), 1);
+
+    let desk = Desk::new(script());
     desk.run(&["rollout", "status", "web", "-w", "--timeout", "300ms"])
         .failed(3, &["the update of workload/web has not ended after 300ms", "1 of 3 updated"]);
 }

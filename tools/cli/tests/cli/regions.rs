@@ -109,6 +109,21 @@ fn a_watch_tells_regions_apart() {
 }
 
 #[test]
+fn a_list_says_which_regions_it_lacks() {
+    let one =
+        v1::Allocation { id: "web-0-1".to_owned(), region: "north".to_owned(), ..v1::Allocation::default() };
+    let desk =
+        Desk::new(Script { allocations: vec![one], not_heard_from: "south,west", ..Script::default() });
+    let said = desk.run(&["get", "allocations", "-A", "-o", "name"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "allocation/web-0-1\n"));
+    assert_eq!(said.err, "regions south, west are not heard from: their allocations are not listed\n");
+    let running = desk.start(&["get", "allocations", "-A", "-w"]);
+    assert!(running.message().starts_with("regions south, west"));
+    desk.master.change(|script| script.not_heard_from = "");
+    assert_eq!(running.message(), "all regions are heard from again");
+}
+
+#[test]
 fn tenants_are_listed_and_described() {
     let quota = |cpu_milli| Some(v1::Quota { cpu_milli: Some(cpu_milli), ..v1::Quota::default() });
     let acme = v1::Tenant {

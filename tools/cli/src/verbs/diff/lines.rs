@@ -1,5 +1,7 @@
 //! The difference of two texts, line by line. Pure.
 
+use crate::print::plain;
+
 /// Lines shown before and after a change.
 const CONTEXT: usize = 3;
 /// Largest table of the comparison, in cells: two texts of 4,000 lines that have nothing in common at either end. Beyond that
@@ -33,14 +35,12 @@ pub(super) fn unified(name: &str, old: &str, new: &str, color: bool) -> String {
         }
         shown_to = at + 1;
         let (mark, content, code) = match line {
-            Line::Same(content) => (' ', content, None),
-            Line::Gone(content) => ('-', content, Some("31")),
-            Line::Fresh(content) => ('+', content, Some("32")),
+            Line::Same(content) => (" ", content, None),
+            Line::Gone(content) => ("-", content, Some("\x1b[31m")),
+            Line::Fresh(content) => ("+", content, Some("\x1b[32m")),
         };
-        match code.filter(|_| color) {
-            Some(code) => text.push_str(&format!("\x1b[{code}m{mark}{content}\x1b[0m\n")),
-            None => text.push_str(&format!("{mark}{content}\n")),
-        }
+        let (on, off) = code.filter(|_| color).map_or(("", ""), |code| (code, "\x1b[0m"));
+        text.extend([on, mark, plain(content).as_str(), off, "\n"]);
     }
     text
 }

@@ -155,15 +155,15 @@ mod tests {
 
     const LOOKS: Looks = Looks { wide: false, color: false };
 
-    fn instances(text: &str, count: u32) -> Option<v1::Instances> {
-        Some(v1::Instances { text: text.to_owned(), count, list: Vec::new() })
+    fn instances(text: &str, count: u32) -> v1::Instances {
+        v1::Instances { text: text.to_owned(), count, list: Vec::new() }
     }
 
     fn on_node(text: &str, count: u32, node: &str, present: bool) -> v1::PlacedWhy {
         let score = [("prefers site.tier=edge", 50), ("2 of its own on this site", -10)];
         let part = |(what, points): (&str, i64)| v1::ScorePart { what: what.to_owned(), points };
         v1::PlacedWhy {
-            instances: instances(text, count),
+            instances: Some(instances(text, count)),
             site: "oslo".to_owned(),
             node: node.to_owned(),
             present,
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     fn places_and_refusals_read_as_a_text() {
         let refused = v1::RefusedWhy {
-            instances: instances("3", 1),
+            instances: Some(instances("3", 1)),
             reasons: vec!["memory: 64Mi wanted, 12Mi free at most on 3 nodes".to_owned()],
             remedies: vec!["52Mi more free memory on n1".to_owned()],
         };
         let to_south = v1::PlacedWhy {
-            instances: instances("4-5", 2),
+            instances: Some(instances("4-5", 2)),
             region: "south".to_owned(),
             ..v1::PlacedWhy::default()
         };

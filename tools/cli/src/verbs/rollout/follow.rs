@@ -42,6 +42,10 @@ pub(super) async fn follow(subject: &Subject, limit: Option<Duration>) -> Result
                 change = seen;
                 last = show(subject, &found, last)?;
                 if let Some(end) = course.end(&found) {
+                    let end = match end {
+                        Ok(()) => taken_back(subject, &course, &found).await?,
+                        Err(why) => Err(why),
+                    };
                     return end.map_err(|why| Failure::Told(format!("{} {why}", subject.shown())));
                 }
             }
@@ -88,9 +92,26 @@ fn show(subject: &Subject, found: &v1::Rollout, last: String) -> Result<String, 
     Ok(told)
 }
 
+/// Whether another generation than the first is out because the first one failed: it may have been taken back between two
+/// looks.
+async fn taken_back(
+    subject: &Subject,
+    course: &Course,
+    found: &v1::Rollout,
+) -> Result<Result<(), String>, CallError> {
+    if found.generation == course.first {
+        return Ok(Ok(()));
+    }
+    let revisions = subject.history().await?;
+    let failed = revisions.iter().any(|one| one.generation == course.first && one.state == "failed");
+    Ok(if failed { Err(format!("is back at generation {}", found.generation)) } else { Ok(()) })
+}
+
 /// What was seen of an update so far.
 #[derive(Debug, Default)]
 struct Course {
+    /// The generation that it was of at first; 0 before anything was seen.
+    first: u64,
     /// It is being taken back, or was.
     reverting: bool,
 }
@@ -99,6 +120,9 @@ impl Course {
     /// Whether it has ended, and how: with why not, when it did not go out. A newer apply is followed, as it is what people
     /// want to see.
     fn end(&mut self, found: &v1::Rollout) -> Option<Result<(), String>> {
+        if self.first == 0 {
+            self.first = found.generation;
+        }
         match found.state.as_str() {
             "done" if self.reverting => Some(Err(format!("is back at generation {}", found.generation))),
             "done" => Some(Ok(())),

@@ -60,6 +60,13 @@ impl Subject {
         let request = self.request();
         self.master.call(|mut client| async move { client.rollout_status(request).await }).await
     }
+
+    async fn history(&self) -> Result<Vec<v1::Revision>, CallError> {
+        let request = self.request();
+        let answer =
+            self.master.call(|mut client| async move { client.rollout_history(request).await }).await?;
+        Ok(answer.revisions)
+    }
 }
 
 async fn status(args: RolloutStatusArgs) -> Result<(), Failure> {
@@ -112,17 +119,12 @@ async fn steer(args: RolloutArgs, what: Steer) -> Result<(), Failure> {
 
 async fn history(args: RolloutArgs) -> Result<(), Failure> {
     let subject = Subject::open(&args)?;
-    let request = subject.request();
-    let found = subject
-        .master
-        .call(|mut client| async move { client.rollout_history(request).await })
-        .await?
-        .revisions;
+    let found = subject.history().await?;
     let documents = || Value::Array(found.iter().map(history_document).collect());
     match subject.output {
         Output::Json => out(&document::json(&documents())?)?,
         Output::Yaml => out(&document::yaml(&documents())?)?,
-        Output::Name => out(&found.iter().map(|one| format!("{}\n", one.generation)).collect::<String>())?,
+        Output::Name => found.iter().try_for_each(|one| out(&format!("{}\n", one.generation)))?,
         Output::Table | Output::Wide if found.is_empty() => {
             say(&format!("{} has no earlier generations", subject.shown()));
         }

@@ -9,7 +9,7 @@ use skerry_types::WallTime;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::print::counted;
-use crate::rows::{node_state, phase_text, workload_step};
+use crate::rows::{node_state, phase_text, wanted, workload_step};
 
 /// The phases of an allocation, as the API writes them.
 const PHASES: [&str; 9] =
@@ -130,13 +130,11 @@ pub(crate) fn workload(goal: &Goal, found: Option<&Workload>, allocations: &[All
     let present: Vec<&Allocation> =
         allocations.iter().filter(|one| one.generation == found.generation).collect();
     let reached = match goal {
-        Goal::Running => {
-            !found.deleting && found.running.saturating_sub(found.unreachable) >= found.instances
-        }
+        Goal::Running => !found.deleting && found.running.saturating_sub(found.unreachable) >= wanted(found),
         Goal::Stopped => allocations.iter().all(is_over),
-        Goal::Completed => found.kind == "job" && found.completed >= found.instances,
+        Goal::Completed => found.kind == "job" && found.completed >= wanted(found),
         Goal::Phase(phase) => {
-            let wanted = usize::try_from(found.instances).unwrap_or(usize::MAX);
+            let wanted = usize::try_from(wanted(found)).unwrap_or(usize::MAX);
             present.len() >= wanted && present.iter().all(|one| one.phase == *phase && one.reachable)
         }
         Goal::Deleted | Goal::Reachable | Goal::Unreachable | Goal::Drained => false,
@@ -148,13 +146,14 @@ fn progress(goal: &Goal, found: &Workload, present: &[&Allocation]) -> String {
     match goal {
         Goal::Phase(phase) => {
             let there = present.iter().filter(|one| one.phase == *phase).count();
-            format!("{}: {there} of {} {phase}", crate::rows::Row::name(found), found.instances)
+            format!("{}: {there} of {} {phase}", crate::rows::Row::name(found), wanted(found))
         }
         Goal::Deleted | Goal::Stopped if !found.deleting => {
             format!("{} and it is not being deleted", workload_step(found))
         }
         Goal::Completed => {
-            let Workload { completed, instances, active, failed, .. } = found;
+            let Workload { completed, active, failed, .. } = found;
+            let instances = wanted(found);
             let name = crate::rows::Row::name(found);
             format!("{name}: {completed} of {instances} completed, {active} active, {failed} failed")
         }
