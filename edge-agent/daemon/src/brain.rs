@@ -9,13 +9,14 @@ use skerry_runtime::{RuntimeEvent, RuntimeEvents};
 use skerry_types::{Bytes, NodeFacts};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::facts::Machine;
 use crate::ledger::Ledger;
+use crate::loads::{self, Meter, Samples};
 use crate::operations::{Hands, Operations, store_digest};
 use crate::starts::{self, Ended, Starts, runtime_reference};
 
@@ -106,6 +107,8 @@ pub(crate) struct BrainTask {
     link: Option<mpsc::Sender<ToParent>>,
     collection: JoinSet<()>,
     collected_at: Option<Instant>,
+    meter: Meter,
+    samples: JoinSet<Samples>,
 }
 
 impl BrainTask {
@@ -116,6 +119,8 @@ impl BrainTask {
             link: None,
             collection: JoinSet::new(),
             collected_at: None,
+            meter: Meter::new(),
+            samples: JoinSet::new(),
             parts,
         }
     }
@@ -149,6 +154,8 @@ impl BrainTask {
                 }
                 Some(news) = self.parts.inbox.recv() => self.take(news),
                 _ = look.tick() => self.look(),
+                () = sleep_until(self.meter.next()), if self.samples.is_empty() => self.sample(),
+                Some(samples) = self.samples.join_next() => self.take_samples(samples),
                 Some(done) = self.collection.join_next() => if let Err(error) = done {
                     tracing::error!(%error, "a collection of images failed");
                 },
@@ -260,6 +267,22 @@ impl BrainTask {
         }
         if self.parts.machine.free_disk() < self.parts.disk_reserve {
             self.collect();
+        }
+    }
+
+    fn sample(&mut self) {
+        if let Some(containers) = self.meter.begin(&self.parts.state) {
+            self.samples.spawn(loads::sample(self.parts.hands.runtime.clone(), containers));
+        }
+    }
+
+    fn take_samples(&mut self, samples: Result<Samples, JoinError>) {
+        match samples {
+            Ok(samples) => {
+                let loads = self.meter.take(samples);
+                self.feed(Input::Loads(loads));
+            }
+            Err(error) => tracing::error!(%error, "a look at what containers use failed"),
         }
     }
 

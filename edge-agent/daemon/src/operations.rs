@@ -1,9 +1,11 @@
 //! Carries out the brain's operations with the runtime.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use skerry_agent_state::{Failure, OpId, Operation, Outcome, StopSignal};
+use skerry_agent_state::{ContainerRef, Failure, Look, OpId, Operation, Outcome, StopSignal};
 use skerry_runtime::image::{Digest, ImageRef, ImageStore, PullProgress};
 use skerry_runtime::network::PortForward;
 use skerry_runtime::{ContainerStart, Runtime, SandboxSpec};
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::failure;
+use crate::look::{self, Target};
 use crate::starts::runtime_reference;
 
 /// What operations work with.
@@ -70,6 +73,11 @@ impl Operations {
             if let Some(op) = self.names.remove(&id) {
                 self.cancels.remove(&op);
                 if let Err(failure) = &result {
+                    // A container that is not well is news once, which the brain tells.
+                    if failure.reason.code == ReasonCode::Unhealthy {
+                        tracing::debug!(op = op.0, message = failure.reason.message, "a look failed");
+                        return (op, result);
+                    }
                     tracing::info!(op = op.0, reason = %failure.reason.code, message = failure.reason.message, "an operation failed");
                 }
                 return (op, result);
@@ -128,7 +136,9 @@ async fn carry_out(
             };
             sent.map_err(|error| failure::signal(&error))?;
         }
-        Operation::Probe { .. } => {}
+        Operation::Probe { container, pid, address, look, timeout } => {
+            look_at(&runtime, container, (pid, address), look, timeout).await?;
+        }
         // The network stays until the allocation goes.
         Operation::Release { .. } => {}
         Operation::RemoveContainer { container } => {
@@ -143,6 +153,22 @@ async fn carry_out(
         }
     }
     Ok(Outcome::Done)
+}
+
+async fn look_at(
+    _runtime: &Runtime,
+    _container: ContainerRef,
+    (pid, address): (u32, Option<Ipv4Addr>),
+    look: Look,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    match look {
+        Look::Http { port, path } => look::http(Target { pid, address, port }, &path, timeout).await,
+        Look::Tcp { port } => look::tcp(Target { pid, address, port }, timeout).await,
+        Look::Exec { .. } => {
+            Err(Failure::permanent(ReasonCode::Keeper, "commands in containers cannot be run yet"))
+        }
+    }
 }
 
 /// An image that is here needs no registry, so a node starts its containers without a link.

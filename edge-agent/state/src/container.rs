@@ -109,6 +109,14 @@ impl ContainerLife {
         matches!(self.step, Step::Running { .. })
     }
 
+    /// Its process id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.step {
+            Step::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_starting(&self) -> bool {
         matches!(self.step, Step::Starting(_))
     }

@@ -150,6 +150,8 @@ pub enum Operation {
         container: ContainerRef,
         /// Its process id.
         pid: u32,
+        /// The address that others reach it at.
+        address: Option<Ipv4Addr>,
         /// What to do.
         look: Look,
         /// How long an answer may take: longer counts as not well.

@@ -10,7 +10,9 @@ mod rest;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use skerry_types::{AllocationId, AllocationIntent, Desired, MonoTime, Now, Phase, Reason, WallTime};
+use skerry_types::{
+    AllocationId, AllocationIntent, ContainerName, Desired, MonoTime, Now, Phase, Reason, WallTime,
+};
 
 use crate::container::ContainerLife;
 use crate::effects::Effects;
@@ -145,6 +147,11 @@ impl Lifecycle {
     /// Its id.
     pub fn id(&self) -> &AllocationId {
         &self.intent.id
+    }
+
+    /// Its containers that run, with their process ids.
+    pub fn running(&self) -> impl Iterator<Item = (&ContainerName, u32)> {
+        self.containers.iter().filter_map(|container| Some((&container.name, container.pid()?)))
     }
 
     /// Whether nothing of it is left on the node.
@@ -310,7 +317,7 @@ impl Lifecycle {
     fn advance_containers(&mut self, fx: &mut Effects) {
         let intent = Arc::clone(&self.intent);
         for at in 0..self.containers.len() {
-            self.containers[at].attend(&intent, fx);
+            self.containers[at].attend(&intent, self.address, fx);
             if self.containers[at].is_due(fx.now()) && self.may_start(at) {
                 self.containers[at].start(&intent, fx);
                 self.unsaved = true;

@@ -3,6 +3,7 @@
 //! One [`Watch`] per probe of a running container. It is made anew with each start; after a restart of the agent it goes on
 //! from what the ledger says of the same start, so that a container that was well stays so until it fails again.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use skerry_types::{InstanceSpec, MonoTime, Now, Probe, ProbeCheck, ReasonCode};
@@ -98,7 +99,12 @@ impl Watch {
     }
 
     /// Looks, if it is time to.
-    pub(crate) fn look(&mut self, container: ContainerRef, pid: u32, fx: &mut Effects) {
+    pub(crate) fn look(
+        &mut self,
+        container: ContainerRef,
+        (pid, address): (u32, Option<Ipv4Addr>),
+        fx: &mut Effects,
+    ) {
         let Next::At(at) = self.next else { return };
         if fx.now().mono < at {
             return;
@@ -106,7 +112,8 @@ impl Watch {
         match &self.look {
             Ok(look) => {
                 let (look, timeout) = (look.clone(), self.probe.timeout);
-                self.next = Next::Looking(fx.begin(Operation::Probe { container, pid, look, timeout }));
+                let probe = Operation::Probe { container, pid, address, look, timeout };
+                self.next = Next::Looking(fx.begin(probe));
             }
             Err(why) => {
                 let why = why.clone();

@@ -1,5 +1,6 @@
 //! A container under the eyes of its probes.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use skerry_types::{AllocationIntent, MonoTime, Now};
@@ -49,7 +50,7 @@ impl ContainerLife {
     }
 
     /// Goes on while it should run: ends it when it is not well, looks at it when it is time to.
-    pub(crate) fn attend(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
+    pub(crate) fn attend(&mut self, intent: &AllocationIntent, address: Option<Ipv4Addr>, fx: &mut Effects) {
         self.remove_again(intent, fx);
         if self.is_stopping() || self.unwell.is_some() {
             return self.stop(intent, fx);
@@ -57,7 +58,7 @@ impl ContainerLife {
         let Step::Running { pid, .. } = self.step else { return };
         let container = self.reference(intent);
         for watch in &mut self.watches {
-            watch.look(container.clone(), pid, fx);
+            watch.look(container.clone(), (pid, address), fx);
         }
         self.judge();
         if self.unwell.is_some() {
