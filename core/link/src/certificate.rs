@@ -6,14 +6,16 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use skerry_types::WallTime;
+use skerry_types::{RegionName, WallTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 
-use crate::spiffe::{SpiffeError, SpiffeId};
+use crate::spiffe::{SpiffeError, SpiffeId, TrustDomain};
 
-/// Certificates in a chain at most. A leaf, a regional CA and the root are three; the rest is room for a deeper tree.
-const CHAIN_MAX: usize = 8;
+/// Regions one below the other at most, the root's own included: webpki follows no longer path of CAs.
+pub const REGIONS_DEEP_MAX: u8 = 6;
+/// Certificates in a chain at most: a leaf, one CA for each region on the way up, and the root.
+const CHAIN_MAX: usize = 2 + REGIONS_DEEP_MAX as usize;
 
 /// Why bytes are not a certificate, chain or signing request that this federation could have made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +46,29 @@ pub enum CertificateError {
     /// The URI is not an id of a federation.
     #[error(transparent)]
     Id(#[from] SpiffeError),
+    /// A region's CA signed for somebody who is not of that region.
+    #[error("'{id}' is signed by the CA of region '{authority}', which may not speak for it")]
+    NotItsRegion {
+        /// Whose certificate it is.
+        id: Box<SpiffeId>,
+        /// Whose CA signed it.
+        authority: RegionName,
+    },
+    /// A certificate above the leaf is not a region's CA of the same federation.
+    #[error("a certificate in the chain is of '{id}', which is no region of the leaf's federation")]
+    NotARegion {
+        /// Whose certificate it is.
+        id: Box<SpiffeId>,
+    },
+    /// The certificates do not follow one another from the leaf to the root.
+    #[error("the chain is out of order: each certificate must be followed by the one that signed it")]
+    OutOfOrder,
+    /// A certificate that must be a CA's is not.
+    #[error("the certificate of '{id}' is not a CA's")]
+    NotAnAuthority {
+        /// Whose certificate it is.
+        id: Box<SpiffeId>,
+    },
     /// A signing request whose signature does not match its key.
     #[error("the signing request is not signed by the key it names")]
     Unsigned,
@@ -175,10 +200,21 @@ pub struct PeerCertificate {
     pub key: KeyHash,
     /// The leaf's serial number, lower-case hex.
     pub serial: String,
+    /// The regions' CAs that vouch for it, nearest first. A node and a region are vouched for by the CA of their own region.
+    pub vouchers: Vec<Voucher>,
+}
+
+/// A region's CA in a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voucher {
+    /// Whose CA it is.
+    pub region: RegionName,
+    /// Its key, which stays the same for as long as the region is there.
+    pub key: KeyHash,
 }
 
 impl PeerCertificate {
-    /// Reads a chain, leaf first. Signatures are not checked here.
+    /// Reads a chain, leaf first; a root at its end is passed over. Signatures are not checked here.
     pub fn from_chain(chain: &[CertificateDer<'_>]) -> Result<Self, CertificateError> {
         if chain.len() > CHAIN_MAX {
             return Err(CertificateError::TooMany { count: chain.len() });
@@ -186,12 +222,23 @@ impl PeerCertificate {
         let (leaf_der, rest) = chain.split_first().ok_or(CertificateError::Empty)?;
         let leaf = parse(leaf_der)?;
         let validity = validity_of(&leaf);
+        let id = id_of(&leaf)?;
         let mut whole = validity;
+        let mut vouchers = Vec::new();
+        let mut roots = 0;
         for issuer in rest {
-            whole = whole.intersect(validity_of(&parse(issuer)?));
+            let issuer = parse(issuer)?;
+            whole = whole.intersect(validity_of(&issuer));
+            match voucher(&issuer, id.domain())? {
+                Some(_) if roots > 0 => return Err(CertificateError::OutOfOrder),
+                Some(voucher) => vouchers.push(voucher),
+                None => roots += 1,
+            }
         }
+        check_region(&id, vouchers.first())?;
         Ok(Self {
-            id: id_of(&leaf)?,
+            id,
+            vouchers,
             leaf: validity,
             chain: whole,
             fingerprint: Fingerprint::of(leaf_der),
@@ -201,12 +248,42 @@ impl PeerCertificate {
     }
 }
 
+/// A region speaks for itself, its nodes and its users, and for nobody else.
+fn check_region(id: &SpiffeId, nearest: Option<&Voucher>) -> Result<(), CertificateError> {
+    match (id, nearest) {
+        (SpiffeId::Node { region, .. } | SpiffeId::Region { region, .. }, Some(nearest))
+            if *region != nearest.region =>
+        {
+            let authority = nearest.region.clone();
+            Err(CertificateError::NotItsRegion { id: Box::new(id.clone()), authority })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The region whose CA a certificate is; `None` for a root, which carries no id.
+pub(crate) fn voucher(
+    certificate: &X509Certificate<'_>,
+    federation: &TrustDomain,
+) -> Result<Option<Voucher>, CertificateError> {
+    match uris(certificate)?[..] {
+        [] => Ok(None),
+        [uri] => match uri.parse()? {
+            SpiffeId::Region { domain, region } if domain == *federation => {
+                Ok(Some(Voucher { region, key: KeyHash::of(certificate.public_key().raw) }))
+            }
+            other => Err(CertificateError::NotARegion { id: Box::new(other) }),
+        },
+        ref all => Err(CertificateError::NotOneId { count: all.len() }),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
+pub(crate) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|error| unreadable("the certificate", &error))?;
     if rest.is_empty() {
@@ -218,11 +295,11 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Certifi
     })
 }
 
-fn unreadable(what: &'static str, error: &impl fmt::Display) -> CertificateError {
+pub(crate) fn unreadable(what: &'static str, error: &impl fmt::Display) -> CertificateError {
     CertificateError::Unreadable { what, detail: error.to_string() }
 }
 
-fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
+pub(crate) fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
     // Before 1970 counts as 1970: no certificate of ours is that old.
     let millis = |seconds: i64| WallTime(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
     Validity {
@@ -231,20 +308,22 @@ fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
     }
 }
 
-fn id_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, CertificateError> {
+pub(crate) fn id_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, CertificateError> {
+    match uris(certificate)?[..] {
+        [uri] => Ok(uri.parse()?),
+        ref all => Err(CertificateError::NotOneId { count: all.len() }),
+    }
+}
+
+fn uris<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, CertificateError> {
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| unreadable("the certificate's alternative names", &error))?;
-    let uris: Vec<&str> = names
-        .iter()
-        .flat_map(|extension| &extension.value.general_names)
+    let all = names.iter().flat_map(|extension| &extension.value.general_names);
+    Ok(all
         .filter_map(|name| match name {
             GeneralName::URI(uri) => Some(*uri),
             _ => None,
         })
-        .collect();
-    match uris[..] {
-        [uri] => Ok(uri.parse()?),
-        _ => Err(CertificateError::NotOneId { count: uris.len() }),
-    }
+        .collect())
 }

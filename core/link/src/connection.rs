@@ -175,8 +175,16 @@ impl Connection {
 
 impl IncomingBulk {
     /// Reads the header; to be called in the stream's own task, since a slow opener must not hold up others.
-    pub async fn header<H: DeserializeOwned>(mut self) -> Result<(H, BulkStream), FrameError> {
-        let header = timeout(BULK_HEADER_WAIT, self.stream.receiver.recv(BULK_HEADER_MAX))
+    pub async fn header<H: DeserializeOwned>(self) -> Result<(H, BulkStream), FrameError> {
+        self.header_within(BULK_HEADER_MAX).await
+    }
+
+    /// As [`header`](Self::header), for streams whose header may be as long as `most` bytes.
+    pub async fn header_within<H: DeserializeOwned>(
+        mut self,
+        most: usize,
+    ) -> Result<(H, BulkStream), FrameError> {
+        let header = timeout(BULK_HEADER_WAIT, self.stream.receiver.recv(most))
             .await
             .map_err(|_| FrameError::TimedOut)??
             .ok_or(FrameError::Cut)?;

@@ -289,7 +289,7 @@ fn link_config(
     refusal: &RefusalSlot,
     keep_alive: KeepAlive,
 ) -> Result<quinn::ClientConfig, TlsError> {
-    let expected = Expected::master_of(&identity.certificate().id);
+    let expected = Expected::parent_of(identity.certificate());
     let verifier = ServerChainVerifier::new(Trust::roots(roots), expected, clock.clone(), refusal.clone());
     let mut config = quinn::ClientConfig::new(Arc::new(tls::child(verifier, Some(identity), ALPN_LINK)?));
     config.transport_config(transport::child(keep_alive));

@@ -10,6 +10,8 @@
 //! Start from [`LinkServer`] on the parent's side, [`Dialer`] on the child's, [`Connection`] on both, and
 //! [`enroll::join`] for a node that has no certificate yet.
 
+mod admission;
+mod authority;
 mod backoff;
 mod certificate;
 mod clock;
@@ -25,9 +27,11 @@ pub mod tls;
 mod token;
 mod transport;
 
+pub use authority::AuthorityChain;
 pub use backoff::{Backoff, BackoffSettings};
 pub use certificate::{
-    CertificateError, Fingerprint, KeyHash, PeerCertificate, PublicKey, RootHash, Validity,
+    CertificateError, Fingerprint, KeyHash, PeerCertificate, PublicKey, REGIONS_DEEP_MAX, RootHash, Validity,
+    Voucher,
 };
 pub use clock::{CLOCK_TOLERANCE, LinkClock, Reading};
 pub use close::{CloseReason, LinkLost};

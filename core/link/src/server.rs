@@ -9,17 +9,17 @@ use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incom
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
-use skerry_types::{RegionName, WallTime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::admission::Parent;
 use crate::certificate::{CertificateError, PeerCertificate};
 use crate::clock::LinkClock;
 use crate::close::{CloseReason, LinkLost, detail_bytes, farewell};
 use crate::connection::Connection;
 use crate::enroll::EnrollSession;
-use crate::spiffe::{SpiffeId, TrustDomain};
+use crate::spiffe::SpiffeId;
 use crate::tls::{self, SharedIdentity, TlsError, TrustRoots};
 use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 
@@ -74,8 +74,8 @@ pub enum BindError {
     /// The TLS configuration could not be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server's own certificate is not a region's.
-    #[error("the certificate of '{id}' is not a region's: a master cannot serve with it")]
+    /// The server's own certificate is not a region's under a CA of its own.
+    #[error("the certificate of '{id}' is not a region's by the region's CA: a master cannot serve with it")]
     NotARegion {
         /// Whose certificate it is.
         id: SpiffeId,
@@ -85,7 +85,7 @@ pub enum BindError {
 /// Someone who finished the TLS handshake, or did not.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A child with a valid certificate of this federation: a node of this region, or the master of another region. It waits
+    /// A child with a valid certificate of this federation: a node of this region, or the master of a region right below it. It waits
     /// for its control stream and a Welcome; until then it does not count as connected.
     Link(Connection),
     /// Someone who wants a certificate.
@@ -129,7 +129,7 @@ pub enum RefusedArrival {
 pub struct LinkServer {
     endpoint: Endpoint,
     handshakes: JoinSet<Arrival>,
-    judge: Arc<Judge>,
+    parent: Arc<Parent>,
     settings: ServerSettings,
 }
 
@@ -142,12 +142,8 @@ impl LinkServer {
         clock: Arc<LinkClock>,
     ) -> Result<Self, BindError> {
         let current = identity.current();
-        let judge = match &current.certificate().id {
-            SpiffeId::Region { domain, region } => {
-                Judge { domain: domain.clone(), region: region.clone(), clock }
-            }
-            id => return Err(BindError::NotARegion { id: id.clone() }),
-        };
+        let parent = Parent::of(current.certificate(), clock)
+            .ok_or_else(|| BindError::NotARegion { id: current.certificate().id.clone() })?;
         let mut config = tls::parent(identity, roots)?;
         config
             .transport_config(transport::parent())
@@ -158,7 +154,7 @@ impl LinkServer {
         let socket = socket(&settings).map_err(failed)?;
         let endpoint = Endpoint::new(endpoint_config(&current), Some(config), socket, Arc::new(TokioRuntime))
             .map_err(failed)?;
-        Ok(Self { endpoint, handshakes: JoinSet::new(), judge: Arc::new(judge), settings })
+        Ok(Self { endpoint, handshakes: JoinSet::new(), parent: Arc::new(parent), settings })
     }
 
     /// The address that is listened on.
@@ -197,11 +193,11 @@ impl LinkServer {
             }
             return;
         }
-        let judge = self.judge.clone();
+        let parent = self.parent.clone();
         let wait = self.settings.handshake_wait;
         self.handshakes.spawn(async move {
             let remote = incoming.remote_address();
-            let arrival = match timeout(wait, judge.receive(incoming)).await {
+            let arrival = match timeout(wait, receive(&parent, incoming)).await {
                 Ok(arrival) => arrival,
                 Err(_) => Err(RefusedArrival::TooSlow { wait }),
             };
@@ -217,60 +213,18 @@ impl LinkServer {
     }
 }
 
-/// Decides who may stay, from what the certificate says.
-#[derive(Debug)]
-struct Judge {
-    domain: TrustDomain,
-    region: RegionName,
-    clock: Arc<LinkClock>,
-}
-
-impl Judge {
-    async fn receive(&self, incoming: Incoming) -> Result<Arrival, RefusedArrival> {
-        let connection = incoming.accept().map_err(LinkLost::from)?.await.map_err(LinkLost::from)?;
-        let peer = peer_certificate(&connection)?;
-        if protocol(&connection).as_deref() == Some(ALPN_ENROLL) {
-            return Ok(Arrival::Enroll(EnrollSession::new(connection, peer, self.clock.clone())));
-        }
-        match self.admit(peer, self.clock.now()) {
-            Ok(peer) => Ok(Arrival::Link(Connection::new(connection, peer))),
-            Err((reason, detail)) => {
-                connection.close(reason.var_int(), detail_bytes(&detail));
-                Err(RefusedArrival::Closed { reason, detail })
-            }
-        }
+async fn receive(parent: &Parent, incoming: Incoming) -> Result<Arrival, RefusedArrival> {
+    let connection = incoming.accept().map_err(LinkLost::from)?.await.map_err(LinkLost::from)?;
+    let peer = peer_certificate(&connection)?;
+    if protocol(&connection).as_deref() == Some(ALPN_ENROLL) {
+        return Ok(Arrival::Enroll(EnrollSession::new(connection, peer, parent.clone())));
     }
-
-    fn admit(
-        &self,
-        peer: Option<PeerCertificate>,
-        now: WallTime,
-    ) -> Result<PeerCertificate, (CloseReason, String)> {
-        let peer = peer.ok_or((CloseReason::CertificateRequired, String::new()))?;
-        let wrong = |why: &str| {
-            let detail = format!("'{}' {why} region '{}' of '{}'", peer.id, self.region, self.domain);
-            Err((CloseReason::WrongIdentity, detail))
-        };
-        if peer.id.domain() != &self.domain {
-            return wrong("is of another federation than");
+    match parent.admit(peer, parent.clock.now()) {
+        Ok(peer) => Ok(Arrival::Link(Connection::new(connection, peer))),
+        Err((reason, detail)) => {
+            connection.close(reason.var_int(), detail_bytes(&detail));
+            Err(RefusedArrival::Closed { reason, detail })
         }
-        match &peer.id {
-            SpiffeId::User { .. } => {
-                return wrong("is a user: links are for nodes and child regions, use the API of");
-            }
-            SpiffeId::Node { region, .. } if region != &self.region => {
-                return wrong("is of another region than");
-            }
-            SpiffeId::Region { region, .. } if region == &self.region => {
-                return wrong("is this master itself,");
-            }
-            SpiffeId::Node { .. } | SpiffeId::Region { .. } => {}
-        }
-        if let Some(over) = peer.chain.expired_for(now) {
-            let detail = format!("'{}' ran out {} minutes ago", peer.id, over.as_secs() / 60);
-            return Err((CloseReason::CertificateExpired, detail));
-        }
-        Ok(peer)
     }
 }
 
@@ -341,48 +295,4 @@ fn socket(settings: &ServerSettings) -> std::io::Result<UdpSocket> {
         tracing::warn!(asked, got, "small UDP receive buffer: raise net.core.rmem_max for many nodes");
     }
     Ok(socket.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::certificate::{Fingerprint, KeyHash, Validity};
-
-    fn peer(id: &str, not_after: u64) -> PeerCertificate {
-        let validity = Validity { not_before: WallTime(0), not_after: WallTime(not_after) };
-        PeerCertificate {
-            id: id.parse().unwrap(),
-            leaf: validity,
-            chain: validity,
-            fingerprint: Fingerprint([0; 32]),
-            key: KeyHash([0; 32]),
-            serial: String::new(),
-        }
-    }
-
-    #[test]
-    fn only_children_of_this_region_stay() {
-        let judge = Judge {
-            domain: "edge.example".parse().unwrap(),
-            region: "north".parse().unwrap(),
-            clock: Arc::new(LinkClock::system(WallTime(0))),
-        };
-        let check = |id: &str, now: u64, expect: Option<CloseReason>| {
-            let got = judge.admit(Some(peer(id, 100)), WallTime(now));
-            assert_eq!(got.err().map(|(reason, _)| reason), expect, "{id} at {now}");
-        };
-        check("spiffe://edge.example/region/north/site/oslo/node/n1", 100, None);
-        check(
-            "spiffe://edge.example/region/north/site/oslo/node/n1",
-            101,
-            Some(CloseReason::CertificateExpired),
-        );
-        check("spiffe://edge.example/region/south", 100, None);
-        check("spiffe://edge.example/region/north", 100, Some(CloseReason::WrongIdentity));
-        check("spiffe://edge.example/region/south/site/rome/node/n1", 100, Some(CloseReason::WrongIdentity));
-        check("spiffe://other.example/region/north/site/oslo/node/n1", 100, Some(CloseReason::WrongIdentity));
-        check("spiffe://edge.example/user/ada", 100, Some(CloseReason::WrongIdentity));
-        let none = judge.admit(None, WallTime(0)).unwrap_err();
-        assert_eq!(none.0, CloseReason::CertificateRequired);
-    }
 }

@@ -36,12 +36,12 @@ async fn a_master_of_another_ca_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_node_of_another_ca_is_told_so() {
+async fn a_stranger_of_another_ca_is_told_so() {
     let (ours, theirs) = (TestCa::new("one"), TestCa::new("two"));
     let parent = Parent::start(&theirs, right_clock(), nobody());
-    // It trusts the parent's root, but its own certificate is from elsewhere.
-    let node = ours.identity(NODE, week(now()));
-    let words = refusal(&mut dialer(parent.addresses(), &node, &theirs.roots(), right_clock())).await;
+    // It trusts the parent's root, but its own certificate is from elsewhere. A node would not even believe the answer.
+    let user = ours.identity(USER, week(now()));
+    let words = refusal(&mut dialer(parent.addresses(), &user, &theirs.roots(), right_clock())).await;
     assert!(words.contains("does not accept our certificate"), "{words}");
     assert!(words.contains("another CA"), "{words}");
 }

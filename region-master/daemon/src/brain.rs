@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use skerry_region_state::{
-    Action, ApiCall, ApiError, ApiReply, CallId, ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, Input, LinkId,
-    RegionState, SecretHash, TokenId,
+    Action, ApiCall, ApiError, ApiReply, CallId, ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, Input,
+    LinkId, RegionState, SecretHash, TokenId,
 };
 use skerry_store::{Progress, WriteQueue, WriterGone};
 use skerry_wire::{ToChild, ToParent};
@@ -26,6 +26,13 @@ pub(crate) enum LinkOrder {
     Close(String),
 }
 
+/// An order of the brain to the link to the region above.
+#[derive(Debug)]
+pub(crate) enum UplinkOrder {
+    Send(ToParent),
+    Close(String),
+}
+
 #[derive(Debug)]
 enum Order {
     Call(ApiCall, oneshot::Sender<Result<ApiReply, ApiError>>),
@@ -33,9 +40,12 @@ enum Order {
     LinkUp(LinkId, ChildIdentity, mpsc::Sender<LinkOrder>),
     LinkDown(LinkId),
     Received(LinkId, ToParent),
+    ParentUp(mpsc::Sender<UplinkOrder>),
+    ParentDown,
+    FromParent(ToChild),
 }
 
-/// What a node wants certified.
+/// What a node or a region wants certified.
 #[derive(Debug)]
 pub(crate) enum Certify {
     Enroll { token: TokenId, secret: SecretHash, wish: EnrollWish, key: [u8; 32] },
@@ -62,7 +72,7 @@ impl BrainHandle {
         receiver.await.map_err(|_| ShuttingDown)
     }
 
-    /// Asks whether a node may have a certificate, and waits for the durable answer.
+    /// Asks whether a node or a region may have a certificate, and waits for the durable answer.
     pub(crate) async fn certify(
         &self,
         wish: Certify,
@@ -91,6 +101,22 @@ impl BrainHandle {
         self.inbox.send(Order::Received(link, message)).await.map_err(|_| ShuttingDown)
     }
 
+    /// Announces the link to the region above, and gives its orders. Each must be followed by a
+    /// [`parent_down`](Self::parent_down) before the next.
+    pub(crate) async fn parent_up(&self) -> Result<mpsc::Receiver<UplinkOrder>, ShuttingDown> {
+        let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
+        self.inbox.send(Order::ParentUp(sender)).await.map_err(|_| ShuttingDown)?;
+        Ok(receiver)
+    }
+
+    pub(crate) async fn parent_down(&self) -> Result<(), ShuttingDown> {
+        self.inbox.send(Order::ParentDown).await.map_err(|_| ShuttingDown)
+    }
+
+    pub(crate) async fn parent_said(&self, message: ToChild) -> Result<(), ShuttingDown> {
+        self.inbox.send(Order::FromParent(message)).await.map_err(|_| ShuttingDown)
+    }
+
     /// The number of the last change to what lists show.
     pub(crate) fn change(&self) -> watch::Receiver<u64> {
         self.change.clone()
@@ -106,6 +132,7 @@ pub(crate) struct BrainTask {
     inbox: mpsc::Receiver<Order>,
     change: watch::Sender<u64>,
     links: HashMap<LinkId, mpsc::Sender<LinkOrder>>,
+    parent: Option<mpsc::Sender<UplinkOrder>>,
     calls: HashMap<CallId, oneshot::Sender<Result<ApiReply, ApiError>>>,
     certificates: HashMap<CallId, oneshot::Sender<Result<Enrolled, EnrollRefusal>>>,
     next_call: u64,
@@ -128,6 +155,7 @@ impl BrainTask {
             inbox,
             change,
             links: HashMap::new(),
+            parent: None,
             calls: HashMap::new(),
             certificates: HashMap::new(),
             next_call: 1,
@@ -139,10 +167,12 @@ impl BrainTask {
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), WriterGone> {
         self.act().await?;
         loop {
+            let due = self.state.poll_timeout();
             let input = tokio::select! {
                 // All are cancel-safe: an order stays in its channel, progress in its watch.
                 () = cancel.cancelled() => return Ok(()),
                 persisted = self.progress.changed() => Input::Persisted(persisted?),
+                () = self.clock.at(due) => Input::Timeout,
                 order = self.inbox.recv() => match order {
                     Some(order) => self.take(order),
                     None => return Ok(()),
@@ -179,6 +209,15 @@ impl BrainTask {
                 Input::LinkDown(link)
             }
             Order::Received(link, message) => Input::Received(link, message),
+            Order::ParentUp(orders) => {
+                self.parent = Some(orders);
+                Input::ParentUp
+            }
+            Order::ParentDown => {
+                self.parent = None;
+                Input::ParentDown
+            }
+            Order::FromParent(message) => Input::FromParent(message),
         }
     }
 
@@ -198,8 +237,11 @@ impl BrainTask {
                     self.order(link, LinkOrder::Close(reason));
                     self.links.remove(&link);
                 }
-                // Nothing dials a region above yet.
-                Action::SendParent(_) | Action::CloseParent { .. } => {}
+                Action::SendParent(message) => self.order_up(UplinkOrder::Send(message)),
+                Action::CloseParent { reason } => {
+                    self.order_up(UplinkOrder::Close(reason));
+                    self.parent = None;
+                }
                 Action::Changed(change) => {
                     self.change.send_replace(change);
                 }
@@ -214,6 +256,15 @@ impl BrainTask {
         if orders.try_send(order).is_err() {
             tracing::warn!(link = link.0, "a link that does not keep up is closed");
             self.links.remove(&link);
+        }
+    }
+
+    /// As with a child's link: one that does not keep up is given up, and dialled anew.
+    fn order_up(&mut self, order: UplinkOrder) {
+        let Some(orders) = &self.parent else { return };
+        if orders.try_send(order).is_err() {
+            tracing::warn!("the link to the region above does not keep up and is closed");
+            self.parent = None;
         }
     }
 }

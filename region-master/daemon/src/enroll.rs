@@ -1,15 +1,16 @@
-//! Nodes that want a certificate: the brain decides, the CA signs.
+//! Nodes and regions that want a certificate: the brain decides, the CA signs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_link::enroll::{EnrollRequest, EnrollSession, RefusalKind, Wish};
-use skerry_link::{PeerCertificate, PublicKey, SpiffeId};
-use skerry_region_state::{ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, NodeIdentity, SecretHash};
+use skerry_link::{LinkClock, PeerCertificate, PublicKey, REGIONS_DEEP_MAX, SpiffeId, TokenId};
+use skerry_region_state::{
+    ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, NodeIdentity, RegionIdentity, SecretHash,
+};
 
 use crate::brain::{BrainHandle, Certify};
 use crate::ca::{Ca, CaError};
-use crate::clock;
 
 /// Answers wishes for certificates.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Enroller {
     pub(crate) ca: Arc<Ca>,
     pub(crate) brain: BrainHandle,
     pub(crate) node_life: Duration,
+    pub(crate) region_life: Duration,
+    pub(crate) clock: Arc<LinkClock>,
 }
 
 impl Enroller {
@@ -30,32 +33,45 @@ impl Enroller {
         let result = match self.decide(&key, wish).await {
             Ok(Ok(enrolled)) => self.grant(request, &key, &enrolled).await,
             Ok(Err(refusal)) => {
-                tracing::warn!(%remote, %refusal, "a node was refused a certificate");
+                tracing::warn!(%remote, %refusal, "a certificate was refused");
                 request.refuse(kind(&refusal), detail(&refusal)).await
             }
-            Err(Unable(why)) => request.refuse(RefusalKind::Unavailable, why).await,
+            Err(Denied(kind, why)) => request.refuse(kind, why).await,
         };
         if let Err(error) = result {
-            tracing::info!(%remote, %error, "an answer about a certificate did not arrive; the node asks again");
+            tracing::info!(%remote, %error, "an answer about a certificate did not arrive; it is asked for again");
         }
     }
 
-    async fn decide(&self, key: &PublicKey, wish: Wish) -> Result<Result<Enrolled, EnrollRefusal>, Unable> {
+    async fn decide(&self, key: &PublicKey, wish: Wish) -> Result<Result<Enrolled, EnrollRefusal>, Denied> {
+        let key = key.hash().0;
         let certify = match wish {
             Wish::Join { token, secret_hash, node, site } => {
-                let Ok(id) = token.to_string().parse() else { return Ok(Err(EnrollRefusal::TokenUnknown)) };
-                let secret = SecretHash(secret_hash);
-                Certify::Enroll { token: id, secret, wish: EnrollWish::Node { node, site }, key: key.hash().0 }
+                enroll(token, secret_hash, EnrollWish::Node { node, site }, key)?
             }
-            Wish::Renew { certificate, expired_for } => {
+            Wish::JoinRegion { token, secret_hash, region } => {
+                self.check_depth()?;
+                enroll(token, secret_hash, EnrollWish::Region { region }, key)?
+            }
+            Wish::Renew { certificate, expired_for } | Wish::RenewRegion { certificate, expired_for } => {
                 if let Some(expired) = expired_for {
                     let (id, hours) = (&certificate.id, expired.as_secs() / 3600);
                     tracing::warn!(%id, hours, "an expired certificate renews with its key");
                 }
-                Certify::Renew(ChildIdentity::Node(identity(&certificate)?))
+                Certify::Renew(child(&certificate).ok_or(Denied(RefusalKind::NotANode, String::new()))?)
             }
         };
-        self.brain.certify(certify).await.map_err(|error| Unable(error.to_string()))
+        let decided = self.brain.certify(certify).await;
+        decided.map_err(|error| Denied(RefusalKind::Unavailable, error.to_string()))
+    }
+
+    /// A token is not to be used up by a region that cannot be certified.
+    fn check_depth(&self) -> Result<(), Denied> {
+        if self.ca.levels_below() > 0 {
+            return Ok(());
+        }
+        let region = self.ca.region();
+        Err(Denied(RefusalKind::TooDeep, format!("'{region}' is {REGIONS_DEEP_MAX} levels down")))
     }
 
     async fn grant(
@@ -77,23 +93,37 @@ impl Enroller {
     }
 
     fn sign(&self, key: &PublicKey, enrolled: &Enrolled) -> Result<skerry_link::enroll::Grant, CaError> {
-        let now = clock::wall();
+        let now = self.clock.now();
         let chain = match enrolled {
             Enrolled::Node { node, site } => self.ca.issue_node(key, site, node, self.node_life, now)?,
-            Enrolled::Region { .. } => unreachable!("only nodes ask here"),
+            Enrolled::Region { region } => self.ca.issue_region(key, region, self.region_life, now)?,
         };
         Ok(self.ca.grant(&chain, now))
     }
 }
 
-/// Why there is no decision.
-struct Unable(String);
+/// A refusal that is not the brain's.
+struct Denied(RefusalKind, String);
 
-fn identity(certificate: &PeerCertificate) -> Result<NodeIdentity, Unable> {
-    let SpiffeId::Node { site, node, .. } = certificate.id.clone() else {
-        return Err(Unable("only nodes renew here".to_owned()));
-    };
-    Ok(NodeIdentity { node, site, expires: certificate.leaf.not_after, key: certificate.key.0 })
+fn enroll(token: TokenId, secret_hash: [u8; 32], wish: EnrollWish, key: [u8; 32]) -> Result<Certify, Denied> {
+    let token = token.to_string().parse().map_err(|_| Denied(RefusalKind::TokenWrong, String::new()))?;
+    Ok(Certify::Enroll { token, secret: SecretHash(secret_hash), wish, key })
+}
+
+/// Who a certificate is of, as the brain knows it; `None` for a user. A region is known by its CA's key: the key of what its
+/// master shows may change.
+pub(crate) fn child(certificate: &PeerCertificate) -> Option<ChildIdentity> {
+    let expires = certificate.leaf.not_after;
+    match certificate.id.clone() {
+        SpiffeId::Node { site, node, .. } => {
+            Some(ChildIdentity::Node(NodeIdentity { node, site, expires, key: certificate.key.0 }))
+        }
+        SpiffeId::Region { region, .. } => {
+            let key = certificate.vouchers.first()?.key.0;
+            Some(ChildIdentity::Region(RegionIdentity { region, expires, key }))
+        }
+        SpiffeId::User { .. } => None,
+    }
 }
 
 fn kind(refusal: &EnrollRefusal) -> RefusalKind {
@@ -101,12 +131,14 @@ fn kind(refusal: &EnrollRefusal) -> RefusalKind {
         EnrollRefusal::TokenUnknown => RefusalKind::TokenWrong,
         EnrollRefusal::TokenExpired => RefusalKind::TokenExpired,
         EnrollRefusal::TokenUsedUp { .. } => RefusalKind::TokenUsedUp,
-        EnrollRefusal::OtherSite { .. }
-        | EnrollRefusal::NotForRegions { .. }
-        | EnrollRefusal::NotForNodes
-        | EnrollRefusal::OtherRegion { .. } => RefusalKind::TokenForAnotherSite,
-        EnrollRefusal::NameTaken { .. } | EnrollRefusal::RegionNameTaken { .. } => RefusalKind::NameTaken,
-        EnrollRefusal::Removed { .. } | EnrollRefusal::RegionRemoved { .. } => RefusalKind::NodeUnknown,
+        EnrollRefusal::OtherSite { .. } => RefusalKind::TokenForAnotherSite,
+        EnrollRefusal::OtherRegion { .. } => RefusalKind::TokenForAnotherRegion,
+        EnrollRefusal::NotForRegions { .. } => RefusalKind::TokenForNodes,
+        EnrollRefusal::NotForNodes => RefusalKind::TokenForRegions,
+        EnrollRefusal::NameTaken { .. } => RefusalKind::NameTaken,
+        EnrollRefusal::RegionNameTaken { .. } => RefusalKind::RegionTaken,
+        EnrollRefusal::Removed { .. } => RefusalKind::NodeUnknown,
+        EnrollRefusal::RegionRemoved { .. } => RefusalKind::RegionUnknown,
         EnrollRefusal::Full { .. } => RefusalKind::Unavailable,
     }
 }

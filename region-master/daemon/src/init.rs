@@ -9,9 +9,13 @@ use anyhow::{Context, Result, bail};
 use skerry_link::TrustDomain;
 use skerry_wire::Epoch;
 
-use crate::ca::Ca;
+use crate::ca::{Ca, Init};
 use crate::clock;
+use crate::join::{Patience, join};
 use crate::settings::{Settings, with_port};
+
+/// The context file of the first operator, in the data directory.
+const CONTEXT: &str = "operator.toml";
 
 /// What `init` found or made.
 #[derive(Debug)]
@@ -20,19 +24,26 @@ pub struct InitReport {
     pub created: bool,
     /// The region's id.
     pub id: String,
+    /// The region above, if there is one.
+    pub parent: Option<String>,
     /// The context file of the first operator.
     pub context: PathBuf,
 }
 
-/// Makes the CA, the first operator's certificate and a context file for it, each once.
-pub fn init(settings: &Settings) -> Result<InitReport> {
-    let Some(region) = &settings.region else {
-        bail!("the region has no name: say --region NAME");
-    };
-    let domain = match &settings.domain {
-        Some(domain) => domain.clone(),
-        None => default_domain()?,
-    };
+/// Makes the CA, the first operator's certificate and a context file for it, each once. A region that has a parent asks it
+/// for its CA's certificate, at each address once.
+pub async fn init(settings: &Settings) -> Result<InitReport> {
+    let (made, settings) = prepare(settings, Patience::Once).await?;
+    Ok(InitReport {
+        created: made.created,
+        id: made.ca.id().to_string(),
+        parent: made.ca.parent().map(|parent| parent.to_string()),
+        context: settings.data_dir.join(CONTEXT),
+    })
+}
+
+/// [`init`], and what came of it; the settings name the data directory in full.
+pub(crate) async fn prepare(settings: &Settings, patience: Patience) -> Result<(Init, Settings)> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -41,14 +52,30 @@ pub fn init(settings: &Settings) -> Result<InitReport> {
     // The context file names the operator's files, and is read from anywhere.
     let data_dir = std::path::absolute(&settings.data_dir)
         .with_context(|| format!("cannot tell where {} is", settings.data_dir.display()))?;
-    let settings = &Settings { data_dir, ..settings.clone() };
-    let made = Ca::init(&settings.ca_dir(), &domain, region, clock::wall())?;
+    let settings = Settings { data_dir, ..settings.clone() };
+    let made = if settings.joins() { join(&settings, patience).await? } else { root(&settings)? };
     epoch(&settings.data_dir)?;
-    let context = settings.data_dir.join("operator.toml");
+    let context = settings.data_dir.join(CONTEXT);
     if !context.exists() {
-        write_context(&context, settings, region.as_str(), &made.ca)?;
+        write_context(&context, &settings, made.ca.region().as_str(), &made.ca)?;
     }
-    Ok(InitReport { created: made.created, id: made.ca.id().to_string(), context })
+    Ok((made, settings))
+}
+
+/// The CA that is there, whosever, or one with a root of its own.
+fn root(settings: &Settings) -> Result<Init> {
+    if let Some(ca) = Ca::find(&settings.ca_dir())? {
+        ca.check_asked(settings.domain.as_ref(), settings.region.as_ref())?;
+        return Ok(Init { ca, created: false });
+    }
+    let Some(region) = &settings.region else {
+        bail!("the region has no name: say --region NAME");
+    };
+    let domain = match &settings.domain {
+        Some(domain) => domain.clone(),
+        None => default_domain()?,
+    };
+    Ok(Ca::init(&settings.ca_dir(), &domain, region, clock::machine())?)
 }
 
 /// The trust domain of a federation that named none.

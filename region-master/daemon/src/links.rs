@@ -1,16 +1,16 @@
-//! Nodes' links: one task for each, between its streams and the brain.
+//! The links of nodes and of regions below: one task for each, between its streams and the brain.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skerry_link::{
     Arrival, CloseReason, Connection, FrameError, FramedReceiver, FramedSender, LinkServer, MAX_FRAME_BYTES,
-    SpiffeId,
 };
-use skerry_region_state::{ChildIdentity, LinkId, NodeIdentity};
-use skerry_types::NodeName;
+use skerry_region_state::{ChildIdentity, LinkId};
+use skerry_types::{NodeName, RegionName};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -18,36 +18,72 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::brain::{BrainHandle, LinkOrder};
-use crate::enroll::Enroller;
+use crate::enroll::{self, Enroller};
 
 /// From the handshake to the hello. A node that starts looks for its containers first, for up to 10 s, and a bad link adds
 /// some round trips of 2 s.
 const HELLO_WAIT: Duration = Duration::from_secs(30);
 
-/// How long a node may leave a message unanswered. A node gives up earlier and dials anew; this is for one that is gone.
+/// How long a child may leave a message unanswered. A child gives up earlier and dials anew; this is for one that is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// The connections of the nodes, for streams that the API opens.
+/// Who a link is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Child {
+    Node(NodeName),
+    Region(RegionName),
+}
+
+impl Child {
+    fn of(identity: &ChildIdentity) -> Self {
+        match identity {
+            ChildIdentity::Node(node) => Self::Node(node.node.clone()),
+            ChildIdentity::Region(region) => Self::Region(region.region.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Region(region) => write!(f, "region {region}"),
+        }
+    }
+}
+
+/// The connections of the children, for streams that the API opens.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LinkTable {
-    nodes: Arc<Mutex<HashMap<NodeName, (LinkId, Connection)>>>,
+    children: Arc<Mutex<BTreeMap<Child, (LinkId, Connection)>>>,
 }
 
 impl LinkTable {
-    pub(crate) fn connection(&self, node: &NodeName) -> Option<Connection> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.get(node).map(|(_, connection)| connection.clone())
+    pub(crate) fn node(&self, node: &NodeName) -> Option<Connection> {
+        self.connection(&Child::Node(node.clone()))
     }
 
-    fn insert(&self, node: NodeName, link: LinkId, connection: Connection) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node, (link, connection));
+    pub(crate) fn region(&self, region: &RegionName) -> Option<Connection> {
+        self.connection(&Child::Region(region.clone()))
     }
 
-    fn remove(&self, node: &NodeName, link: LinkId) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        if nodes.get(node).is_some_and(|(present, _)| *present == link) {
-            nodes.remove(node);
+    fn connection(&self, child: &Child) -> Option<Connection> {
+        self.locked().get(child).map(|(_, connection)| connection.clone())
+    }
+
+    fn insert(&self, child: Child, link: LinkId, connection: Connection) {
+        self.locked().insert(child, (link, connection));
+    }
+
+    fn remove(&self, child: &Child, link: LinkId) {
+        let mut children = self.locked();
+        if children.get(child).is_some_and(|(present, _)| *present == link) {
+            children.remove(child);
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<Child, (LinkId, Connection)>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,22 +133,19 @@ struct LinkTask {
 
 impl LinkTask {
     async fn run(self) {
-        let SpiffeId::Node { site, node, .. } = self.connection.peer_id().clone() else {
-            self.connection
-                .close(CloseReason::Refused, "regions below this one are not supported in this release");
+        let Some(identity) = enroll::child(self.connection.peer()) else {
+            self.connection.close(CloseReason::Refused, "links are for nodes and regions");
             return;
         };
-        let peer = self.connection.peer();
-        let identity =
-            NodeIdentity { node: node.clone(), site, expires: peer.leaf.not_after, key: peer.key.0 };
+        let child = Child::of(&identity);
         let remote = self.connection.remote_address();
-        tracing::info!(%node, %remote, "a link comes up");
-        self.table.insert(node.clone(), self.id, self.connection.clone());
-        let end = self.exchange(ChildIdentity::Node(identity)).await;
-        self.table.remove(&node, self.id);
-        tracing::info!(%node, end, "a link is over");
+        tracing::info!(%child, %remote, "a link comes up");
+        self.table.insert(child.clone(), self.id, self.connection.clone());
+        let end = self.exchange(identity).await;
+        self.table.remove(&child, self.id);
+        tracing::info!(%child, end, "a link is over");
         if self.brain.link_down(self.id).await.is_err() {
-            tracing::debug!(%node, "the brain has gone before the link");
+            tracing::debug!(%child, "the brain has gone before the link");
         }
     }
 
@@ -176,7 +209,7 @@ impl LinkTask {
             };
             let message: ToParent = match received {
                 Ok(Some(message)) => message,
-                Ok(None) => return "the node ended it".to_owned(),
+                Ok(None) => return "the child ended it".to_owned(),
                 Err(FrameError::Lost(lost)) => return lost.to_string(),
                 Err(error) => return self.close(CloseReason::Protocol, &error.to_string()),
             };

@@ -19,7 +19,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make the CA, the first operator's certificate and a context file for it; done once, however often it is called
+    /// Make the CA, the first operator's certificate and a context file for it; done once, however often it is called. With
+    /// --parent or --join-token the CA is certified by the region above
     Init,
     /// Run the master [default]
     Run,
@@ -31,18 +32,20 @@ fn main() -> Result<()> {
     let terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
     let settings = Settings::settle(arguments.flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.verb {
-        Some(Verb::Init) => report(&settings),
-        Some(Verb::Run) | None => {
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(settings))
-        }
+        Some(Verb::Init) => runtime.block_on(report(&settings)),
+        Some(Verb::Run) | None => runtime.block_on(run(settings)),
     }
 }
 
-fn report(settings: &Settings) -> Result<()> {
-    let made = init(settings)?;
+async fn report(settings: &Settings) -> Result<()> {
+    let made = init(settings).await?;
     let word = if made.created { "made" } else { "was there already" };
-    println!("the CA of {} {word}", made.id);
+    match made.parent {
+        Some(parent) => println!("the CA of {}, under region {parent}, {word}", made.id),
+        None => println!("the CA of {} {word}", made.id),
+    }
     println!("operator's context: {}", made.context.display());
     println!(
         "next: start 'skerry-master', then 'skerry --config {} token create --site SITE'",

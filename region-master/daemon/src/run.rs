@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use skerry_api::v1::operator_server::OperatorServer;
-use skerry_link::tls::{SharedIdentity, api_server};
+use skerry_link::tls::api_server;
 use skerry_link::{LinkClock, LinkServer, ServerSettings};
-use skerry_region_state::{RegionConfig, RegionState};
-use skerry_registry::{RegistriesConfig, Registry};
+use skerry_region_state::{LedgerRow, RegionConfig, RegionState};
 use skerry_store::{SledStore, Store, writer};
 use skerry_types::WallTime;
 use tokio::net::TcpListener;
@@ -19,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
-use crate::api::{Api, only_operators};
-use crate::brain::{BrainHandle, BrainTask};
-use crate::ca::{Ca, ServerNames, keep_server_identity};
+use crate::above::Above;
+use crate::api::{Api, OnlyOperators};
+use crate::brain::BrainTask;
+use crate::ca::{Ca, MasterIdentity, ServerNames};
+use crate::calls::CallServer;
 use crate::clock::Clock;
 use crate::enroll::Enroller;
+use crate::join::Patience;
 use crate::links::{self, LinkTable};
 use crate::settings::Settings;
 use crate::{init, tls_listener};
@@ -34,71 +36,73 @@ const ALWAYS_NAMED: [&str; 4] = ["skerry-master", "localhost", "127.0.0.1", "::1
 /// How long calls and links have to end once the master is told to.
 const END_WAIT: Duration = Duration::from_secs(3);
 
-/// Runs a master until it is told to end, or its store fails.
+/// Runs a master until it is told to end, or its store fails. A region that is to be one below another and has no CA yet joins
+/// first, however long that takes.
 pub async fn run(settings: Settings) -> Result<()> {
-    let ca = Arc::new(Ca::open(&settings.ca_dir())?);
-    let registry = Arc::new(Registry::new(match &settings.registries {
-        Some(path) => RegistriesConfig::load(path)?,
-        None => RegistriesConfig::default(),
-    }));
-    let clock = Clock::new();
+    let (ca, settings) = if settings.joins() {
+        let (made, settings) = init::prepare(&settings, Patience::UntilAnswered).await?;
+        (made.ca, settings)
+    } else {
+        (Ca::open(&settings.ca_dir())?, settings)
+    };
+    let ca = Arc::new(ca);
     let link_clock = Arc::new(LinkClock::system(WallTime(0)));
+    let clock = Clock::new(Arc::clone(&link_clock));
     let names =
         ServerNames::new(ALWAYS_NAMED.map(str::to_owned).into_iter().chain(settings.advertise.clone()));
-    let identity = SharedIdentity::new(ca.server_identity(&names, clock.now().wall)?, ca.roots());
-
-    let (store, rows) = load_store(&settings).await?;
-    let config = RegionConfig {
-        region: ca.region().clone(),
-        epoch: init::epoch(&settings.data_dir)?,
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        has_parent: false,
-    };
-    let count = rows.len();
-    let state = RegionState::load(config, clock.now(), rows)?;
-    tracing::info!(region = %ca.region(), rows = count, "the store is loaded");
+    let identity = MasterIdentity::new(Arc::clone(&ca), names, Arc::clone(&link_clock))?;
+    let (state, store) = load(&settings, &ca, &clock).await?;
 
     let listener = TcpListener::bind(settings.api).await.with_context(|| {
         format!("cannot listen on tcp {}: is another skerry-master running there?", settings.api)
     })?;
-    let server =
-        LinkServer::bind(ServerSettings::on(settings.links), &identity, ca.roots(), Arc::clone(&link_clock))?;
+    let links = ServerSettings::on(settings.links);
+    let server = LinkServer::bind(links, &identity.shared, ca.roots(), Arc::clone(&link_clock))?;
     tracing::info!(api = %listener.local_addr()?, links = %server.local_addr()?, "the master is up");
 
     let cancel = CancellationToken::new();
     let (writes, progress, store_writer) = writer(store);
-    let (brain, handle) = BrainTask::new(state, clock, writes, progress);
+    let (brain, handle) = BrainTask::new(state, clock.clone(), writes, progress);
     let table = LinkTable::default();
-    let node_life = settings.node_certificate_life.duration();
-    let enroller = Arc::new(Enroller { ca: Arc::clone(&ca), brain: handle.clone(), node_life });
-    let api = Api {
+    let api = Api::new(&settings, &ca, handle.clone(), table.clone(), clock)?;
+    let enroller = Arc::new(Enroller {
+        ca: Arc::clone(&ca),
         brain: handle.clone(),
-        links: table.clone(),
-        registry,
-        region: ca.region().clone(),
-        domain: ca.domain().to_string(),
-        root: ca.root_hash(),
-        link_addresses: settings.link_addresses(),
-    };
-    let tls = api_server(&identity, ca.roots())?;
+        node_life: settings.node_certificate_life.duration(),
+        region_life: settings.region_certificate_life.duration(),
+        clock: link_clock,
+    });
+    let above = Above::new(&settings, &identity, handle.clone(), CallServer::new(api.clone()))?;
+    let tls = api_server(&identity.shared, ca.roots())?;
     let tasks = Tasks { cancel: cancel.clone() };
     let served = tokio::join!(
         tasks.guard("the store", async { store_writer.run().await.context("the store") }),
         tasks.guard("the brain", async { brain.run(cancel.clone()).await.context("the brain") }),
         tasks.guard(
             "the links",
-            at_most(links_until(server, handle, table, enroller, cancel.clone()), &cancel)
+            at_most(endless(links::serve(server, handle, table, enroller, cancel.clone())), &cancel)
         ),
         tasks.guard("the API", at_most(serve_api(api, listener, tls, cancel.clone()), &cancel)),
-        tasks.guard("the certificate", async {
-            keep_server_identity(Arc::clone(&ca), names, identity.clone(), link_clock, cancel.clone()).await;
-            Ok(())
-        }),
+        tasks.guard("the certificate", endless(identity.keep(cancel.clone()))),
+        tasks.guard("the region above", at_most(endless(look_up(above, cancel.clone())), &cancel)),
         tasks.guard("signals", wait_for_signal(cancel.clone())),
     );
-    let (store, brain, links, api, certificate, signals) = served;
+    let (store, brain, links, api, certificate, above, signals) = served;
     // The store's own word comes first: when it fails, the others only follow.
-    store.and(brain).and(links).and(api).and(certificate).and(signals)
+    store.and(brain).and(links).and(api).and(certificate).and(above).and(signals)
+}
+
+async fn look_up(above: Option<Above>, cancel: CancellationToken) {
+    match above {
+        Some(above) => above.run(cancel).await,
+        None => cancel.cancelled().await,
+    }
+}
+
+/// For parts that end when they are told to, and fail at nothing.
+async fn endless(part: impl Future<Output = ()>) -> Result<()> {
+    part.await;
+    Ok(())
 }
 
 /// A call that goes on for ever, such as a log that is followed, does not hold up the end of the master.
@@ -114,9 +118,8 @@ async fn at_most(part: impl Future<Output = Result<()>>, cancel: &CancellationTo
     }
 }
 
-type Rows = Vec<skerry_region_state::LedgerRow>;
-
-async fn load_store(settings: &Settings) -> Result<(SledStore, Rows)> {
+/// Opens the store and makes a brain of what it holds.
+async fn load(settings: &Settings, ca: &Ca, clock: &Clock) -> Result<(RegionState, SledStore)> {
     let dir = settings.store_dir();
     let loaded = tokio::task::spawn_blocking(move || {
         let mut store = SledStore::open(dir)?;
@@ -124,7 +127,17 @@ async fn load_store(settings: &Settings) -> Result<(SledStore, Rows)> {
         Ok::<_, skerry_store::StoreError>((store, rows))
     });
     let (store, rows) = loaded.await.context("loading the store")??;
-    Ok((store, rows.into_iter().map(|row| (row.table, row.key, row.value)).collect()))
+    let config = RegionConfig {
+        region: ca.region().clone(),
+        epoch: init::epoch(&settings.data_dir)?,
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        has_parent: ca.parent().is_some(),
+    };
+    let count = rows.len();
+    let rows: Vec<LedgerRow> = rows.into_iter().map(|row| (row.table, row.key, row.value)).collect();
+    let state = RegionState::load(config, clock.now(), rows)?;
+    tracing::info!(region = %ca.region(), rows = count, "the store is loaded");
+    Ok((state, store))
 }
 
 /// Ends everything when one part ends.
@@ -143,17 +156,6 @@ impl Tasks {
     }
 }
 
-async fn links_until(
-    server: LinkServer,
-    brain: BrainHandle,
-    table: LinkTable,
-    enroller: Arc<Enroller>,
-    cancel: CancellationToken,
-) -> Result<()> {
-    links::serve(server, brain, table, enroller, cancel).await;
-    Ok(())
-}
-
 async fn serve_api(
     api: Api,
     listener: TcpListener,
@@ -168,10 +170,11 @@ async fn serve_api(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("server reflection")?;
+    let only_operators = OnlyOperators::of(&api);
     let operator = OperatorServer::new(api).max_decoding_message_size(skerry_api::MESSAGE_MAX);
     let served = Server::builder()
         .add_service(health)
-        .add_service(InterceptedService::new(reflection, only_operators))
+        .add_service(InterceptedService::new(reflection, only_operators.clone()))
         .add_service(InterceptedService::new(operator, only_operators))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), cancel.cancelled());
     let (served, ()) = tokio::join!(served, tls_listener::accept(listener, tls, ready, cancel.clone()));

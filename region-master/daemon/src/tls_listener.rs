@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use skerry_link::{PeerCertificate, SpiffeId};
+use skerry_link::{KeyHash, PeerCertificate, SpiffeId};
+use skerry_types::WallTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -95,8 +96,8 @@ fn caller_of(stream: &TlsStream<TcpStream>) -> Caller {
 }
 
 impl Caller {
-    /// The name of the operator, or why the caller is none.
-    pub(crate) fn operator(&self, now: skerry_types::WallTime) -> Result<String, String> {
+    /// The name of the operator, or why the caller is none. `authorities` are the CAs whose users are operators here.
+    pub(crate) fn operator(&self, now: WallTime, authorities: &[KeyHash]) -> Result<String, String> {
         let certificate =
             self.certificate.as_ref().map_err(|error| format!("the certificate cannot be read: {error}"))?;
         if let Some(expired) = certificate.chain.expired_for(now) {
@@ -104,7 +105,13 @@ impl Caller {
             return Err(format!("the certificate of {} ran out {hours} h ago: make another", certificate.id));
         }
         match &certificate.id {
-            SpiffeId::User { user, .. } => Ok(user.to_string()),
+            SpiffeId::User { user, .. } => match certificate.vouchers.first() {
+                Some(nearest) if !authorities.contains(&nearest.key) => Err(format!(
+                    "{} was certified by region '{}', which is not above this one: use a certificate of this region or of one above",
+                    certificate.id, nearest.region
+                )),
+                _ => Ok(user.to_string()),
+            },
             other => Err(format!(
                 "{other} is the certificate of a {}, and this is the operators' API: use an operator's certificate, such as the one 'skerry-master init' made",
                 other.kind()

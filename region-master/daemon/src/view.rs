@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use skerry_api::v1;
 use skerry_region_state::{
-    AllocationView, EventView, NodeTotal, NodeView, RegionView, SiteView, TokenId, TokenRecord, TokenScope,
-    WorkloadView,
+    AllocationView, EventView, NodeTotal, NodeView, PartView, RegionView, SiteView, TenantView, TokenId,
+    TokenRecord, TokenScope, WorkloadView,
 };
-use skerry_types::{ContainerSpec, ContainerState, ContainerStatus, Desired, Phase, Refusal, Taint};
+use skerry_types::{
+    ContainerSpec, ContainerState, ContainerStatus, Desired, InstanceSet, LinkClass, Phase, Quota, Refusal,
+    RegionName, ShareStatus, SiteSpec, Taint, TenantSpec,
+};
 
 pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
     let pending = view.pending.iter().map(|pending| v1::PendingInstance {
@@ -29,7 +32,28 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         deleting: view.deleting,
         manifest: skerry_manifest::to_manifest(&view.spec).to_string(),
         pending: pending.collect(),
+        region: view.owner.to_string(),
+        shares: view.parts.iter().map(share).collect(),
         ..v1::Workload::default()
+    }
+}
+
+fn share(part: &PartView) -> v1::Share {
+    let status = part.status.as_deref();
+    let count = |set: fn(&ShareStatus) -> &InstanceSet| status.map_or(0, |status| set(status).len());
+    let handed_back = status.map(|status| {
+        let sets = status.handed_back.iter().flat_map(|back| back.instances.iter());
+        skerry_api::instances(&sets.collect())
+    });
+    v1::Share {
+        region: part.region.to_string(),
+        instances: Some(skerry_api::instances(&part.instances)),
+        placed: count(|status| &status.placed),
+        running: count(|status| &status.running),
+        reachable: part.reachable,
+        last_seen_ms: part.last_seen.0,
+        refused: status.and_then(|status| status.refused.clone()).unwrap_or_default(),
+        handed_back,
     }
 }
 
@@ -59,6 +83,7 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         since_ms: status.map_or(view.placed_at, |status| status.since).0,
         reachable: view.reachable,
         last_seen_ms: view.last_seen.0,
+        region: view.region.to_string(),
         ..v1::Allocation::default()
     }
 }
@@ -124,7 +149,7 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         joined_at_ms: view.joined_at.0,
         labels: facts.map_or_else(BTreeMap::new, |facts| facts.labels.clone()),
         taints: facts.map_or_else(Vec::new, |facts| facts.taints.iter().map(Taint::to_string).collect()),
-        capacity: facts.map(|facts| skerry_api::resources(&facts.capacity)),
+        capacity: Some(skerry_api::resources(&view.capacity)),
         machine: facts.map(|facts| skerry_api::resources(&facts.machine)),
         reserved: Some(skerry_api::resources(&view.reserved)),
         used: Some(skerry_api::resources(&view.usage.used)),
@@ -136,12 +161,21 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         agent_version: text(|facts| &facts.agent_version),
         address: facts.and_then(|facts| facts.address).map(|ip| ip.to_string()).unwrap_or_default(),
         certificate_expires_ms: view.certificate_expires.0,
+        region: view.region.to_string(),
         ..v1::Node::default()
     }
 }
 
 pub(crate) fn site(view: &SiteView) -> v1::Site {
-    let total = &view.total;
+    let (total, spec) = (&view.total, &view.spec);
+    let bare = SiteSpec {
+        name: spec.name.clone(),
+        labels: BTreeMap::new(),
+        timezone: None,
+        point: None,
+        link: LinkClass::default(),
+    };
+    let manifest = (*spec != bare).then(|| skerry_manifest::site_to_manifest(spec).to_string());
     v1::Site {
         name: view.name.to_string(),
         nodes: total.nodes,
@@ -151,12 +185,20 @@ pub(crate) fn site(view: &SiteView) -> v1::Site {
         capacity: Some(skerry_api::resources(&total.capacity)),
         reserved: Some(skerry_api::resources(&total.reserved)),
         last_seen_ms: view.last_seen.0,
-        ..v1::Site::default()
+        region: view.region.to_string(),
+        labels: spec.labels.clone(),
+        timezone: spec.timezone.clone().unwrap_or_default(),
+        point: spec.point.map(|point| point.to_string()).unwrap_or_default(),
+        metered: spec.link.metered,
+        micros_per_mb: spec.link.micros_per_mb,
+        manifest: manifest.unwrap_or_default(),
     }
 }
 
-pub(crate) fn region(view: &RegionView) -> v1::Region {
+/// A region, as `here` shows it; `parent` is the region above `here`.
+pub(crate) fn region(here: &RegionName, parent: Option<&RegionName>, view: &RegionView) -> v1::Region {
     let NodeTotal { nodes, reachable, allocations, running, capacity, reserved } = view.total;
+    let above = if view.name == *here { parent } else { Some(view.path.last().unwrap_or(here)) };
     v1::Region {
         name: view.name.to_string(),
         sites: view.sites,
@@ -167,12 +209,14 @@ pub(crate) fn region(view: &RegionView) -> v1::Region {
         running,
         capacity: Some(skerry_api::resources(&capacity)),
         reserved: Some(skerry_api::resources(&reserved)),
-        connected: true,
-        ..v1::Region::default()
+        parent: above.map(ToString::to_string).unwrap_or_default(),
+        path: view.path.iter().map(ToString::to_string).collect(),
+        last_seen_ms: view.last_seen.0,
+        connected: view.reachable,
     }
 }
 
-pub(crate) fn event(view: EventView) -> v1::Event {
+pub(crate) fn event(here: &RegionName, view: EventView) -> v1::Event {
     v1::Event {
         number: view.number,
         at_ms: view.event.at.0,
@@ -181,14 +225,40 @@ pub(crate) fn event(view: EventView) -> v1::Event {
         reason: view.event.reason,
         message: view.event.message,
         node: view.node.map(|node| node.to_string()).unwrap_or_default(),
-        ..v1::Event::default()
+        region: here.to_string(),
+    }
+}
+
+pub(crate) fn tenant(here: &RegionName, view: &TenantView) -> v1::Tenant {
+    let spec = &view.spec;
+    let described = TenantSpec {
+        name: spec.name.clone(),
+        parent: None,
+        weight: TenantSpec::DEFAULT_WEIGHT,
+        guarantee: Quota::default(),
+        limit: Quota::default(),
+    } != *spec;
+    let manifest = described.then(|| skerry_manifest::tenant_to_manifest(spec).to_string());
+    v1::Tenant {
+        name: spec.name.to_string(),
+        parent: spec.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        weight: spec.weight,
+        guarantee: Some(skerry_api::quota(&spec.guarantee)),
+        limit: Some(skerry_api::quota(&spec.limit)),
+        used: Some(skerry_api::resources(&view.used)),
+        held: Some(skerry_api::quota(&view.held)),
+        region: here.to_string(),
+        manifest: manifest.unwrap_or_default(),
     }
 }
 
 pub(crate) fn token((id, record): (TokenId, TokenRecord)) -> v1::Token {
-    let site = match &record.scope {
-        TokenScope::Site(site) => site.to_string(),
-        TokenScope::Region(_) => String::new(),
+    let (site, region) = match &record.scope {
+        TokenScope::Site(site) => (site.to_string(), None),
+        TokenScope::Region(name) => {
+            let name = name.as_ref().map(ToString::to_string).unwrap_or_default();
+            (String::new(), Some(v1::RegionScope { name }))
+        }
     };
     v1::Token {
         id: id.to_string(),
@@ -197,6 +267,6 @@ pub(crate) fn token((id, record): (TokenId, TokenRecord)) -> v1::Token {
         uses: record.uses,
         used: record.used,
         created_at_ms: record.created_at.0,
-        ..v1::Token::default()
+        region,
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use skerry_link::enroll::{JoinWish, RefusalKind, Wish, join, renew};
@@ -15,7 +16,7 @@ use skerry_link::{
     Arrival, Credentials, DialSettings, Dialer, JoinToken, LinkClock, LinkServer, PeerCertificate,
     ServerSettings, SpiffeId, TrustDomain,
 };
-use skerry_master::ca::{Ca, CaError, NODE_LIFE, ServerNames, keep_server_identity};
+use skerry_master::ca::{Ca, CaError, MasterIdentity, NODE_LIFE, ServerNames};
 use skerry_types::{RegionName, SiteName, WallTime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -192,6 +193,7 @@ fn names_in_a_signing_request_count_for_nothing() {
     assert_eq!(read.id.to_string(), "spiffe://edge.example/region/north/site/oslo/node/n1");
     assert_eq!(read.key, public.hash());
     assert_eq!(chain.len(), 2);
+    assert_eq!(read.vouchers.len(), 1);
 
     let mut forged = csr.der().to_vec();
     let last = forged.len() - 1;
@@ -223,7 +225,7 @@ fn serve(ca: Arc<Ca>, token: JoinToken, life: Duration) -> (String, SharedIdenti
                                 .parse()
                                 .unwrap()
                         }
-                        Wish::Join { .. } => {
+                        Wish::Join { .. } | Wish::JoinRegion { .. } | Wish::RenewRegion { .. } => {
                             request.refuse(RefusalKind::TokenWrong, "").await.unwrap();
                             continue;
                         }
@@ -301,15 +303,18 @@ async fn the_masters_certificate_renews_itself() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Arc::new(init(dir.path()).ca);
     let names = ServerNames::new(["localhost".to_owned()]);
-    let old = ca.server_identity(&names, now()).unwrap();
-    let serial = old.certificate().serial.clone();
-    let shared = SharedIdentity::new(old, ca.roots());
     let cancel = CancellationToken::new();
     let mut tasks = JoinSet::new();
     // 20 of its 30 days later.
-    let later = WallTime(now().0 + 20 * 24 * 3600 * 1000);
-    let clock = Arc::new(LinkClock::with_source(WallTime(0), move || later));
-    tasks.spawn(keep_server_identity(ca, names, shared.clone(), clock, cancel.clone()));
+    let began = now();
+    let passed = Arc::new(AtomicU64::new(0));
+    let read = Arc::clone(&passed);
+    let clock = LinkClock::with_source(WallTime(0), move || WallTime(began.0 + read.load(Ordering::SeqCst)));
+    let identity = MasterIdentity::new(ca, names, Arc::new(clock)).unwrap();
+    let shared = identity.shared.clone();
+    let serial = shared.current().certificate().serial.clone();
+    passed.store(20 * 24 * 3600 * 1000, Ordering::SeqCst);
+    tasks.spawn(identity.keep(cancel.clone()));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_ne!(shared.current().certificate().serial, serial);
     let renewed = shared.current().certificate().serial.clone();

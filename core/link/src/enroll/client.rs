@@ -1,4 +1,4 @@
-//! The node's side.
+//! The side of those who ask, and of a node in particular.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub struct Enrolled {
     pub master_time: WallTime,
 }
 
-/// Why a node got no certificate.
+/// Why a node or a region got no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// The master could not be reached or authenticated; the reason for the last address tried.
@@ -62,7 +62,7 @@ pub enum EnrollError {
     /// The signing request could not be made.
     #[error("cannot make a signing request")]
     Request(#[source] rcgen::Error),
-    /// The master's answer is not a certificate for this node.
+    /// The master's answer is not a certificate for who asked.
     #[error("the master's answer cannot be used: {detail}")]
     Answer {
         /// What is wrong with it.
@@ -109,9 +109,7 @@ pub async fn join(
     let all: Vec<String> = addresses.iter().chain(&token.addresses).cloned().collect();
     let grant = asker.ask_any(&all, &call).await?;
     let roots = usable_roots(&grant)?;
-    if !grant.roots.iter().any(|root| RootHash::of(root) == token.root) {
-        return Err(unusable("the root that the token names is not among the roots"));
-    }
+    check_pinned(&grant, token)?;
     let id_fits = |id: &SpiffeId| matches!(id, SpiffeId::Node { node, .. } if *node == wish.node);
     settle(grant, &roots, &key, id_fits, credentials, clock)
 }
@@ -128,7 +126,7 @@ pub async fn renew(
     let id = identity.certificate().id.clone();
     let asker = Asker {
         trust: Trust::roots(roots),
-        expected: Expected::master_of(&id),
+        expected: Expected::parent_of(identity.certificate()),
         identity: Some(identity),
         clock,
     };
@@ -146,16 +144,16 @@ fn signing_request(key: &NodeKey) -> Result<Vec<u8>, EnrollError> {
     Ok(request.der().to_vec())
 }
 
-struct Asker<'a> {
-    trust: Trust,
-    expected: Expected,
-    identity: Option<&'a Identity>,
-    clock: &'a Arc<LinkClock>,
+pub(super) struct Asker<'a> {
+    pub(super) trust: Trust,
+    pub(super) expected: Expected,
+    pub(super) identity: Option<&'a Identity>,
+    pub(super) clock: &'a Arc<LinkClock>,
 }
 
 impl Asker<'_> {
     /// Asks at each address until one answers. Being refused is an answer.
-    async fn ask_any(&self, addresses: &[String], call: &Call) -> Result<Grant, EnrollError> {
+    pub(super) async fn ask_any(&self, addresses: &[String], call: &Call) -> Result<Grant, EnrollError> {
         let mut endpoints = Endpoints::default();
         let mut failure = EnrollError::Dial(DialError::NoAddress);
         for address in addresses {
@@ -228,7 +226,14 @@ async fn exchange(connection: &quinn::Connection, call: &Call) -> Result<Answer,
     FramedReceiver::new(receive).recv(MESSAGE_MAX).await?.ok_or(FrameError::Cut)
 }
 
-fn usable_roots(grant: &Grant) -> Result<TrustRoots, EnrollError> {
+pub(super) fn check_pinned(grant: &Grant, token: &JoinToken) -> Result<(), EnrollError> {
+    if grant.roots.iter().any(|root| RootHash::of(root) == token.root) {
+        return Ok(());
+    }
+    Err(unusable("the root that the token names is not among the roots"))
+}
+
+pub(super) fn usable_roots(grant: &Grant) -> Result<TrustRoots, EnrollError> {
     let roots = grant.roots.iter().cloned().map(CertificateDer::from).collect();
     TrustRoots::new(roots).map_err(|error| unusable(&error.to_string()))
 }
@@ -257,6 +262,6 @@ fn settle(
     Ok(Enrolled { identity, roots, master_time: grant.master_time })
 }
 
-fn unusable(detail: &str) -> EnrollError {
+pub(super) fn unusable(detail: &str) -> EnrollError {
     EnrollError::Answer { detail: detail.to_owned() }
 }

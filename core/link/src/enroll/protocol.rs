@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skerry_types::{NodeName, SiteName, WallTime};
+use skerry_types::{NodeName, RegionName, SiteName, WallTime};
 
 use crate::token::{TokenId, TokenSecret};
 
@@ -14,13 +14,17 @@ pub(crate) const MESSAGE_MAX: usize = 16 * 1024;
 /// its store in between.
 pub(crate) const MESSAGE_WAIT: Duration = Duration::from_secs(20);
 
-/// What a node asks.
+/// What a node or a region asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Call {
     /// A first certificate.
     Join { token: TokenId, secret: TokenSecret, csr_der: Vec<u8>, node: NodeName, site: Option<SiteName> },
     /// Another certificate for the key of the one that is shown in the handshake.
     Renew { csr_der: Vec<u8> },
+    /// A CA certificate for a region.
+    JoinRegion { token: TokenId, secret: TokenSecret, csr_der: Vec<u8>, region: RegionName },
+    /// Another CA certificate for the key of the CA that signed the certificate that is shown in the handshake.
+    RenewRegion { csr_der: Vec<u8> },
 }
 
 /// What the master answers.
@@ -105,6 +109,20 @@ refusal_kinds! {
     Malformed => "the request is not understood: are agent and master of the same version?";
     /// The master cannot issue at present.
     Unavailable => "the master cannot issue certificates at present: try again later";
+    /// A region showed a token for nodes.
+    TokenForNodes => "the join token is for nodes: create one with `skerry token create --region`";
+    /// A node showed a token for regions.
+    TokenForRegions => "the join token is for a region: create one with `skerry token create --site SITE`";
+    /// It is for another region.
+    TokenForAnotherRegion => "the join token is for another region";
+    /// The tree of regions has the name already.
+    RegionTaken => "the tree has a region of this name already: choose another name, or delete that region first";
+    /// The region was removed.
+    RegionUnknown => "this region is not known any more: join again with a new token";
+    /// A renewal by somebody who is not a region right below.
+    NotAChildRegion => "only a region right below this one may renew here";
+    /// Below this region is no room for another level.
+    TooDeep => "the tree of regions is as deep as it may be: join a region further up";
 }
 
 #[cfg(test)]
@@ -140,6 +158,15 @@ mod tests {
         );
         assert_eq!(join.len(), 1 + 8 + 16 + 12);
         check_golden(&Call::Renew { csr_der: vec![0x30, 0] }, &[1, 2, 0x30, 0]);
+        let token = crate::JoinToken::generate(crate::RootHash([7; 32]), vec![]).unwrap();
+        let mut join = vec![2];
+        join.extend(token.id.0);
+        join.extend(postcard::to_stdvec(&token.secret).unwrap());
+        join.extend([2, 0x30, 0x00, 5, b'n', b'o', b'r', b't', b'h']);
+        let region = "north".parse().unwrap();
+        let (id, secret, csr_der) = (token.id, token.secret, vec![0x30, 0]);
+        check_golden(&Call::JoinRegion { token: id, secret, csr_der, region }, &join);
+        check_golden(&Call::RenewRegion { csr_der: vec![0x30, 0] }, &[3, 2, 0x30, 0]);
         check_golden(
             &Answer::Granted(Grant {
                 chain: vec![vec![1], vec![2, 3]],

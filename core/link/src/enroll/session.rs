@@ -1,17 +1,17 @@
 //! The master's side.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_types::{NodeName, SiteName, WallTime};
+use skerry_types::{NodeName, RegionName, SiteName};
 use tokio::time::timeout;
 
 use super::protocol::{Answer, Call, Grant, MESSAGE_MAX, MESSAGE_WAIT, Refusal, RefusalKind};
-use crate::certificate::{CertificateError, PeerCertificate, PublicKey};
-use crate::clock::LinkClock;
+use crate::admission::Parent;
+use crate::certificate::{CertificateError, KeyHash, PeerCertificate, PublicKey};
 use crate::close::{CloseReason, LinkLost, detail_bytes};
 use crate::frame::{FrameError, FramedReceiver, FramedSender};
+use crate::spiffe::SpiffeId;
 use crate::token::TokenId;
 
 /// How long a delivered answer may take to be acknowledged.
@@ -22,7 +22,7 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(10);
 pub struct EnrollSession {
     connection: quinn::Connection,
     peer: Option<PeerCertificate>,
-    clock: Arc<LinkClock>,
+    parent: Parent,
 }
 
 /// Why there is no request to decide on.
@@ -73,9 +73,26 @@ pub enum Wish {
     /// Another certificate for the key of the present one. The present one's signatures and key are already checked. The
     /// brain decides: whether the node is still known, and how often an expired certificate may renew.
     Renew {
-        /// The present certificate: a node's of some region of this federation.
+        /// The present certificate: a node's of this region.
         certificate: Box<PeerCertificate>,
         /// For how long it has been over, by the master's clock; `None` if it is not.
+        expired_for: Option<Duration>,
+    },
+    /// A region's first CA certificate, on a token; decided like [`Join`](Self::Join).
+    JoinRegion {
+        /// The token's id.
+        token: TokenId,
+        /// SHA-256 of the token's secret.
+        secret_hash: [u8; 32],
+        /// The name wanted.
+        region: RegionName,
+    },
+    /// Another CA certificate for a region right below this one, for the same key. The key is the CA's, which signed the
+    /// certificate of the region's master.
+    RenewRegion {
+        /// The certificate that the region's master showed.
+        certificate: Box<PeerCertificate>,
+        /// For how long any certificate of its chain has been over, by this master's clock; `None` if none is.
         expired_for: Option<Duration>,
     },
 }
@@ -87,12 +104,8 @@ struct Reply {
 }
 
 impl EnrollSession {
-    pub(crate) fn new(
-        connection: quinn::Connection,
-        peer: Option<PeerCertificate>,
-        clock: Arc<LinkClock>,
-    ) -> Self {
-        Self { connection, peer, clock }
+    pub(crate) fn new(connection: quinn::Connection, peer: Option<PeerCertificate>, parent: Parent) -> Self {
+        Self { connection, peer, parent }
     }
 
     /// Reads and checks the request. Not cancel-safe: dropping it drops the session.
@@ -107,7 +120,7 @@ impl EnrollSession {
             }
         };
         let reply = Reply { connection: self.connection, sender };
-        match examine(call, self.peer, self.clock.now()) {
+        match examine(call, self.peer, &self.parent) {
             Ok((key, wish)) => {
                 Ok(EnrollRequest { remote: reply.connection.remote_address(), key, wish, reply })
             }
@@ -161,27 +174,51 @@ async fn receive(connection: &quinn::Connection) -> Result<(Call, FramedSender),
 fn examine(
     call: Call,
     peer: Option<PeerCertificate>,
-    now: WallTime,
+    parent: &Parent,
 ) -> Result<(PublicKey, Wish), (RefusalKind, Option<CertificateError>)> {
-    let malformed = |error| (RefusalKind::Malformed, Some(error));
+    let key_in =
+        |csr: Vec<u8>| PublicKey::from_request(&csr).map_err(|error| (RefusalKind::Malformed, Some(error)));
     match call {
         Call::Join { token, secret, csr_der, node, site } => {
-            let key = PublicKey::from_request(&csr_der).map_err(malformed)?;
             let secret_hash = secret.hash();
-            Ok((key, Wish::Join { token, secret_hash, node, site }))
+            Ok((key_in(csr_der)?, Wish::Join { token, secret_hash, node, site }))
+        }
+        Call::JoinRegion { token, secret, csr_der, region } => {
+            let secret_hash = secret.hash();
+            Ok((key_in(csr_der)?, Wish::JoinRegion { token, secret_hash, region }))
         }
         Call::Renew { csr_der } => {
-            let key = PublicKey::from_request(&csr_der).map_err(malformed)?;
-            let certificate = peer.ok_or((RefusalKind::NotANode, None))?;
-            if !matches!(certificate.id, crate::SpiffeId::Node { .. }) {
-                return Err((RefusalKind::NotANode, None));
-            }
-            if key.hash() != certificate.key {
-                return Err((RefusalKind::KeyChanged, None));
-            }
-            let expired_for = certificate.chain.expired_for(now);
-            let certificate = Box::new(certificate);
+            let key = key_in(csr_der)?;
+            let own_key = |peer: &PeerCertificate| peer.key;
+            let is_node = |id: &SpiffeId| matches!(id, SpiffeId::Node { .. });
+            let peer = peer.filter(|peer| is_node(&peer.id)).ok_or((RefusalKind::NotANode, None))?;
+            let (certificate, expired_for) = renewal(peer, &key, parent, own_key)?;
             Ok((key, Wish::Renew { certificate, expired_for }))
         }
+        Call::RenewRegion { csr_der } => {
+            let key = key_in(csr_der)?;
+            let ca_key = |peer: &PeerCertificate| peer.vouchers.first().map_or(peer.key, |ca| ca.key);
+            let is_region = |id: &SpiffeId| matches!(id, SpiffeId::Region { .. });
+            let peer = peer.filter(|peer| is_region(&peer.id)).ok_or((RefusalKind::NotAChildRegion, None))?;
+            let (certificate, expired_for) = renewal(peer, &key, parent, ca_key)?;
+            Ok((key, Wish::RenewRegion { certificate, expired_for }))
+        }
     }
+}
+
+type Renewed = (Box<PeerCertificate>, Option<Duration>);
+
+/// A renewal is for the key that the present certificate proves, and for nobody but a child.
+fn renewal(
+    peer: PeerCertificate,
+    key: &PublicKey,
+    parent: &Parent,
+    proven: fn(&PeerCertificate) -> KeyHash,
+) -> Result<Renewed, (RefusalKind, Option<CertificateError>)> {
+    parent.may_renew(&peer).map_err(|kind| (kind, None))?;
+    if key.hash() != proven(&peer) {
+        return Err((RefusalKind::KeyChanged, None));
+    }
+    let expired_for = peer.chain.expired_for(parent.clock.now());
+    Ok((Box::new(peer), expired_for))
 }

@@ -1,6 +1,7 @@
 //! TLS 1.3 configurations: who is shown which certificate, and who is believed.
 
 mod identity;
+mod path;
 mod verify;
 
 use std::sync::Arc;
@@ -22,9 +23,6 @@ pub enum TlsError {
     /// The TLS library refused a key, a certificate or a setting.
     #[error("TLS configuration")]
     Rustls(#[from] rustls::Error),
-    /// The root certificates cannot be used to judge clients.
-    #[error("client verifier: {0}")]
-    Verifier(String),
     /// The cipher suites do not fit QUIC.
     #[error("TLS 1.3 cipher suite for QUIC is missing")]
     NoQuicSuite,
@@ -44,7 +42,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// enrolls has none, and an expired one passes, because it may renew: both are judged after the handshake, where the refusal
 /// can say its reason.
 pub(crate) fn parent(identity: &SharedIdentity, roots: &TrustRoots) -> Result<quinn::ServerConfig, TlsError> {
-    let mut config = server(identity, ClientChainVerifier::new(roots, false)?)?;
+    let mut config = server(identity, ClientChainVerifier::new(roots, false))?;
     config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_ENROLL.to_vec()];
     // Stateless tickets: nothing is held per child, and one is enough for a child that reconnects by itself.
     config.ticketer = Ticketer::new()?;
@@ -60,7 +58,7 @@ pub fn api_server(
     identity: &SharedIdentity,
     roots: &TrustRoots,
 ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let mut config = server(identity, ClientChainVerifier::new(roots, true)?)?;
+    let mut config = server(identity, ClientChainVerifier::new(roots, true))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
 }

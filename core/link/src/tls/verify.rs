@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use skerry_types::{RegionName, WallTime};
+use webpki::KeyUsage;
 
-use super::{TlsError, TrustRoots, provider};
-use crate::certificate::{PeerCertificate, RootHash};
+use super::path::{fault, verify_path};
+use super::{TrustRoots, provider};
+use crate::certificate::{KeyHash, PeerCertificate, RootHash};
 use crate::clock::{CLOCK_TOLERANCE, LinkClock};
 use crate::spiffe::{SpiffeId, TrustDomain};
 
@@ -60,33 +60,52 @@ pub enum ServerRefusal {
 pub enum Expected {
     /// The first contact: any region's master under the root that the token pins.
     AnyMaster,
-    /// The master of this region.
+    /// The master of this region, whatever its CA's key: for operators, who know names only.
     Region {
         /// The federation.
         domain: TrustDomain,
         /// The region.
         region: RegionName,
     },
+    /// The master of this region, under the very CA that certified us.
+    Authority {
+        /// The federation.
+        domain: TrustDomain,
+        /// The region.
+        region: RegionName,
+        /// Its CA's key.
+        key: KeyHash,
+    },
+    /// There is none: the region that is asked for has no parent.
+    Nobody,
 }
 
 impl Expected {
-    /// The master of the region that this id belongs to; any master for a user, who belongs to none.
-    pub fn master_of(id: &SpiffeId) -> Self {
-        match id {
-            SpiffeId::Node { domain, region, .. } | SpiffeId::Region { domain, region } => {
-                Self::Region { domain: domain.clone(), region: region.clone() }
-            }
-            SpiffeId::User { .. } => Self::AnyMaster,
-        }
+    /// The parent of whoever has this certificate: for a node the master of its region, for a region the master of the one
+    /// above, for a user any.
+    pub fn parent_of(certificate: &PeerCertificate) -> Self {
+        let above = match &certificate.id {
+            SpiffeId::User { .. } => return Self::AnyMaster,
+            SpiffeId::Node { .. } => certificate.vouchers.first(),
+            SpiffeId::Region { .. } => certificate.vouchers.get(1),
+        };
+        above.map_or(Self::Nobody, |parent| Self::Authority {
+            domain: certificate.id.domain().clone(),
+            region: parent.region.clone(),
+            key: parent.key,
+        })
     }
 
-    fn admits(&self, id: &SpiffeId) -> bool {
-        match (self, id) {
-            (Self::AnyMaster, SpiffeId::Region { .. }) => true,
-            (Self::Region { domain, region }, SpiffeId::Region { domain: d, region: r }) => {
-                domain == d && region == r
+    fn admits(&self, peer: &PeerCertificate) -> bool {
+        let SpiffeId::Region { domain: peer_domain, region: peer_region } = &peer.id else { return false };
+        match self {
+            Self::AnyMaster => true,
+            Self::Region { domain, region } => domain == peer_domain && region == peer_region,
+            Self::Authority { domain, region, key } => {
+                let authority = peer.vouchers.first().map(|nearest| nearest.key);
+                domain == peer_domain && region == peer_region && authority == Some(*key)
             }
-            _ => false,
+            Self::Nobody => false,
         }
     }
 }
@@ -143,12 +162,11 @@ impl ServerChainVerifier {
             .map_err(|over| ServerRefusal::Expired { over });
         // The signatures first: an expired stranger is a stranger. They are judged within the window in any case.
         let moment = at.clone().unwrap_or(peer.chain.not_after);
-        let parsed = ParsedCertificate::try_from(leaf).map_err(|error| unusable(&error))?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &roots, rest, unix(moment), algorithms)
+        let usage = KeyUsage::server_auth();
+        verify_path(&chain, peer.vouchers.len(), &roots, unix(moment), usage, &self.provider)
             .map_err(|error| self.stranger(&error))?;
         at?;
-        if self.expected.admits(&peer.id) {
+        if self.expected.admits(&peer) {
             return Ok(());
         }
         Err(ServerRefusal::NotTheMaster { id: peer.id })
@@ -168,14 +186,13 @@ impl ServerChainVerifier {
         Ok(Arc::new(store))
     }
 
-    fn stranger(&self, error: &Error) -> ServerRefusal {
-        use rustls::CertificateError as Fault;
+    fn stranger(&self, error: &webpki::Error) -> ServerRefusal {
+        use webpki::Error as Fault;
         match (error, &self.trust) {
-            (
-                Error::InvalidCertificate(Fault::UnknownIssuer | Fault::BadSignature),
-                Trust::Pinned(pinned),
-            ) => ServerRefusal::TokenOfAnotherCa { pinned: *pinned },
-            (Error::InvalidCertificate(Fault::UnknownIssuer | Fault::BadSignature), Trust::Roots(_)) => {
+            (Fault::UnknownIssuer | Fault::InvalidSignatureForPublicKey, Trust::Pinned(pinned)) => {
+                ServerRefusal::TokenOfAnotherCa { pinned: *pinned }
+            }
+            (Fault::UnknownIssuer | Fault::InvalidSignatureForPublicKey, Trust::Roots(_)) => {
                 ServerRefusal::AnotherCa
             }
             _ => unusable(error),
@@ -254,16 +271,14 @@ fn no_tls12() -> Error {
 /// Judges a child's chain on the parent's side: the signatures, at a moment within its own validity. Whether it holds at
 /// present, and whose it is, is judged after the handshake (also of a resumed session, where this is not asked).
 pub(crate) struct ClientChainVerifier {
-    webpki: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
     mandatory: bool,
+    provider: Arc<CryptoProvider>,
 }
 
 impl ClientChainVerifier {
-    pub(crate) fn new(roots: &TrustRoots, mandatory: bool) -> Result<Self, TlsError> {
-        let webpki = WebPkiClientVerifier::builder_with_provider(roots.store(), provider())
-            .build()
-            .map_err(|error| TlsError::Verifier(error.to_string()))?;
-        Ok(Self { webpki, mandatory })
+    pub(crate) fn new(roots: &TrustRoots, mandatory: bool) -> Self {
+        Self { roots: roots.store(), mandatory, provider: provider() }
     }
 }
 
@@ -295,7 +310,10 @@ impl ClientCertVerifier for ClientChainVerifier {
             .map_err(|_| Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
         let now = WallTime(now.as_secs().saturating_mul(1000));
         let within = now.max(peer.chain.not_before).min(peer.chain.not_after);
-        self.webpki.verify_client_cert(end_entity, intermediates, unix(within))
+        let usage = KeyUsage::client_auth();
+        verify_path(&chain, peer.vouchers.len(), &self.roots, unix(within), usage, &self.provider)
+            .map_err(fault)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -313,10 +331,10 @@ impl ClientCertVerifier for ClientChainVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -4,9 +4,10 @@
 
 pub(crate) mod relay;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
@@ -19,7 +20,7 @@ use skerry_link::enroll::{EnrollRequest, Grant, RefusalKind, Wish};
 use skerry_link::tls::{Identity, SharedIdentity, TrustRoots};
 use skerry_link::{
     Arrival, Connection, DialSettings, Dialer, FramedReceiver, FramedSender, LinkClock, LinkServer,
-    MAX_FRAME_BYTES, RootHash, ServerSettings, Validity,
+    MAX_FRAME_BYTES, RootHash, ServerSettings, SpiffeId, Validity,
 };
 use skerry_types::WallTime;
 use tokio::sync::mpsc;
@@ -66,11 +67,19 @@ pub(crate) fn right_clock() -> Arc<LinkClock> {
     Arc::new(LinkClock::system(WallTime(0)))
 }
 
-/// A root and a region's CA under it.
+/// A root and regions' CAs under it, or under one another; made when they are first needed.
 pub(crate) struct TestCa {
+    name: String,
     root: CertificateDer<'static>,
-    region: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    root_issuer: Issuer<'static, KeyPair>,
+    regions: Mutex<BTreeMap<String, Arc<RegionCa>>>,
+}
+
+/// A region's CA.
+pub(crate) struct RegionCa {
+    /// Its certificate and those above, root left out.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
 }
 
 fn params(validity: Validity, name: &str) -> CertificateParams {
@@ -83,26 +92,85 @@ fn params(validity: Validity, name: &str) -> CertificateParams {
     params
 }
 
+pub(crate) fn leaf_params(id: &str, validity: Validity) -> CertificateParams {
+    let mut params = params(validity, "leaf");
+    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+    params.extended_key_usages = vec![Usage::ServerAuth, Usage::ClientAuth];
+    params
+}
+
+pub(crate) fn authority_params(region: &str, validity: Validity) -> CertificateParams {
+    let ages = params(validity, region);
+    let mut params = authority(&format!("CA of {region}"), Some(region));
+    (params.not_before, params.not_after) = (ages.not_before, ages.not_after);
+    params
+}
+
+fn authority(name: &str, region: Option<&str>) -> CertificateParams {
+    let ages = Validity { not_before: now() - 400 * DAY, not_after: later(now(), 400 * DAY) };
+    let mut params = params(ages, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let uri = region.map(|region| format!("spiffe://edge.example/region/{region}"));
+    params.subject_alt_names = uri.iter().map(|uri| SanType::URI(uri.as_str().try_into().unwrap())).collect();
+    params
+}
+
+impl RegionCa {
+    /// A CA for `region`, whoever asks for it: a region's CA can do so technically.
+    pub(crate) fn child(&self, region: &str) -> Self {
+        Self::under(&format!("{region} under another"), region, &self.issuer, &self.chain)
+    }
+
+    fn under(
+        name: &str,
+        region: &str,
+        above: &Issuer<'static, KeyPair>,
+        chain: &[CertificateDer<'static>],
+    ) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let params = authority(name, Some(region));
+        let own = params.signed_by(&key, above).unwrap().der().clone();
+        let chain = std::iter::once(own).chain(chain.iter().cloned()).collect();
+        Self { chain, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn sign(
+        &self,
+        id: &str,
+        key: &impl PublicKeyData,
+        validity: Validity,
+    ) -> CertificateDer<'static> {
+        leaf_params(id, validity).signed_by(key, &self.issuer).unwrap().der().clone()
+    }
+
+    pub(crate) fn chain(
+        &self,
+        id: &str,
+        key: &impl PublicKeyData,
+        validity: Validity,
+    ) -> Vec<CertificateDer<'static>> {
+        let leaf = self.sign(id, key, validity);
+        std::iter::once(leaf).chain(self.chain.iter().cloned()).collect()
+    }
+
+    pub(crate) fn identity(&self, id: &str, validity: Validity) -> Identity {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        identity(self.chain(id, &key, validity), &key)
+    }
+}
+
+pub(crate) fn identity(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Identity {
+    Identity::new(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap()
+}
+
 impl TestCa {
     pub(crate) fn new(name: &str) -> Self {
-        let ages = Validity { not_before: now() - 400 * DAY, not_after: later(now(), 400 * DAY) };
-        let authority = |name: &str| {
-            let mut params = params(ages, name);
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-            params
-        };
-        let (root_key, region_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let root_params = authority(name);
-        let root = root_params.self_signed(&root_key).unwrap();
-        let region_params = authority(&format!("{name} region"));
-        let region =
-            region_params.signed_by(&region_key, &Issuer::from_params(&root_params, &root_key)).unwrap();
-        Self {
-            root: root.der().clone(),
-            region: region.der().clone(),
-            issuer: Issuer::new(region_params, region_key),
-        }
+        let key = KeyPair::generate().unwrap();
+        let params = authority(name, None);
+        let root = params.self_signed(&key).unwrap().der().clone();
+        let root_issuer = Issuer::new(params, key);
+        Self { name: name.to_owned(), root, root_issuer, regions: Mutex::default() }
     }
 
     pub(crate) fn roots(&self) -> TrustRoots {
@@ -113,28 +181,43 @@ impl TestCa {
         self.roots().hash()
     }
 
+    /// The CA of a region right under the root.
+    pub(crate) fn region(&self, region: &str) -> Arc<RegionCa> {
+        let mut regions = self.regions.lock().unwrap();
+        let made = regions.entry(region.to_owned()).or_insert_with(|| {
+            let name = format!("{} {region}", self.name);
+            Arc::new(RegionCa::under(&name, region, &self.root_issuer, &[]))
+        });
+        made.clone()
+    }
+
+    /// The CA of the region that an id names; north's for users.
+    fn authority_for(&self, id: &str) -> Arc<RegionCa> {
+        match id.parse().unwrap() {
+            SpiffeId::Node { region, .. } | SpiffeId::Region { region, .. } => self.region(region.as_str()),
+            SpiffeId::User { .. } => self.region("north"),
+        }
+    }
+
     pub(crate) fn chain(
         &self,
         id: &str,
         key: &impl PublicKeyData,
         validity: Validity,
     ) -> Vec<CertificateDer<'static>> {
-        let mut params = params(validity, "leaf");
-        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-        params.extended_key_usages = vec![Usage::ServerAuth, Usage::ClientAuth];
-        let leaf = params.signed_by(key, &self.issuer).unwrap();
-        vec![leaf.der().clone(), self.region.clone()]
+        self.authority_for(id).chain(id, key, validity)
     }
 
     pub(crate) fn identity(&self, id: &str, validity: Validity) -> Identity {
-        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let chain = self.chain(id, &key, validity);
-        Identity::new(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap()
+        self.authority_for(id).identity(id, validity)
     }
 
     pub(crate) fn grant(&self, request: &EnrollRequest, id: &str, validity: Validity) -> Grant {
         let key = SubjectPublicKeyInfo::from_der(request.key.der()).unwrap();
-        let chain = self.chain(id, &key, validity);
+        self.grant_of(&self.chain(id, &key, validity))
+    }
+
+    pub(crate) fn grant_of(&self, chain: &[CertificateDer<'static>]) -> Grant {
         Grant {
             chain: chain.iter().map(|der| der.to_vec()).collect(),
             roots: vec![self.root.to_vec()],
@@ -164,7 +247,7 @@ pub(crate) fn renewing(ca: &Arc<TestCa>) -> Issuing {
     let ca = ca.clone();
     Arc::new(move |request| match &request.wish {
         Wish::Renew { certificate, .. } => Ok(ca.grant(request, &certificate.id.to_string(), week(now()))),
-        Wish::Join { .. } => Err((RefusalKind::TokenWrong, String::new())),
+        _ => Err((RefusalKind::TokenWrong, String::new())),
     })
 }
 

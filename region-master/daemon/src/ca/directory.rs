@@ -19,6 +19,7 @@ const REGION: &str = "region.pem";
 const REGION_KEY: &str = "region.key";
 const SERVER_KEY: &str = "server.key";
 const OPERATOR: &str = "operator";
+const PARENTS: &str = "parents";
 
 /// Where the files of a CA lie.
 #[derive(Debug, Clone)]
@@ -33,7 +34,8 @@ pub(super) struct Draft {
 
 /// What signs, read back.
 pub(super) struct Authority {
-    pub(super) certificate: CertificateDer<'static>,
+    /// The region's CA certificate and those above it.
+    pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: KeyPair,
     pub(super) roots: TrustRoots,
 }
@@ -45,6 +47,10 @@ impl Layout {
 
     pub(super) fn operator_dir(&self) -> PathBuf {
         self.dir.join(OPERATOR)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Calls `fill` and puts its result in place, unless a CA is there. Returns whether it did.
@@ -59,15 +65,7 @@ impl Layout {
         if self.holds_something()? {
             return Ok(false);
         }
-        let parent = match self.dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        at(parent, "make", DirBuilder::new().recursive(true).mode(0o700).create(parent))?;
-        let lock_path = self.beside("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-        let lock = at(&lock_path, "open", lock)?;
-        at(&lock_path, "lock", lock.lock())?;
+        let _lock = self.lock()?;
         if self.holds_something()? {
             return Ok(false);
         }
@@ -77,8 +75,53 @@ impl Layout {
         fill(&draft)?;
         at(&draft.dir, "sync", sync_dir(&draft.dir))?;
         at(&self.dir, "put in place", fs::rename(&draft.dir, &self.dir))?;
-        at(parent, "sync", sync_dir(parent))?;
+        at(self.above(), "sync", sync_dir(self.above()))?;
         Ok(true)
+    }
+
+    /// The key of a CA that is not certified yet; made on the first call and the same on every later one, also after a kill,
+    /// so that a parent that is asked again knows who asks. `None` if there is a CA already.
+    pub(super) fn uncertified_key(&self) -> Result<Option<KeyPair>, CaError> {
+        let _lock = self.lock()?;
+        if self.holds_something()? {
+            self.forget_uncertified_key()?;
+            return Ok(None);
+        }
+        let path = self.beside("key");
+        if at(&path, "read", path.try_exists())? {
+            let text = at(&path, "read", fs::read_to_string(&path))?;
+            return KeyPair::from_pem(&text).map(Some).map_err(|error| damaged_key(&path, &error));
+        }
+        let key = super::issue::make_key()?;
+        replace(&path, &self.beside("key.partial"), &key.serialize_pem())?;
+        at(self.above(), "sync", sync_dir(self.above()))?;
+        Ok(Some(key))
+    }
+
+    /// Removes the key that [`uncertified_key`](Self::uncertified_key) left beside, once it is in its place.
+    pub(super) fn forget_uncertified_key(&self) -> Result<(), CaError> {
+        let path = self.beside("key");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&path, "remove", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> Result<File, CaError> {
+        let above = self.above();
+        at(above, "make", DirBuilder::new().recursive(true).mode(0o700).create(above))?;
+        let path = self.beside("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = at(&path, "open", lock)?;
+        at(&path, "lock", lock.lock())?;
+        Ok(lock)
+    }
+
+    fn above(&self) -> &Path {
+        match self.dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
     }
 
     fn holds_something(&self) -> Result<bool, CaError> {
@@ -103,28 +146,45 @@ impl Layout {
             return Err(CaError::Missing { dir: self.dir.clone() });
         }
         let roots = TrustRoots::from_pem(&self.read(ROOT)?).map_err(|source| self.damaged(ROOT, source))?;
-        let certificate = CertificateDer::from_pem_slice(self.read(REGION)?.as_bytes());
-        let certificate = certificate.map_err(|error| {
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(self.read(REGION)?.as_bytes()).collect();
+        let chain = chain.map_err(|error| {
             let detail = error.to_string();
             let what = "certificate";
             self.damaged(REGION, IdentityError::Pem { what, detail })
         })?;
-        let key = self.key(REGION_KEY)?;
-        Ok(Authority { certificate, key, roots })
+        let key = self.key()?;
+        Ok(Authority { chain, key, roots })
     }
 
-    fn key(&self, name: &'static str) -> Result<KeyPair, CaError> {
-        KeyPair::from_pem(&self.read(name)?).map_err(|error| {
-            let detail = error.to_string();
-            let what = "private key";
-            self.damaged(name, IdentityError::Pem { what, detail })
-        })
+    /// The CA's key.
+    pub(super) fn key(&self) -> Result<KeyPair, CaError> {
+        self.read_key(REGION_KEY)
+    }
+
+    fn read_key(&self, name: &'static str) -> Result<KeyPair, CaError> {
+        KeyPair::from_pem(&self.read(name)?).map_err(|error| damaged_key(&self.dir.join(name), &error))
+    }
+
+    /// Replaces the CA's certificate and those above it.
+    pub(super) fn replace_chain(&self, chain: &str) -> Result<(), CaError> {
+        self.replace(REGION, chain)
+    }
+
+    /// Where the master of the region above was found when this one joined; empty for a root.
+    pub(super) fn parents(&self) -> Result<Vec<String>, CaError> {
+        let path = self.dir.join(PARENTS);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(file(&path, "read", source)),
+        }
     }
 
     /// The master's own key; made on the first call. It stays over renewals: resets of connections are derived from it.
     pub(super) fn server_key(&self) -> Result<KeyPair, CaError> {
         if at(&self.dir, "read", self.dir.join(SERVER_KEY).try_exists())? {
-            return self.key(SERVER_KEY);
+            return self.read_key(SERVER_KEY);
         }
         let key = super::issue::make_key()?;
         self.replace(SERVER_KEY, &key.serialize_pem())?;
@@ -152,18 +212,22 @@ impl Layout {
 
     /// Replaces one file; after a power cut it is the former or the whole new one.
     fn replace(&self, name: &str, text: &str) -> Result<(), CaError> {
-        let path = self.dir.join(name);
-        let partial = self.dir.join(format!(".{name}.partial"));
-        write_synced(&partial, text)?;
-        at(&path, "replace", fs::rename(&partial, &path))?;
+        replace(&self.dir.join(name), &self.dir.join(format!(".{name}.partial")), text)?;
         at(&self.dir, "sync", sync_dir(&self.dir))
     }
 }
 
 impl Draft {
-    pub(super) fn root(&self, certificate: &str, key: &str) -> Result<(), CaError> {
-        write_synced(&self.dir.join(ROOT), certificate)?;
+    pub(super) fn root(&self, certificates: &str) -> Result<(), CaError> {
+        write_synced(&self.dir.join(ROOT), certificates)
+    }
+
+    pub(super) fn root_key(&self, key: &str) -> Result<(), CaError> {
         write_synced(&self.dir.join(ROOT_KEY), key)
+    }
+
+    pub(super) fn parents(&self, addresses: &[String]) -> Result<(), CaError> {
+        write_synced(&self.dir.join(PARENTS), &addresses.join("\n"))
     }
 
     pub(super) fn region(&self, certificate: &str, key: &str) -> Result<(), CaError> {
@@ -179,6 +243,16 @@ impl Draft {
         write_synced(&dir.join("ca.pem"), roots)?;
         at(&dir, "sync", sync_dir(&dir))
     }
+}
+
+fn replace(path: &Path, partial: &Path, text: &str) -> Result<(), CaError> {
+    write_synced(partial, text)?;
+    at(path, "replace", fs::rename(partial, path))
+}
+
+fn damaged_key(path: &Path, error: &rcgen::Error) -> CaError {
+    let source = IdentityError::Pem { what: "private key", detail: error.to_string() };
+    CaError::Damaged { path: path.to_owned(), source }
 }
 
 fn write_synced(path: &Path, text: &str) -> Result<(), CaError> {

@@ -8,8 +8,9 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
 };
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::CertificateDer;
 use skerry_link::tls::pem;
-use skerry_link::{SpiffeId, TrustDomain, UserName, Validity};
+use skerry_link::{REGIONS_DEEP_MAX, SpiffeId, TrustDomain, UserName, Validity};
 use skerry_types::{RegionName, WallTime};
 
 use super::directory::Draft;
@@ -46,7 +47,7 @@ impl Profile {
         Self::leaf(id, Vec::new(), vec![Usage::ClientAuth])
     }
 
-    /// For a master: it listens, and may one day dial a parent.
+    /// For a master: it listens, and dials its parent.
     pub(super) fn server(id: SpiffeId, names: &ServerNames) -> Result<Self, CaError> {
         let names = names.iter().map(server_name).collect::<Result<_, _>>()?;
         Ok(Self::leaf(id, names, vec![Usage::ServerAuth, Usage::ClientAuth]))
@@ -73,10 +74,11 @@ impl Profile {
         Self::authority(format!("skerry root {domain}"), Vec::new(), BasicConstraints::Unconstrained)
     }
 
-    /// It carries the region's id, so that the directory knows what it is for; it signs leaves only.
-    fn region(id: &SpiffeId, region: &RegionName) -> Self {
+    /// It carries the region's id: what it signs is believed only of that region and of regions that it made itself. `below` is
+    /// how many levels of regions may be under it.
+    pub(super) fn region(id: &SpiffeId, region: &RegionName, below: u8) -> Self {
         let names = uri_name(&id.to_string()).into_iter().collect();
-        Self::authority(format!("skerry region CA {region}"), names, BasicConstraints::Constrained(0))
+        Self::authority(format!("skerry region CA {region}"), names, BasicConstraints::Constrained(below))
     }
 
     fn authority(common_name: String, names: Vec<SanType>, constraints: BasicConstraints) -> Self {
@@ -138,41 +140,54 @@ fn serial() -> Result<SerialNumber, CaError> {
 }
 
 /// Makes root, region CA and first operator into a directory that nobody sees yet.
-pub(super) fn make_authority(
+pub(super) fn make_root(
     draft: &Draft,
     domain: &TrustDomain,
     region: &RegionName,
     now: WallTime,
 ) -> Result<(), CaError> {
-    let sign = |source| CaError::Sign { action: "sign the CA", source };
     let id = SpiffeId::Region { domain: domain.clone(), region: region.clone() };
     let root_key = make_key()?;
     let root_params = Profile::root(domain).params(validity(ROOT_LIFE, now))?;
     let root = root_params.self_signed(&root_key).map_err(sign)?;
     let root_issuer = Issuer::from_params(&root_params, &root_key);
 
-    let region_key = make_key()?;
-    let region_params = Profile::region(&id, region).params(validity(REGION_LIFE, now))?;
-    let region_certificate = region_params.signed_by(&region_key, &root_issuer).map_err(sign)?;
-    let region_issuer = Issuer::from_params(&region_params, &region_key);
+    let key = make_key()?;
+    let profile = Profile::region(&id, region, REGIONS_DEEP_MAX - 1);
+    let params = profile.params(validity(REGION_LIFE, now))?;
+    let certificate = params.signed_by(&key, &root_issuer).map_err(sign)?;
 
+    draft.root(&pem(&[root.der().clone()]))?;
+    draft.root_key(&root_key.serialize_pem())?;
+    let chain = [certificate.der().clone()];
+    let operator_life = validity(USER_LIFE, now);
+    fill_region(draft, domain, &chain, &pem(&[root.der().clone()]), key, operator_life)
+}
+
+/// Writes a region's CA and its first operator.
+pub(super) fn fill_region(
+    draft: &Draft,
+    domain: &TrustDomain,
+    chain: &[CertificateDer<'static>],
+    roots: &str,
+    key: KeyPair,
+    operator_life: Validity,
+) -> Result<(), CaError> {
+    let own = chain.first().ok_or(skerry_link::CertificateError::Empty)?;
     let operator_key = make_key()?;
-    let operator = SpiffeId::User {
-        domain: domain.clone(),
-        user: UserName::new(FIRST_OPERATOR).map_err(skerry_link::CertificateError::from)?,
-    };
-    let operator = Profile::client(operator)
-        .params(validity(USER_LIFE, now))?
-        .signed_by(&operator_key, &region_issuer)
-        .map_err(sign)?;
+    let user = UserName::new(FIRST_OPERATOR).map_err(skerry_link::CertificateError::from)?;
+    let operator = SpiffeId::User { domain: domain.clone(), user };
+    let params = Profile::client(operator).params(operator_life)?;
+    draft.region(&pem(chain), &key.serialize_pem())?;
+    let issuer = Issuer::from_ca_cert_der(own, key).map_err(sign)?;
+    let operator = params.signed_by(&operator_key, &issuer).map_err(sign)?;
+    let operator_chain: Vec<_> =
+        std::iter::once(operator.der().clone()).chain(chain.iter().cloned()).collect();
+    draft.operator(&pem(&operator_chain), &operator_key.serialize_pem(), roots)
+}
 
-    draft.root(&pem(&[root.der().clone()]), &root_key.serialize_pem())?;
-    draft.region(&pem(&[region_certificate.der().clone()]), &region_key.serialize_pem())?;
-    draft.operator(
-        &pem(&[operator.der().clone(), region_certificate.der().clone()]),
-        &operator_key.serialize_pem(),
-        &pem(&[root.der().clone()]),
-    )
+fn sign(source: rcgen::Error) -> CaError {
+    CaError::Sign { action: "sign the CA", source }
 }
 
 #[cfg(test)]

@@ -1,32 +1,44 @@
 //! The certificate authority of a region.
 //!
-//! A root signs the region's CA once; everything else is signed by the region's CA. Both keys lie in one directory that is
-//! made whole or not at all: a second start, or a second process, finds it and makes no other. What is deliberately not
-//! here: who may have a certificate (the brain decides) and the exchange by which it is asked for (`skerry_link::enroll`).
+//! A root signs the region's CA once, or the CA of the region above does; everything else is signed by the region's CA. The
+//! keys lie in one directory that is made whole or not at all: a second start, or a second process, finds it and makes no
+//! other. What is deliberately not here: who may have a certificate (the brain decides) and the exchange by which it is asked
+//! for (`skerry_link::enroll`).
 //!
-//! Start from [`Ca::init`] and [`Ca::open`].
+//! Start from [`Ca::init`], [`Ca::joining`] and [`Ca::open`].
 
 mod directory;
+mod error;
 mod issue;
+mod join;
 mod server;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rcgen::{Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use skerry_link::enroll::Grant;
-use skerry_link::tls::{IdentityError, TrustRoots, pem};
-use skerry_link::{CertificateError, PeerCertificate, PublicKey, RootHash, SpiffeId, TrustDomain, UserName};
+use skerry_link::tls::{TrustRoots, pem};
+use skerry_link::{
+    AuthorityChain, KeyHash, PublicKey, RootHash, SpiffeId, TrustDomain, UserName, Validity, Voucher,
+};
 use skerry_types::{NodeName, RegionName, SiteName, WallTime};
 
 use directory::Layout;
-pub use server::{ServerNames, keep_server_identity};
+pub use error::CaError;
+pub use join::Joining;
+pub use server::{MasterIdentity, ServerNames};
 
 /// Life of a root. It is only ever replaced by hand.
 pub const ROOT_LIFE: Duration = days(20 * 365);
-/// Life of a region's CA: never the first thing to run out in an installation, and always inside its root's.
+/// Life of the CA of the root's own region: never the first thing to run out in an installation, and always inside its root's.
 pub const REGION_LIFE: Duration = days(10 * 365);
+/// Default life of the CA of a region below another. It is renewed from half of it, and everything that the region certifies
+/// ends with it, so half of it is the longest that a region can be cut off without its nodes noticing: two and a half years.
+/// A region that was removed loses its link at once, whatever its CA's life.
+pub const CHILD_REGION_LIFE: Duration = days(5 * 365);
 /// Life of a master's own certificate. It renews itself from half of it, so a master may be down for two weeks and still come
 /// up with a certificate that every clock within tolerance takes.
 pub const SERVER_LIFE: Duration = days(30);
@@ -47,76 +59,6 @@ const fn days(count: u64) -> Duration {
     Duration::from_hours(count * 24)
 }
 
-/// Why the CA cannot be made, opened or used.
-#[derive(Debug, thiserror::Error)]
-pub enum CaError {
-    /// A file or directory could not be used.
-    #[error("cannot {action} {}", .path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// The path.
-        path: PathBuf,
-        /// The system's word.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There is no CA.
-    #[error("there is no CA in {}: run `skerry-master init` first", .dir.display())]
-    Missing {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The directory holds something, but not a whole CA.
-    #[error("{} is not a CA directory: {} is missing; restore it from a backup, or move it away to begin anew (every node must then join again)", .dir.display(), .file)]
-    NotWhole {
-        /// The directory.
-        dir: PathBuf,
-        /// The file that is missing.
-        file: &'static str,
-    },
-    /// The CA is of another federation or region than asked for.
-    #[error("the CA in {} is '{found}', not '{asked}': a CA is made once and never changed", .dir.display())]
-    AnotherRegion {
-        /// The directory.
-        dir: PathBuf,
-        /// What it is for.
-        found: Box<SpiffeId>,
-        /// What was asked for.
-        asked: Box<SpiffeId>,
-    },
-    /// A file's content is damaged.
-    #[error("{} is damaged", .path.display())]
-    Damaged {
-        /// The path.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: IdentityError,
-    },
-    /// A certificate that was read or made does not say what it should.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// A key or certificate could not be read, made or signed.
-    #[error("cannot {action}")]
-    Sign {
-        /// What was tried.
-        action: &'static str,
-        /// What the library said.
-        #[source]
-        source: rcgen::Error,
-    },
-    /// A name for the server's certificate is neither a DNS name nor an address.
-    #[error("'{name}' is neither a DNS name nor an IP address: the server's certificate cannot carry it")]
-    ServerName {
-        /// The name.
-        name: String,
-    },
-    /// The system gave no random bytes.
-    #[error("the system has no random bytes")]
-    Random,
-}
-
 /// Keys and certificates, as PEM text.
 #[derive(Clone)]
 pub struct Bundle {
@@ -131,16 +73,19 @@ pub struct Bundle {
 /// A region's CA.
 pub struct Ca {
     id: SpiffeId,
-    domain: TrustDomain,
     region: RegionName,
     layout: Layout,
     roots: TrustRoots,
-    certificate: CertificateDer<'static>,
-    validity: skerry_link::Validity,
+    held: RwLock<Arc<Held>>,
+}
+
+/// What signs at present: the certificate is another after a renewal, the key never is.
+struct Held {
+    authority: AuthorityChain,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What [`Ca::init`] found or made.
+/// What [`Ca::init`] or [`Joining`] found or made.
 pub struct Init {
     /// The CA.
     pub ca: Ca,
@@ -159,16 +104,9 @@ impl Ca {
         now: WallTime,
     ) -> Result<Init, CaError> {
         let layout = Layout::at(dir);
-        let created = layout.create_once(|draft| issue::make_authority(draft, domain, region, now))?;
+        let created = layout.create_once(|draft| issue::make_root(draft, domain, region, now))?;
         let ca = Self::open(dir)?;
-        let asked = SpiffeId::Region { domain: domain.clone(), region: region.clone() };
-        if ca.id != asked {
-            return Err(CaError::AnotherRegion {
-                dir: dir.to_owned(),
-                found: Box::new(ca.id),
-                asked: Box::new(asked),
-            });
-        }
+        ca.check_asked(Some(domain), Some(region))?;
         Ok(Init { ca, created })
     }
 
@@ -176,22 +114,36 @@ impl Ca {
     pub fn open(dir: &Path) -> Result<Self, CaError> {
         let layout = Layout::at(dir);
         let parts = layout.read_authority()?;
-        let peer = PeerCertificate::from_chain(std::slice::from_ref(&parts.certificate))?;
-        let SpiffeId::Region { domain, region } = peer.id.clone() else {
-            return Err(CaError::NotWhole { dir: dir.to_owned(), file: "a region's CA certificate" });
+        let authority = AuthorityChain::verified(parts.chain, &parts.roots)?;
+        let (id, region) = (authority.id().clone(), authority.region().clone());
+        let held = Held::new(authority, parts.key)?;
+        Ok(Self { id, region, layout, roots: parts.roots, held: RwLock::new(Arc::new(held)) })
+    }
+
+    /// The CA in a directory, or `None` if there is nothing in it.
+    pub fn find(dir: &Path) -> Result<Option<Self>, CaError> {
+        match Self::open(dir) {
+            Ok(ca) => Ok(Some(ca)),
+            Err(CaError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that the CA is the one that somebody asks for.
+    pub fn check_asked(
+        &self,
+        domain: Option<&TrustDomain>,
+        region: Option<&RegionName>,
+    ) -> Result<(), CaError> {
+        let asked = SpiffeId::Region {
+            domain: domain.unwrap_or(self.domain()).clone(),
+            region: region.unwrap_or(&self.region).clone(),
         };
-        let issuer = Issuer::from_ca_cert_der(&parts.certificate, parts.key)
-            .map_err(|source| CaError::Sign { action: "use the region's CA", source })?;
-        Ok(Self {
-            id: peer.id,
-            domain,
-            region,
-            layout,
-            roots: parts.roots,
-            certificate: parts.certificate,
-            validity: peer.leaf,
-            issuer,
-        })
+        if self.id == asked {
+            return Ok(());
+        }
+        let dir = self.layout.dir().to_owned();
+        Err(CaError::AnotherRegion { dir, found: Box::new(self.id.clone()), asked: Box::new(asked) })
     }
 
     /// Whose CA it is: the region's id.
@@ -201,7 +153,7 @@ impl Ca {
 
     /// The federation.
     pub fn domain(&self) -> &TrustDomain {
-        &self.domain
+        self.id.domain()
     }
 
     /// The region.
@@ -219,12 +171,32 @@ impl Ca {
         self.roots.hash()
     }
 
+    /// The region above, if there is one.
+    pub fn parent(&self) -> Option<RegionName> {
+        self.held().authority.parent().map(|parent| parent.region.clone())
+    }
+
+    /// The keys of this region's CA and of those above it: whose users may operate this region.
+    pub fn authorities(&self) -> Vec<KeyHash> {
+        self.held().authority.regions().map(|Voucher { key, .. }| *key).collect()
+    }
+
+    /// How long the CA's own certificate holds.
+    pub fn validity(&self) -> Validity {
+        self.held().authority.validity()
+    }
+
+    /// How many levels of regions may be below this one.
+    pub fn levels_below(&self) -> u8 {
+        self.held().authority.path_len()
+    }
+
     /// Where the first operator's `cert.pem`, `key.pem` and `ca.pem` lie, ready to be named in a context of the command.
     pub fn operator_dir(&self) -> PathBuf {
         self.layout.operator_dir()
     }
 
-    /// Issues a certificate for a node's key. The chain is the leaf and the region's CA.
+    /// Issues a certificate for a node's key. The chain is the leaf, the region's CA and those above it.
     pub fn issue_node(
         &self,
         key: &PublicKey,
@@ -234,15 +206,27 @@ impl Ca {
         now: WallTime,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
         let id = SpiffeId::Node {
-            domain: self.domain.clone(),
+            domain: self.domain().clone(),
             region: self.region.clone(),
             site: site.clone(),
             node: node.clone(),
         };
-        let spki = rcgen::SubjectPublicKeyInfo::from_der(key.der())
-            .map_err(|source| CaError::Sign { action: "read the node's key", source })?;
-        let leaf = self.sign(issue::Profile::client(id), &spki, life, now)?;
-        Ok(vec![leaf, self.certificate.clone()])
+        self.held().sign(issue::Profile::client(id), &spki(key)?, life, now)
+    }
+
+    /// Issues a CA certificate for a region right below this one.
+    pub fn issue_region(
+        &self,
+        key: &PublicKey,
+        region: &RegionName,
+        life: Duration,
+        now: WallTime,
+    ) -> Result<Vec<CertificateDer<'static>>, CaError> {
+        let id = SpiffeId::Region { domain: self.domain().clone(), region: region.clone() };
+        let held = self.held();
+        let below = held.authority.path_len().checked_sub(1);
+        let below = below.ok_or_else(|| CaError::TooDeep { region: self.region.clone() })?;
+        held.sign(issue::Profile::region(&id, region, below), &spki(key)?, life, now)
     }
 
     /// What to answer an enrolment or a renewal with.
@@ -257,12 +241,13 @@ impl Ca {
     /// Makes a key and a certificate for an operator.
     pub fn issue_user(&self, user: &UserName, life: Duration, now: WallTime) -> Result<Bundle, CaError> {
         let key = issue::make_key()?;
-        let id = SpiffeId::User { domain: self.domain.clone(), user: user.clone() };
-        let leaf = self.sign(issue::Profile::client(id), &key, life, now)?;
-        Ok(self.bundle(&leaf, &key))
+        let id = SpiffeId::User { domain: self.domain().clone(), user: user.clone() };
+        let chain = self.held().sign(issue::Profile::client(id), &key, life, now)?;
+        Ok(bundle(&chain, &key, &self.roots))
     }
 
-    /// Makes a certificate for the master itself: for links and for the API, with the names that clients may call it by.
+    /// Makes a certificate for the master itself: for the API, for links from below and for the link to the region above,
+    /// with the names that clients may call it by.
     pub fn issue_server(
         &self,
         key: &KeyPair,
@@ -271,31 +256,49 @@ impl Ca {
         now: WallTime,
     ) -> Result<Bundle, CaError> {
         let profile = issue::Profile::server(self.id.clone(), names)?;
-        let leaf = self.sign(profile, key, life, now)?;
-        Ok(self.bundle(&leaf, key))
+        let chain = self.held().sign(profile, key, life, now)?;
+        Ok(bundle(&chain, key, &self.roots))
     }
 
+    fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Held {
+    fn new(authority: AuthorityChain, key: KeyPair) -> Result<Self, CaError> {
+        let own = authority.certificates().first().ok_or(skerry_link::CertificateError::Empty)?;
+        let issuer = Issuer::from_ca_cert_der(own, key)
+            .map_err(|source| CaError::Sign { action: "use the region's CA", source })?;
+        Ok(Self { authority, issuer })
+    }
+
+    /// Signs; the chain is what was signed and this CA's own. Nothing holds longer than the CAs above it. When one of those has
+    /// run out, what is signed holds for its last moment: it is good for asking for a renewal.
     fn sign(
         &self,
         profile: issue::Profile,
         key: &impl rcgen::PublicKeyData,
         life: Duration,
         now: WallTime,
-    ) -> Result<CertificateDer<'static>, CaError> {
-        let params = profile.params(issue::validity(life, now).intersect(self.validity))?;
+    ) -> Result<Vec<CertificateDer<'static>>, CaError> {
+        let Validity { not_before, not_after } = issue::validity(life, now).intersect(self.authority.whole());
+        let params = profile.params(Validity { not_before: not_before.min(not_after), not_after })?;
         let certificate = params
             .signed_by(key, &self.issuer)
             .map_err(|source| CaError::Sign { action: "sign a certificate", source })?;
-        Ok(certificate.der().clone())
+        let above = self.authority.certificates().iter().cloned();
+        Ok(std::iter::once(certificate.der().clone()).chain(above).collect())
     }
+}
 
-    fn bundle(&self, leaf: &CertificateDer<'static>, key: &KeyPair) -> Bundle {
-        Bundle {
-            chain_pem: pem(&[leaf.clone(), self.certificate.clone()]),
-            key_pem: key.serialize_pem(),
-            roots_pem: pem(self.roots.certificates()),
-        }
-    }
+fn spki(key: &PublicKey) -> Result<rcgen::SubjectPublicKeyInfo, CaError> {
+    rcgen::SubjectPublicKeyInfo::from_der(key.der())
+        .map_err(|source| CaError::Sign { action: "read the key", source })
+}
+
+fn bundle(chain: &[CertificateDer<'_>], key: &KeyPair, roots: &TrustRoots) -> Bundle {
+    Bundle { chain_pem: pem(chain), key_pem: key.serialize_pem(), roots_pem: pem(roots.certificates()) }
 }
 
 impl std::fmt::Debug for Ca {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_link::LinkClock;
-use skerry_link::enroll::{RENEW_RETRY_MAX, renew_in};
+use skerry_link::enroll::{RENEW_RETRY_FIRST, RENEW_RETRY_MAX, renew_in};
 use skerry_link::tls::{Identity, SharedIdentity};
 use skerry_types::WallTime;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -48,37 +49,69 @@ impl Ca {
     }
 }
 
-/// Renews the master's certificate from half of its life, for as long as the process runs. Handshakes see the renewed one;
-/// connections go on.
-pub async fn keep_server_identity(
-    ca: Arc<Ca>,
-    names: ServerNames,
-    shared: SharedIdentity,
-    clock: Arc<LinkClock>,
-    cancel: CancellationToken,
-) {
-    loop {
-        let due = renew_in(shared.current().certificate().leaf, clock.now(), u8::MAX / 2);
-        let wait = if due.is_zero() { renew(&ca, &names, &shared, &clock) } else { due.min(LOOK_AGAIN) };
-        tokio::select! {
-            // Both are cancel-safe.
-            () = cancel.cancelled() => return,
-            () = sleep(wait) => {}
-        }
-    }
+/// What the master shows on its listeners and on the link to the region above.
+#[derive(Debug, Clone)]
+pub struct MasterIdentity {
+    /// Who signs it.
+    pub ca: Arc<Ca>,
+    /// The names in it.
+    pub names: ServerNames,
+    /// Where the listeners look.
+    pub shared: SharedIdentity,
+    /// Tells when it is to be renewed.
+    pub clock: Arc<LinkClock>,
+    /// To be notified when the CA's own certificate is another, which this one must carry.
+    pub again: Arc<Notify>,
+    shown: watch::Sender<Identity>,
 }
 
-/// Renews once; returns how long to wait before looking again.
-fn renew(ca: &Ca, names: &ServerNames, shared: &SharedIdentity, clock: &LinkClock) -> Duration {
-    match ca.server_identity(names, clock.now()) {
-        Ok(identity) => {
-            tracing::info!(serial = identity.certificate().serial, "the master's certificate is renewed");
-            shared.swap(identity, ca.roots());
-            Duration::from_secs(1)
+impl MasterIdentity {
+    /// Makes the first certificate of this process.
+    pub fn new(ca: Arc<Ca>, names: ServerNames, clock: Arc<LinkClock>) -> Result<Self, CaError> {
+        let identity = ca.server_identity(&names, clock.now())?;
+        let shared = SharedIdentity::new(identity.clone(), ca.roots());
+        let shown = watch::Sender::new(identity);
+        Ok(Self { ca, names, shared, clock, again: Arc::default(), shown })
+    }
+
+    /// Each certificate that comes after the present one.
+    pub fn changes(&self) -> watch::Receiver<Identity> {
+        self.shown.subscribe()
+    }
+
+    /// Renews the certificate from half of its life, and when the CA's own is another, for as long as the process runs.
+    /// Handshakes see the renewed one; connections go on.
+    pub async fn keep(self, cancel: CancellationToken) {
+        loop {
+            let due = renew_in(self.shared.current().certificate().leaf, self.clock.now(), u8::MAX / 2);
+            let wait = if due.is_zero() { self.renew() } else { due.min(LOOK_AGAIN) };
+            tokio::select! {
+                // All are cancel-safe: a notice is kept until it is taken.
+                () = cancel.cancelled() => return,
+                () = sleep(wait) => {}
+                () = self.again.notified() => {
+                    self.renew();
+                }
+            }
         }
-        Err(error) => {
-            tracing::error!(%error, "the master's certificate cannot be renewed");
-            RENEW_RETRY_MAX
+    }
+
+    /// Renews once; returns how long to wait before looking again.
+    fn renew(&self) -> Duration {
+        match self.ca.server_identity(&self.names, self.clock.now()) {
+            Ok(identity) => {
+                let certificate = identity.certificate();
+                tracing::info!(serial = certificate.serial, "the master's certificate is renewed");
+                // One under a CA that has run out is over as soon as it is made.
+                let life = certificate.leaf.not_after.since(certificate.leaf.not_before);
+                self.shared.swap(identity.clone(), self.ca.roots());
+                self.shown.send_replace(identity);
+                if life < RENEW_RETRY_FIRST { RENEW_RETRY_MAX } else { Duration::from_secs(1) }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the master's certificate cannot be renewed");
+                RENEW_RETRY_MAX
+            }
         }
     }
 }
