@@ -10,7 +10,7 @@ use super::trace::{Amount, TraceNode};
 /// The fewest nodes of `nodes` that could hold `pods`, if pods could be cut into pieces that lie on different nodes and all
 /// nodes of a kind were one: no placement does with less. Nodes that are the same are one kind, pods that need the same are one
 /// shape. For each kind a number of nodes in use, for each kind and shape how many lie there; every resource of a kind holds
-/// what lies there.
+/// what lies there. The number of nodes is a whole one.
 pub(crate) fn fewest_nodes<'a>(nodes: &[TraceNode], pods: impl Iterator<Item = &'a Amount>) -> Result<f64> {
     let kinds = counted(nodes.iter().map(|node| node.room));
     let shapes = counted(pods.copied());
@@ -39,7 +39,8 @@ pub(crate) fn fewest_nodes<'a>(nodes: &[TraceNode], pods: impl Iterator<Item = &
         problem = problem.with(constraint!(sum.clone() == *count));
     }
     let solution = problem.solve().context("the linear program of the lower bound")?;
-    Ok(solution.eval(&total))
+    // What the solver calls whole may be off by its own tolerance.
+    Ok((solution.eval(&total) - 1e-6).ceil())
 }
 
 /// Each different one and how often it is there.
@@ -77,7 +78,7 @@ mod tests {
         };
         let cpu = Amount { cpu_milli: 4000, memory_mib: 1024, gpu_milli: 0 };
         let gpu = Amount { cpu_milli: 1000, memory_mib: 1024, gpu_milli: 500 };
-        check(&[cpu; 3], 1.5);
+        check(&[cpu; 3], 2.0);
         check(&[gpu; 8], 2.0);
         check(&[], 0.0);
         assert!(fewest_nodes(&nodes, [gpu; 9].iter()).is_err(), "there are four graphics processors");

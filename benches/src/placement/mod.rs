@@ -3,6 +3,7 @@
 mod bound;
 mod packer;
 mod replay;
+mod skerry;
 mod trace;
 
 use std::path::Path;
@@ -11,7 +12,8 @@ use anyhow::Result;
 
 use crate::Measurement;
 use packer::{Packer, Plain};
-use replay::{Churned, Filled, churn, fill, ratio, stretch_for, uniform};
+use replay::{churn, fill, number, stretch_for, uniform};
+use skerry::{OneLevel, TwoLevel};
 use trace::{Trace, TraceNode};
 
 /// The fullest that the trace's own nodes get when pods leave again, as a part of their graphics processors: high enough for
@@ -19,51 +21,74 @@ use trace::{Trace, TraceNode};
 const PEAK: f64 = 0.75;
 /// Arrivals between two looks.
 const EVERY: usize = 200;
+/// How much worse than the bound a packing may be, and two levels than one.
+const OVER_BOUND: f64 = 1.03;
+const OVER_ONE_LEVEL: f64 = 1.02;
 
-/// The packers, ours first.
-const PACKERS: [(&str, fn(&[TraceNode]) -> Box<dyn Packer>); 2] = [
-    ("first fit", |nodes| Box::new(Plain::first_fit(nodes))),
-    ("best fit", |nodes| Box::new(Plain::best_fit(nodes))),
+type Make = fn(&[TraceNode]) -> Result<Box<dyn Packer>>;
+
+const ONE: (&str, Make) = ("one level", |nodes| Ok(Box::new(OneLevel::new(nodes)?)));
+const TWO: [(&str, Make); 2] = [
+    ("10 regions", |nodes| Ok(Box::new(TwoLevel::new(nodes, 10)?))),
+    ("100 regions", |nodes| Ok(Box::new(TwoLevel::new(nodes, 100)?))),
+];
+const KNOWN: [(&str, Make); 2] = [
+    ("first fit", |nodes| Ok(Box::new(Plain::first_fit(nodes)))),
+    ("best fit", |nodes| Ok(Box::new(Plain::best_fit(nodes)))),
 ];
 
 /// The openb trace on its own nodes and on nodes that are all the same.
 pub(crate) fn packing(folder: &Path) -> Result<Vec<Measurement>> {
     let trace = Trace::load(folder)?;
-    let mut rows = Vec::new();
-    rows.extend(filled(&trace));
+    let mut rows = filled(&trace)?;
     rows.extend(needed(&trace)?);
     rows.extend(churned(&trace)?);
     Ok(rows)
 }
 
-/// Pods arrive until nothing fits any more.
-fn filled(trace: &Trace) -> Vec<Measurement> {
-    let all: u64 = trace.nodes.iter().map(|node| node.room.gpu_milli).sum();
+/// Pods arrive, and none leaves, until nothing fits any more.
+fn filled(trace: &Trace) -> Result<Vec<Measurement>> {
     let mut rows = Vec::new();
-    for (name, packer) in PACKERS {
-        let found: Filled = fill(trace, trace.pods.len(), packer(&trace.nodes).as_mut());
-        let placed = found.placed.len() as f64 / trace.pods.len() as f64;
-        rows.push(Measurement::new(format!("{name}: pods placed, none leaves"), placed * 100.0, "%"));
-        rows.push(Measurement::new(format!("{name}: gpus held"), ratio(found.gpu_milli, all) * 100.0, "%"));
-        rows.push(Measurement::new(format!("{name}: free gpus of no use"), found.fragmented * 100.0, "%"));
+    let mut one_level = 0.0;
+    for (name, make) in [ONE].into_iter().chain(TWO).chain(KNOWN) {
+        let mut packer = make(&trace.nodes)?;
+        let found = fill(trace, trace.pods.len(), packer.as_mut());
+        let gpus = 100.0 * number(found.gpu_milli)
+            / number(trace.nodes.iter().map(|n| n.room.gpu_milli).sum::<u64>());
+        let placed = 100.0 * number(found.placed) / number(trace.pods.len());
+        let row = Measurement::new(format!("openb, nobody leaves: gpus in use, {name}"), gpus, "%");
+        let two = TWO.iter().any(|(two, _)| *two == name);
+        if name == ONE.0 {
+            one_level = gpus;
+        }
+        rows.push(if two {
+            row.with_peer("one level", one_level).at_least(one_level / OVER_ONE_LEVEL)
+        } else {
+            row
+        });
+        rows.push(Measurement::new(format!("openb, nobody leaves: pods placed, {name}"), placed, "%"));
+        let lost = 100.0 * found.fragmented;
+        rows.push(Measurement::new(
+            format!("openb, nobody leaves: free gpus that no pod can use, {name}"),
+            lost,
+            "%",
+        ));
     }
-    rows
+    Ok(rows)
 }
 
 /// The first pods of the trace on nodes that are all the same: how many nodes it takes.
 fn needed(trace: &Trace) -> Result<Vec<Measurement>> {
     let trace = &uniform(trace);
-    let nodes = &trace.nodes;
     let mut rows = Vec::new();
     for part in [4, 2, 1] {
         let count = trace.pods.len() / part;
-        let bound = bound::fewest_nodes(nodes, trace.pods[..count].iter().map(|pod| &pod.need))?;
-        for (name, packer) in PACKERS {
-            let found = fill(trace, count, packer(nodes).as_mut());
-            rows.push(
-                Measurement::new(format!("{name}: nodes for {count} pods"), found.nodes as f64, "")
-                    .with_peer("linear program", bound),
-            );
+        let bound = bound::fewest_nodes(&trace.nodes, trace.pods[..count].iter().map(|pod| &pod.need))?;
+        for (name, make) in [ONE].into_iter().chain(KNOWN) {
+            let found = fill(trace, count, make(&trace.nodes)?.as_mut());
+            let row = Measurement::new(format!("nodes for {count} pods, {name}"), number(found.nodes), "");
+            let row = row.with_peer("linear program", bound);
+            rows.push(if name == ONE.0 { row.at_most(bound * OVER_BOUND) } else { row });
         }
     }
     Ok(rows)
@@ -73,21 +98,26 @@ fn needed(trace: &Trace) -> Result<Vec<Measurement>> {
 fn churned(trace: &Trace) -> Result<Vec<Measurement>> {
     let stretch = stretch_for(trace, PEAK);
     let mut rows = Vec::new();
-    for (name, packer) in PACKERS {
-        let found: Churned = churn(trace, stretch, EVERY, packer(&trace.nodes).as_mut());
-        let used: usize = found.moments.iter().map(|(nodes, _)| nodes).sum();
-        let mut bound = 0.0;
-        for (_, pods) in &found.moments {
-            bound += bound::fewest_nodes(&trace.nodes, pods.iter().map(|pod| &trace.pods[*pod].need))?;
-        }
-        rows.push(
-            Measurement::new(
-                format!("{name}: nodes in use over time, {} refused", found.refused),
-                used as f64 / found.moments.len() as f64,
-                "",
-            )
-            .with_peer("linear program", bound / found.moments.len() as f64),
+    let mut one_level = 0.0;
+    for (name, make) in [ONE].into_iter().chain(TWO).chain(KNOWN) {
+        let found = churn(trace, stretch, EVERY, make(&trace.nodes)?.as_mut());
+        let moments = number(found.moments.len());
+        let used = number(found.moments.iter().map(|(nodes, _)| nodes).sum::<usize>()) / moments;
+        let row = Measurement::new(
+            format!("openb in time: nodes in use, {} refused, {name}", found.refused),
+            used,
+            "",
         );
+        if name == ONE.0 {
+            one_level = used;
+            let mut bound = 0.0;
+            for (_, pods) in &found.moments {
+                bound += bound::fewest_nodes(&trace.nodes, pods.iter().map(|pod| &trace.pods[*pod].need))?;
+            }
+            rows.push(row.with_peer("linear program", bound / moments));
+        } else {
+            rows.push(row.with_peer("one level", one_level));
+        }
     }
     Ok(rows)
 }

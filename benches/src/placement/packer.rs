@@ -111,10 +111,8 @@ impl Plain {
 impl Packer for Plain {
     fn place(&mut self, pod: usize, need: &Amount) -> Option<usize> {
         let mut fitting = (0..self.free.len()).filter(|node| self.free[*node].fits(need));
-        let node = match self.best {
-            true => fitting.min_by_key(|node| self.left(*node, need)),
-            false => fitting.next(),
-        }?;
+        let node =
+            if self.best { fitting.min_by_key(|node| self.left(*node, need)) } else { fitting.next() }?;
         let gpus = self.free[node].take(need);
         self.gpus.insert(pod, gpus);
         Some(node)

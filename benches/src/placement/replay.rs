@@ -9,7 +9,7 @@ use super::trace::{Amount, Trace, TraceNode};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Filled {
     /// Pods that found a place.
-    pub(crate) placed: Vec<usize>,
+    pub(crate) placed: usize,
     /// Nodes with at least one pod.
     pub(crate) nodes: usize,
     /// Thousandths of all graphics processors that pods hold.
@@ -21,12 +21,12 @@ pub(crate) struct Filled {
 
 /// Lets the first `count` pods arrive and none leave.
 pub(crate) fn fill(trace: &Trace, count: usize, packer: &mut dyn Packer) -> Filled {
-    let mut placed = Vec::new();
+    let mut placed = 0;
     let mut nodes = std::collections::BTreeSet::new();
     let mut gpu_milli = 0;
-    for (number, pod) in trace.pods.iter().enumerate().take(count) {
-        if let Some(node) = packer.place(number, &pod.need) {
-            placed.push(number);
+    for (at, pod) in trace.pods.iter().enumerate().take(count) {
+        if let Some(node) = packer.place(at, &pod.need) {
+            placed += 1;
             nodes.insert(node);
             gpu_milli += pod.need.gpu_milli;
         }
@@ -52,9 +52,13 @@ fn fragmented(trace: &Trace, free: &[Free]) -> f64 {
 }
 
 /// `part` of `whole`; nothing of nothing is nothing.
-pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
-    let number = |value: u64| u32::try_from(value).map_or(f64::MAX, f64::from);
+fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { number(part) / number(whole) }
+}
+
+/// A count as a number to calculate with; none here is near the bound.
+pub(crate) fn number(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::MAX, f64::from)
 }
 
 /// What became of pods that arrive and leave.
@@ -72,11 +76,11 @@ pub(crate) fn churn(trace: &Trace, stretch: u64, every: usize, packer: &mut dyn 
     let mut leaving: BTreeMap<(u64, usize), usize> = BTreeMap::new();
     let mut on: BTreeMap<usize, u32> = BTreeMap::new();
     let mut churned = Churned { refused: 0, moments: Vec::new() };
-    for (number, pod) in trace.pods.iter().enumerate() {
-        while let Some(((at, gone), node)) = leaving.first_key_value().map(|(key, node)| (*key, *node))
-            && at <= pod.created
+    for (at, pod) in trace.pods.iter().enumerate() {
+        while let Some(((due, gone), node)) = leaving.first_key_value().map(|(key, node)| (*key, *node))
+            && due <= pod.created
         {
-            leaving.remove(&(at, gone));
+            leaving.remove(&(due, gone));
             packer.remove(gone, node, &trace.pods[gone].need);
             if let Some(count) = on.get_mut(&node) {
                 *count -= 1;
@@ -84,14 +88,14 @@ pub(crate) fn churn(trace: &Trace, stretch: u64, every: usize, packer: &mut dyn 
             on.retain(|_, count| *count > 0);
         }
         let leaves = pod.created + pod.deleted.saturating_sub(pod.created).saturating_mul(stretch);
-        match packer.place(number, &pod.need) {
+        match packer.place(at, &pod.need) {
             Some(node) => {
                 *on.entry(node).or_default() += 1;
-                leaving.insert((leaves, number), node);
+                leaving.insert((leaves, at), node);
             }
             None => churned.refused += 1,
         }
-        if number % every == every - 1 {
+        if at % every == every - 1 {
             churned.moments.push((on.len(), leaving.keys().map(|(_, pod)| *pod).collect()));
         }
     }
