@@ -89,3 +89,50 @@ pub fn exit(exit: &types::Exit) -> v1::Exit {
         ran_for_ms: u64::try_from(exit.ran_for.as_millis()).unwrap_or(u64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_node_with_its_site_or_a_region() -> Result<(), Box<dyn Error>> {
+        let why = |first: u32, target: types::Target| types::PlacedWhy {
+            instances: vec![(first, first + 1)].into(),
+            target,
+            present: first == 0,
+            score: vec![types::ScorePart { what: "prefers a".to_owned(), points: -3 }],
+        };
+        let on_node = types::Target::Node { site: "oslo".parse()?, node: "n1".parse()? };
+        let below = types::Target::Region("south".parse()?);
+        let refused = types::RefusedWhy {
+            instances: types::InstanceSet::first(1),
+            reasons: Vec::new(),
+            remedies: vec!["more room".to_owned()],
+        };
+        let explained =
+            types::Explanation { placed: vec![why(0, on_node), why(2, below)], refused: vec![refused] };
+        let key = types::WorkloadKey { tenant: "acme".parse()?, name: "web".parse()? };
+        let shown = explanation(&"north".parse()?, &key, &explained);
+        assert_eq!(
+            (shown.region.as_str(), shown.tenant.as_str(), shown.name.as_str()),
+            ("north", "acme", "web")
+        );
+        let places: Vec<[&str; 3]> =
+            shown.placed.iter().map(|one| [one.region.as_str(), &one.site, &one.node]).collect();
+        assert_eq!(places, [["", "oslo", "n1"], ["south", "", ""]]);
+        let instances = shown.placed[1].instances.clone().unwrap_or_default();
+        assert_eq!((instances.text.as_str(), instances.count, instances.list), ("2-3", 2, vec![2, 3]));
+        assert!(shown.placed[0].present && !shown.placed[1].present);
+        assert_eq!(shown.placed[0].score[0].points, -3);
+        assert_eq!(shown.refused[0].remedies, ["more room"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_bounded_is_absent() {
+        let bounded = types::Quota { gpu: Some(types::MilliGpu(500)), ..types::Quota::default() };
+        assert_eq!(quota(&bounded), v1::Quota { gpu_milli: Some(500), ..v1::Quota::default() });
+    }
+}

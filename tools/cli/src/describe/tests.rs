@@ -239,6 +239,104 @@ Allocations
 }
 
 #[test]
+fn a_workload_shows_its_update_and_what_other_regions_do_for_it() {
+    let instances =
+        |text: &str, count| Some(v1::Instances { text: text.to_owned(), count, list: Vec::new() });
+    let share = |region: &str, reachable: bool| v1::Share {
+        region: region.to_owned(),
+        instances: instances("0-3", 4),
+        placed: 3,
+        running: 2,
+        reachable,
+        last_seen_ms: ago(180),
+        ..v1::Share::default()
+    };
+    let web = v1::Workload {
+        name: "web".to_owned(),
+        region: "north".to_owned(),
+        instances: 12,
+        running: 6,
+        generation: 2,
+        rollout: Some(v1::Rollout {
+            generation: 2,
+            from_generation: 1,
+            state: "waiting_promotion".to_owned(),
+            updated: 1,
+            healthy: 1,
+            total: 12,
+            ..v1::Rollout::default()
+        }),
+        shares: vec![
+            v1::Share { handed_back: instances("3", 1), ..share("south", true) },
+            share("west", false),
+            v1::Share { refused: "it owns a workload of that name".to_owned(), ..share("east", true) },
+        ],
+        ..v1::Workload::default()
+    };
+    let text = workload::text(&web, &[], &[], SETTING);
+    let (head, rest) = text.split_once("\n\n").unwrap();
+    check(
+        &format!("{head}\n"),
+        "
+workload/web
+  Region    north
+  State     canary waits
+  Running   6/12 of generation 2
+  Update    generation 2 (from 1) waits for promotion: 1 of 12 updated, 1 well
+  Created   never
+  Changed   never
+",
+    );
+    let shares = rest.split("\n\n").next().unwrap();
+    check(
+        shares,
+        "
+In other regions
+  REGION   STATE            INSTANCES   PLACED   RUNNING   NOTE
+  south    reachable        0-3         3        2         no place for 3
+  west     unreachable 3h   0-3         3        was 2     -
+  east     reachable        0-3         3        2         refused: it owns a workload of that name",
+    );
+}
+
+#[test]
+fn a_drain_shows_how_far_it_is_and_what_holds_it_up() {
+    let draining = v1::Draining {
+        started_at_ms: ago(5),
+        deadline_at_ms: NOW.0 + 10 * MINUTE_MS,
+        remaining: 2,
+        blocked: vec!["web-0-1: no other node has 64Mi of memory free".to_owned()],
+        ..v1::Draining::default()
+    };
+    let n1 = v1::Node {
+        name: "n1".to_owned(),
+        site: "oslo".to_owned(),
+        reachable: true,
+        last_seen_ms: NOW.0,
+        cordoned: true,
+        draining: Some(draining),
+        ..v1::Node::default()
+    };
+    let text = node::text(&n1, &[], &[], SETTING);
+    let (head, _) = text.split_once("\nResources").unwrap();
+    check(
+        head,
+        "
+node/n1
+  Site          oslo
+  State         reachable
+  Last heard    0s ago
+  Allocations   no more are taken, and those that are here move away
+
+Draining: 2 allocations left
+  Since                  5m ago
+  Stopped all the same   in 10m
+  web-0-1: no other node has 64Mi of memory free
+",
+    );
+}
+
+#[test]
 fn instances_are_told_in_runs() {
     let check = |instances: &[u32], expect: &str| assert_eq!(instances_text(instances), expect);
     check(&[3], "instance 3");
