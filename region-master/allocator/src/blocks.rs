@@ -11,7 +11,7 @@ const BLOCK: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks {
     order: Vec<usize>,
-    blocks: Vec<Block>,
+    all: Vec<Block>,
     /// The block of each slot; of nodes outside all groups, anything.
     of_slot: Vec<usize>,
     // How much of the cluster's journal is taken up.
@@ -49,26 +49,28 @@ impl Blocks {
                 members[group].push(slot);
             }
         }
-        let mut all = Self { of_slot: vec![NONE; cluster.slots().len()], ..Self::default() };
+        let mut made = Self { of_slot: vec![NONE; cluster.slots().len()], ..Self::default() };
         for (group, slots) in members.iter().enumerate() {
-            let begin = all.blocks.len();
+            let begin = made.all.len();
             for part in slots.chunks(BLOCK) {
-                let first = all.order.len();
-                all.order.extend(part);
-                part.iter().for_each(|slot| all.of_slot[*slot] = all.blocks.len());
-                all.blocks.push(Block { group, first, last: all.order.len(), ..Block::default() });
+                let first = made.order.len();
+                made.order.extend(part);
+                for slot in part {
+                    made.of_slot[*slot] = made.all.len();
+                }
+                made.all.push(Block { group, first, last: made.order.len(), ..Block::default() });
             }
-            groups[group].blocks = begin..all.blocks.len();
+            groups[group].blocks = begin..made.all.len();
         }
-        all.refresh_all(cluster);
-        all
+        made.refresh_all(cluster);
+        made
     }
 
     /// Takes up what changed since the last call.
     pub(crate) fn catch_up(&mut self, cluster: &Cluster) {
         let journal = cluster.journal();
         match journal.since(self.seen) {
-            Some(changed) if changed.len() <= self.blocks.len() => {
+            Some(changed) if changed.len() <= self.all.len() => {
                 let mut stale: Vec<usize> = changed.iter().map(|slot| self.of_slot[*slot]).collect();
                 stale.sort_unstable();
                 stale.dedup();
@@ -83,7 +85,7 @@ impl Blocks {
 
     /// The blocks of a group.
     pub(crate) fn of(&self, group: &Group) -> &[Block] {
-        &self.blocks[group.blocks.clone()]
+        &self.all[group.blocks.clone()]
     }
 
     /// The slots of a block, by growing number.
@@ -91,25 +93,20 @@ impl Blocks {
         &self.order[block.first..block.last]
     }
 
-    /// How many nodes of a group are open.
-    pub(crate) fn open(&self, group: &Group) -> u32 {
-        self.of(group).iter().map(|block| block.open).sum()
-    }
-
     /// All slots of all groups.
     pub(crate) fn all_slots(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.blocks.iter().flat_map(|block| self.slots(block).iter().map(|slot| (block.group, *slot)))
+        self.all.iter().flat_map(|block| self.slots(block).iter().map(|slot| (block.group, *slot)))
     }
 
     fn refresh_all(&mut self, cluster: &Cluster) {
-        for block in 0..self.blocks.len() {
+        for block in 0..self.all.len() {
             self.refresh(cluster, block);
         }
         self.seen = cluster.journal().end();
     }
 
     fn refresh(&mut self, cluster: &Cluster, block: usize) {
-        let block = &mut self.blocks[block];
+        let block = &mut self.all[block];
         let Block { group, first, last, .. } = *block;
         let mut fresh = Block { group, first, last, ..Block::default() };
         for slot in &self.order[first..last] {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use skerry_types::{AllocationId, NodeName, Point, Protocol, Refusal, Resources, SiteName, Taint};
+use skerry_types::{
+    AllocationId, Labels, NodeName, Point, Protocol, Refusal, Resources, SiteName, Taint, WorkloadKey,
+};
 
 use crate::cache::{Journal, Standings};
 use crate::columns::Columns;
@@ -42,6 +44,8 @@ pub(crate) struct Side {
     pub(crate) site: Option<SiteName>,
     pub(crate) point: Option<Point>,
     pub(crate) micros_per_mb: u64,
+    /// Set while moves are looked for, on nodes that are to be left: they count for spreads, and take nothing.
+    pub(crate) barred: bool,
 }
 
 impl Side {
@@ -76,6 +80,7 @@ impl Cluster {
             site: Some(view.site),
             point: view.point,
             micros_per_mb: view.micros_per_mb,
+            barred: false,
         };
         changed |= !self.sides[slot].stands_like(&side);
         self.sides[slot] = side;
@@ -146,11 +151,8 @@ impl Cluster {
     /// Gives back the room of an allocation that is over.
     pub fn release(&mut self, node: &NodeName, id: &AllocationId) -> Result<(), BookError> {
         let slot = self.known_slot(node)?;
-        if self.strike(slot, id) {
-            Ok(())
-        } else {
-            Err(BookError::UnknownAllocation { id: id.clone(), node: node.clone() })
-        }
+        let known = self.strike(slot, id);
+        known.map(drop).ok_or_else(|| BookError::UnknownAllocation { id: id.clone(), node: node.clone() })
     }
 
     /// Finds a node for each of `count` more instances and takes their room. One answer for each: where it goes, or which
@@ -232,6 +234,33 @@ impl Cluster {
         &self.rooms[slot]
     }
 
+    pub(crate) fn set_barred(&mut self, slot: usize, barred: bool) {
+        self.sides[slot].barred = barred;
+        self.touch(slot);
+    }
+
+    /// Puts back what was used on a node before allocations were tried on it.
+    pub(crate) fn restore(&mut self, slot: usize, load: Load) {
+        let seat = self.seats.of(slot);
+        let tried = std::mem::replace(&mut self.loads[slot], load);
+        for (id, held) in tried.held {
+            if !self.loads[slot].held.contains_key(&id) {
+                self.footprints.remove(held.workload, seat);
+            }
+        }
+        self.touch(slot);
+    }
+
+    /// The workload and labels under which an allocation is counted.
+    pub(crate) fn footprint_of(&self, slot: usize, id: &AllocationId) -> Option<(WorkloadKey, Labels)> {
+        let footprint = self.footprints.get(self.loads[slot].held.get(id)?.workload);
+        Some((footprint.key.clone(), footprint.labels.clone()))
+    }
+
+    pub(crate) fn footprints_mut(&mut self) -> &mut Footprints {
+        &mut self.footprints
+    }
+
     pub(crate) fn footprints(&self) -> &Footprints {
         &self.footprints
     }
@@ -278,7 +307,8 @@ impl Cluster {
         self.seats.insert(slot);
     }
 
-    fn take(
+    /// Books room for an instance on a node that was found for it.
+    pub(crate) fn take(
         &mut self,
         slot: usize,
         workload: FootprintId,
@@ -304,7 +334,7 @@ impl Cluster {
         Placed { id, node: self.names[slot].clone(), ports, gpus }
     }
 
-    fn enter(&mut self, slot: usize, id: AllocationId, held: Held) {
+    pub(crate) fn enter(&mut self, slot: usize, id: AllocationId, held: Held) {
         self.footprints.add(held.workload, self.seats.of(slot));
         self.loads[slot].add(id, held);
         self.touch(slot);
@@ -316,10 +346,10 @@ impl Cluster {
         self.journal.touch(slot, self.names.len());
     }
 
-    fn strike(&mut self, slot: usize, id: &AllocationId) -> bool {
-        let Some(held) = self.loads[slot].remove(id) else { return false };
+    pub(crate) fn strike(&mut self, slot: usize, id: &AllocationId) -> Option<Held> {
+        let held = self.loads[slot].remove(id)?;
         self.footprints.remove(held.workload, self.seats.of(slot));
         self.touch(slot);
-        true
+        Some(held)
     }
 }

@@ -76,6 +76,14 @@ impl Columns {
         changed
     }
 
+    /// The attributes of the node at `slot`.
+    pub(crate) fn row(&self, slot: usize) -> Attributes {
+        let value = |(key, column): (&String, &Column)| {
+            Some((key.clone(), column.value(column.ids[slot])?.to_owned()))
+        };
+        self.columns.iter().filter_map(value).collect()
+    }
+
     /// The number of the value that the node at `slot` has of `key`.
     pub(crate) fn id(&self, key: &str, slot: usize) -> ValueId {
         self.columns.get(key).map_or(MISSING, |column| column.ids[slot])

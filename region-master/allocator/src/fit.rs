@@ -72,7 +72,7 @@ impl Load {
 
     /// Whether there is room for `need`.
     pub(crate) fn fits(&self, need: &Need) -> bool {
-        self.allocations() < ALLOCATIONS_MAX
+        self.room_for_one()
             && self.free().fits(&need.resources)
             && self.gpus.fits(&need.gpus)
             && self.ports.check(&need.ports).is_ok()
@@ -81,7 +81,7 @@ impl Load {
     /// The first rule by which there is no room for `need`, with this node's numbers.
     pub(crate) fn refusal(&self, need: &Need) -> Option<Rule> {
         let (free, want) = (self.free(), need.resources);
-        if self.allocations() >= ALLOCATIONS_MAX {
+        if !self.room_for_one() {
             return Some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX });
         }
         if want.cpu > free.cpu {
@@ -96,8 +96,8 @@ impl Load {
         if want.bandwidth > free.bandwidth {
             return Some(Rule::Bandwidth { need: want.bandwidth, most_free: free.bandwidth });
         }
-        if let Some(most_free) = self.gpu_miss(need) {
-            return Some(Rule::Gpu { need: want.gpu, most_free });
+        if let Some(rule) = self.gpu_refusal(need) {
+            return Some(rule);
         }
         match self.ports.check(&need.ports) {
             Ok(()) => None,
@@ -106,15 +106,22 @@ impl Load {
         }
     }
 
-    /// The most of graphics processors that an instance could have, if that is too little.
-    fn gpu_miss(&self, need: &Need) -> Option<skerry_types::MilliGpu> {
+    /// The rule about graphics processors, if it says no.
+    pub(crate) fn gpu_refusal(&self, need: &Need) -> Option<Rule> {
         if need.gpus.is_empty() {
             return None;
         }
-        let free = self.free().gpu;
-        match self.gpus.choose(&need.gpus) {
-            Err(most) => Some(most.min(free)),
-            Ok(_) => (need.resources.gpu > free).then_some(free),
-        }
+        let (free, want) = (self.free().gpu, need.resources.gpu);
+        let most_free = match self.gpus.choose(&need.gpus) {
+            Err(most) => most.min(free),
+            Ok(_) if want > free => free,
+            Ok(_) => return None,
+        };
+        Some(Rule::Gpu { need: want, most_free })
+    }
+
+    /// Whether the node may hold one more allocation, however small.
+    pub(crate) fn room_for_one(&self) -> bool {
+        self.allocations() < ALLOCATIONS_MAX
     }
 }

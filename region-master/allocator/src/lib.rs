@@ -34,26 +34,33 @@ mod cache;
 mod cluster;
 mod columns;
 mod demand;
+mod explain;
 mod fit;
 mod footprints;
 mod gpus;
 mod near;
 mod node;
 mod ports;
+mod preempt;
 mod queues;
 mod rank;
+mod rebalance;
 mod refuse;
+mod remedy;
 mod room;
 mod round;
 mod seats;
 mod spread;
 mod standing;
+mod victims;
 mod wishes;
 
 pub use cluster::Cluster;
 pub use demand::{BookError, Booking, Demand, Placed};
 pub use near::NEAR_KM;
 pub use node::{NodeView, attributes};
+pub use preempt::{Preemption, Taken};
+pub use rebalance::{Asked, Move};
 
 /// Most allocations on one node: a node's bridge has a /24 of addresses, less the network, the bridge, broadcast and a few.
 pub const ALLOCATIONS_MAX: u32 = 250;

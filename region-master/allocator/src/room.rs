@@ -2,7 +2,6 @@
 
 use skerry_types::Resources;
 
-use crate::ALLOCATIONS_MAX;
 use crate::cluster::Side;
 use crate::fit::{Load, Need};
 
@@ -18,7 +17,7 @@ const USED: u64 = 1 << 63;
 pub(crate) struct Room {
     /// Whether the node is connected and not cordoned.
     pub(crate) open: bool,
-    /// Whether it is open and may hold one more allocation.
+    /// Whether it is open, not barred, and may hold one more allocation.
     pub(crate) takes: bool,
     pub(crate) most: Most,
     /// The larger, the less is free: see [`fullness`].
@@ -41,7 +40,7 @@ impl Room {
             whole_gpus: load.gpus.whole_ones(),
             gpu_share: load.gpus.largest_share(),
         };
-        Self { open, takes: open && load.allocations() < ALLOCATIONS_MAX, most, fullness: fullness(load) }
+        Self { open, takes: open && !side.barred && load.room_for_one(), most, fullness: fullness(load) }
     }
 }
 

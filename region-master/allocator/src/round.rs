@@ -84,7 +84,9 @@ impl Round {
             wishes,
             evenness,
         };
-        existing.into_iter().for_each(|slot| round.count_own(slot));
+        for slot in existing {
+            round.count_own(slot);
+        }
         if count >= QUEUED {
             round.queues = Some(Queues::new(cluster, &round, need));
         }
@@ -224,6 +226,35 @@ impl Round {
             fullness: room.fullness,
             slot: Reverse(slot),
         })
+    }
+
+    /// Whether the node in `slot` may take one more instance as far as everything but room goes.
+    pub(crate) fn may_ever_take(&self, cluster: &Cluster, slot: usize) -> bool {
+        cluster.room(slot).open && self.would_take(slot)
+    }
+
+    /// Whether the node in `slot` may take one more instance as far as everything but room and its being open goes.
+    pub(crate) fn would_take(&self, slot: usize) -> bool {
+        let Ok(group) = self.standing.group(slot) else { return false };
+        let group = &self.standing.groups[group];
+        self.wishes.group(group).is_ok() && self.wishes.node(slot).is_ok() && !self.evenness.breaks(group)
+    }
+
+    /// Whether the musts among the affinities hold for a node.
+    pub(crate) fn wishes_met(&self, slot: usize) -> bool {
+        let Ok(group) = self.standing.group(slot) else { return true };
+        self.wishes.group(&self.standing.groups[group]).is_ok() && self.wishes.node(slot).is_ok()
+    }
+
+    /// What speaks for a node, room apart; the greatest is the best. Zero for a node that may not take the workload.
+    pub(crate) fn merit(&self, slot: usize) -> (i64, Reverse<u32>, Reverse<u64>) {
+        let own = self.own.at(slot);
+        let Ok(group) = self.standing.group(slot) else { return (0, Reverse(own), Reverse(u64::MAX)) };
+        let group = &self.standing.groups[group];
+        let wished =
+            self.wishes.group(group).and_then(|sum| Ok(sum + self.wishes.node(slot)?)).unwrap_or_default();
+        let cost = self.evenness.cost(group) + self.own_cost * i64::from(own);
+        (group.points + wished - cost, Reverse(own), Reverse(group.link))
     }
 
     /// The first rule that keeps one more instance off the node in `slot` whatever room it has, spreads apart.

@@ -117,6 +117,15 @@ impl Evenness {
         self.spreads.iter().map(|spread| (spread.by.as_str(), spread.counts[index(group.values[spread.key])]))
     }
 
+    /// Whether every bound holds as things are.
+    pub(crate) fn holds(&self) -> bool {
+        self.spreads.iter().all(|spread| {
+            let Some(bound) = &spread.bound else { return true };
+            let counts = spread.counts.iter().zip(&bound.domain).filter(|(_, inside)| **inside);
+            counts.into_iter().all(|(count, _)| count - bound.floor <= bound.max_skew)
+        })
+    }
+
     /// Whether one more instance on a node of a group would break a bound.
     pub(crate) fn breaks(&self, group: &Group) -> bool {
         self.broken_by(group).is_some()
@@ -124,14 +133,15 @@ impl Evenness {
 
     /// The first spread that one more instance on a node of a group would break.
     pub(crate) fn broken(&self, group: &Group) -> Option<Rule> {
-        self.broken_by(group).map(|(by, bound)| Rule::MaxSkew { by: by.to_owned(), max_skew: bound.max_skew })
+        self.broken_by(group).map(|(by, max_skew, _)| Rule::MaxSkew { by: by.to_owned(), max_skew })
     }
 
-    fn broken_by(&self, group: &Group) -> Option<(&str, &Bound)> {
+    /// The first spread that one more instance on a node of a group would break: over what, its bound, and what it would come to.
+    pub(crate) fn broken_by(&self, group: &Group) -> Option<(&str, u32, u32)> {
         self.spreads.iter().find_map(|spread| {
             let bound = spread.bound.as_ref()?;
             let skew = (spread.counts[index(group.values[spread.key])] + 1).saturating_sub(bound.floor);
-            (skew > bound.max_skew).then_some((spread.by.as_str(), bound))
+            (skew > bound.max_skew).then_some((spread.by.as_str(), bound.max_skew, skew))
         })
     }
 }

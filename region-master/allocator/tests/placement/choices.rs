@@ -12,7 +12,7 @@ fn name(node: &str) -> NodeName {
     NodeName::new(node).unwrap()
 }
 
-fn view(node: &str, at: usize) -> NodeView {
+pub(crate) fn view(node: &str, at: usize) -> NodeView {
     NodeView {
         name: name(node),
         site: site(at),

@@ -3,5 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod choices;
+mod explain;
 mod model;
+mod preempt;
 mod properties;
+mod rebalance;

@@ -229,27 +229,48 @@ impl World {
         if let Some(taint) = taints.find(|taint| !placement.tolerate.contains(taint)) {
             return Some(Rule::Taint { taint: taint.clone() });
         }
+        self.broken_must(work, view)
+    }
+
+    /// Whether every must about other workloads holds for an instance on a node.
+    pub(crate) fn musts_hold(&self, work: &Work, view: &NodeView) -> bool {
+        self.broken_must(work, view).is_none()
+    }
+
+    /// Musts by nodes come after the others.
+    fn broken_must(&self, work: &Work, view: &NodeView) -> Option<Rule> {
+        let placement = &work.placement;
         let musts = |wishes: &[Affinity], by_node: bool| -> Vec<Affinity> {
             let kind = |wish: &&Affinity| wish.weight.is_none() && (wish.by == SpreadBy::Node) == by_node;
             wishes.iter().filter(kind).cloned().collect()
         };
-        for by_node in [false, true] {
-            for wish in musts(&placement.affinity, by_node) {
-                if !self.is_there(work, view, &wish) {
-                    return Some(Rule::Affinity {
-                        matches: wish.matches.to_string(),
-                        by: wish.by.to_string(),
-                    });
-                }
-            }
-            for wish in musts(&placement.anti_affinity, by_node) {
-                if self.is_there(work, view, &wish) {
-                    let (matches, by) = (wish.matches.to_string(), wish.by.to_string());
-                    return Some(Rule::AntiAffinity { matches, by });
+        [false, true].into_iter().find_map(|by_node| {
+            let lonely = musts(&placement.affinity, by_node);
+            let lonely = lonely.iter().find(|wish| !self.is_there(work, view, wish));
+            let crowded = musts(&placement.anti_affinity, by_node);
+            let crowded = crowded.iter().find(|wish| self.is_there(work, view, wish));
+            let words = |wish: &Affinity| (wish.matches.to_string(), wish.by.to_string());
+            let lonely = lonely.map(words).map(|(matches, by)| Rule::Affinity { matches, by });
+            lonely.or(crowded.map(words).map(|(matches, by)| Rule::AntiAffinity { matches, by }))
+        })
+    }
+
+    /// Workload and place of each bounded spread that does not hold.
+    pub(crate) fn broken_spreads(&self, works: &[Work]) -> BTreeSet<(usize, usize)> {
+        let mut broken = BTreeSet::new();
+        for (workload, work) in works.iter().enumerate() {
+            for (at, spread) in work.placement.spread.iter().enumerate() {
+                let domain = self.nodes.values().filter(|view| self.standing(work, view).is_none());
+                let counts: Vec<u32> = domain
+                    .map(|view| self.count(workload, spread, value(view, &spread.by).as_ref()))
+                    .collect();
+                let skew = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
+                if spread.max_skew.is_some_and(|bound| skew > bound) {
+                    broken.insert((workload, at));
                 }
             }
         }
-        None
+        broken
     }
 
     /// What affinities and nearness earn a node.
@@ -355,7 +376,7 @@ impl World {
         })
     }
 
-    fn refusal(&self, workload: usize, view: &NodeView, work: &Work) -> Option<Rule> {
+    pub(crate) fn refusal(&self, workload: usize, view: &NodeView, work: &Work) -> Option<Rule> {
         self.standing(work, view)
             .or_else(|| self.room(view, &work.spec))
             .or_else(|| self.skew(workload, view, work))

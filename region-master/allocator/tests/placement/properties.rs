@@ -25,7 +25,7 @@ fn point(site: usize) -> Option<Point> {
     (site > 0).then_some(Point { latitude: 50_000_000, longitude: i32::try_from(site).unwrap() * 7_000_000 })
 }
 
-fn node(index: usize) -> impl Strategy<Value = NodeView> {
+pub(crate) fn node(index: usize) -> impl Strategy<Value = NodeView> {
     let tier = prop::option::of(prop::sample::select(vec!["edge", "metro"]));
     let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.9), prop::bool::weighted(0.9));
     let room = (0..5u64, 0..5u64, 0..4u16, 0..3u16);
@@ -99,7 +99,7 @@ fn placement() -> impl Strategy<Value = Placement> {
     )
 }
 
-fn workloads() -> impl Strategy<Value = Vec<Work>> {
+pub(crate) fn workloads() -> impl Strategy<Value = Vec<Work>> {
     let host = prop_oneof![
         Just(HostPort::None),
         Just(HostPort::Auto),
