@@ -99,7 +99,10 @@ impl Failure {
             Self::Call(error) => error.next(),
             Self::Trouble(inner) => inner.next(),
             Self::Absent { kind, .. } if kind.has_tenant() => {
-                Some(format!("skerry get {kind}s -A, to see those of all tenants"))
+                Some(format!("skerry get {kind}s -A, to see those of all tenants and regions"))
+            }
+            Self::Absent { kind: kind @ (Kind::Node | Kind::Site | Kind::Region), .. } => {
+                Some(format!("skerry get {kind}s -A, to see those of all regions below"))
             }
             Self::Absent { kind, .. } => Some(format!("skerry get {kind}s")),
             _ => None,
