@@ -74,6 +74,9 @@ pub enum Request {
         /// Kill what runs.
         force: bool,
     },
+    /// Says that a create will follow soon; answered with [`Reply::Done`]. A worker is started for it meanwhile, and ends
+    /// unused when the connection closes first. Asking is never needed.
+    Expect,
 }
 
 /// What a container is made from.

@@ -63,6 +63,7 @@ fn requests() {
     request(Request::Stats { key: key() }, "06026162");
     request(Request::Upgrade { binary: "/k".into() }, "07022f6b");
     request(Request::Shutdown { force: true }, "0801");
+    request(Request::Expect, "09");
 }
 
 #[test]

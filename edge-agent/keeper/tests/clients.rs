@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use support::{Client, Node, key, program};
+use support::{Client, Node, eventually, key, program};
 
 #[test]
 fn garbage_closes_only_its_own_connection() {
@@ -46,6 +46,42 @@ fn hello_comes_first_and_names_the_version() {
     );
     assert!(matches!(client.call(Request::Hello { version: 1 }), Ok(Reply::Hello { version: 1, .. })));
     assert!(client.list().is_empty());
+}
+
+/// Workers of a keeper, with or without a job.
+fn workers(node: &Node) -> Vec<u32> {
+    let pid = node.keeper.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_worker = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.ends_with(b"\0worker\0")
+    };
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_worker).collect()
+}
+
+#[test]
+fn an_announced_create_finds_its_worker_and_others_end_with_the_connection() {
+    let node = Node::start();
+    let (mut used, mut unused) = (node.client(), node.client());
+    assert!(matches!(used.call(Request::Expect), Ok(Reply::Done)));
+    let [waiting] = workers(&node)[..] else { panic!("one worker waits") };
+    used.create(node.shell("a", "exit 1"));
+    assert_eq!(used.exit("a").status, ExitStatus::Code(1));
+    assert!(!std::path::Path::new(&format!("/proc/{waiting}")).exists(), "it did not make the container");
+
+    for _ in 0..20 {
+        assert!(matches!(unused.call(Request::Expect), Ok(Reply::Done)));
+    }
+    let waiting = workers(&node);
+    assert!((1..20).contains(&waiting.len()), "{waiting:?}");
+    // One that dies while it waits is not missed.
+    let killed = waiting[waiting.len() - 1];
+    Command::new("kill").args(["-KILL", &killed.to_string()]).status().unwrap();
+    eventually("it is dead", || (!workers(&node).contains(&killed)).then_some(()));
+    unused.create(node.shell("b", "exit 2"));
+    assert_eq!(unused.exit("b").status, ExitStatus::Code(2));
+    drop(unused);
+    eventually("no worker waits for a client that is gone", || workers(&node).is_empty().then_some(()));
 }
 
 #[test]

@@ -9,15 +9,12 @@ use crate::layout::ContainerDir;
 use crate::logs::ContainerLog;
 use crate::{clock, diag, process};
 use rustix::fd::OwnedFd;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, kill_process_group};
 use skerry_keeper_protocol::{
     ContainerKey, ContainerState, CreateRequest, ExitStatus, Failure, FailureKind, LogPolicy, LogStream,
-    ProcessIdentity, Reply, decode, encode,
+    ProcessIdentity, Reply, decode,
 };
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a killed worker may take to die before its client is told that it does not.
@@ -72,7 +69,7 @@ impl Keeper {
             run_dir: dir.path().to_owned(),
             filters: self.layout.filters(),
         };
-        let started = self.journal.save(&entry).and_then(|()| start_worker(&job));
+        let started = self.journal.save(&entry).and_then(|()| self.start_work(&job));
         let (worker, outcome) = match started {
             Ok(worker) => worker,
             Err(error) => {
@@ -201,29 +198,6 @@ fn clear(dir: &ContainerDir) -> io::Result<()> {
         _ => {}
     }
     std::fs::create_dir(dir.path())
-}
-
-/// Starts this very program as a worker, in a process group of its own, and gives its id and its standard output.
-fn start_worker(job: &Job) -> io::Result<(u32, OwnedFd)> {
-    let (job_read, job_write) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (outcome_read, outcome_write) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Only the keeper's ends: a worker waits for its input.
-    rustix::io::ioctl_fionbio(&job_write, true)?;
-    rustix::io::ioctl_fionbio(&outcome_read, true)?;
-    let frame = encode(job).map_err(io::Error::other)?;
-    // An empty pipe takes 64 KiB whole, and a job is smaller than the request that it comes from.
-    if rustix::io::write(&job_write, &frame)? != frame.len() {
-        return Err(io::Error::other("a job does not fit into a pipe"));
-    }
-    let child = Command::new("/proc/self/exe")
-        .arg0("skerry-keeper")
-        .arg("worker")
-        .env_clear()
-        .stdin(Stdio::from(job_read))
-        .stdout(Stdio::from(outcome_write))
-        .process_group(0)
-        .spawn()?;
-    Ok((child.id(), outcome_read))
 }
 
 fn read_outcome(pipe: &OwnedFd, key: &ContainerKey, status: ExitStatus) -> Result<ProcessIdentity, Failure> {

@@ -176,6 +176,7 @@ impl Keeper {
         if let Some(address) = asked_by {
             self.answer(address, Ok(Reply::Done));
         }
+        self.waiting.clear();
         self.hand_over_output();
         let held = self.hold_output(FdFlags::empty())?;
         diag!(Info, "replaced by {}", binary.display());

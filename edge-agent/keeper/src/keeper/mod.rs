@@ -13,6 +13,7 @@ mod poller;
 mod remove;
 mod requests;
 mod startup;
+mod workers;
 
 use crate::args::Settings;
 use crate::cgroup::Hierarchies;
@@ -35,6 +36,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use workers::Waiting;
 
 /// More clients than an agent and a few people's tools have; a leak elsewhere must not exhaust the keeper.
 const MAX_CLIENTS: usize = 64;
@@ -61,6 +63,8 @@ pub(crate) struct Keeper {
     containers: BTreeMap<ContainerKey, Container>,
     /// Ended children that may be containers whose worker has not been heard.
     unclaimed: Vec<(u32, ExitStatus)>,
+    /// Workers without a job yet, with the clients that announced one.
+    waiting: Vec<(ClientId, Waiting)>,
     ending: Option<Ending>,
     /// Code ran that an idle keeper does not need.
     pages_to_give_back: bool,
@@ -213,6 +217,7 @@ impl Keeper {
             ClientError::Frame(ref cause) => diag!(Warn, "closed a connection: {error}: {cause}"),
             ClientError::Stalled => diag!(Warn, "closed a connection: {error}"),
         }
+        self.waiting.retain(|(client, _)| *client != id);
         if let Some(client) = self.clients.remove(&id) {
             self.poller.remove(client.stream(), client.token());
         }

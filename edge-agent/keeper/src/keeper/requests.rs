@@ -40,6 +40,7 @@ impl Keeper {
             }
             Request::Create(create) => return self.create(address, *create),
             Request::Upgrade { binary } => return self.upgrade(binary, Some(address)),
+            Request::Expect => return self.expect(address),
             Request::Shutdown { force } => return self.shutdown(address, force),
         };
         self.answer(address, result);

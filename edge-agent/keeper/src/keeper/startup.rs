@@ -82,6 +82,7 @@ impl Keeper {
             next_client: 0,
             containers: BTreeMap::new(),
             unclaimed: Vec::new(),
+            waiting: Vec::new(),
             ending: None,
             pages_to_give_back: true,
             scratch: Scratch::default(),

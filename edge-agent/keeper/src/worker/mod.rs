@@ -79,9 +79,11 @@ impl WorkerError {
 /// Reads a job from standard input, does it, and writes its outcome to standard output. A keeper that was killed asks nothing and
 /// hears nothing, which is no failure: its successor clears up.
 pub(crate) fn run() -> io::Result<()> {
-    let Some(job) = read_job()? else { return Ok(()) };
+    // Before the job comes, as a worker may wait for it.
+    let hierarchies = Hierarchies::detect();
     let traces = Traces::collect();
-    let outcome = match make(&job) {
+    let Some(job) = read_job()? else { return Ok(()) };
+    let outcome = match make(&job, hierarchies) {
         Ok(process) => Outcome::Started(process),
         Err(error) => {
             let cause = matches!(error, WorkerError::Container { .. }).then_some(traces).flatten();
@@ -107,7 +109,7 @@ fn read_job() -> io::Result<Option<Job>> {
     decode(payload.get(4..).unwrap_or_default()).map(Some).map_err(io::Error::other)
 }
 
-fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
+fn make(job: &Job, hierarchies: io::Result<Hierarchies>) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| prepare("a worker")(error.into()))?;
@@ -115,7 +117,7 @@ fn make(job: &Job) -> Result<ProcessIdentity, WorkerError> {
         return Err(WorkerError::Orphaned);
     }
     let dir = ContainerDir::new(job.run_dir.clone());
-    let hierarchies = Hierarchies::detect().map_err(prepare("a cgroup"))?;
+    let hierarchies = hierarchies.map_err(prepare("a cgroup"))?;
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
     let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
     reset_inherited(job, oom_score_adj.unwrap_or(0)).map_err(prepare("a container's process state"))?;

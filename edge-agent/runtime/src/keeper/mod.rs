@@ -100,6 +100,11 @@ impl Keeper {
         }
     }
 
+    /// Announces a create, which then finds a worker that is up. Never needed: a failure shows at the create.
+    pub async fn expect_create(&self) -> Result<(), KeeperError> {
+        self.done(Request::Expect).await
+    }
+
     /// The process of the container of this key, if it runs and has the request's identity.
     async fn running_like(&self, request: &CreateRequest) -> Result<Option<ProcessIdentity>, KeeperError> {
         use skerry_keeper_protocol::ContainerState::Running;

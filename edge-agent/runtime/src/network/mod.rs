@@ -33,7 +33,7 @@ pub use publisher::RulesError;
 use netlink::Netlink;
 use publisher::Applied;
 use rules::Rules;
-use state::State;
+use state::{Claim, State};
 
 /// What the node's network is made with.
 #[derive(Debug, Clone)]
@@ -126,10 +126,7 @@ impl Network {
         ports: &[PortForward],
     ) -> Result<Attached, NetworkError> {
         let netns = self.netns(alloc);
-        let claim = lock(&self.state).claim(alloc, wanted, ports)?;
-        if claim.rules_changed {
-            self.wake.notify_one();
-        }
+        let claim = self.claimed(alloc, wanted, ports)?;
         let ip = claim.ip;
         if !claim.plugged {
             let (file, id, bridge, pool) =
@@ -140,6 +137,29 @@ impl Network {
             lock(&self.state).plugged(alloc);
         }
         Ok(Attached { ip, netns })
+    }
+
+    /// Takes address and host ports for an allocation, as [`Network::attach`] does first. Returns the address.
+    pub fn claim(
+        &self,
+        alloc: &AllocationId,
+        wanted: Option<Ipv4Addr>,
+        ports: &[PortForward],
+    ) -> Result<Ipv4Addr, NetworkError> {
+        Ok(self.claimed(alloc, wanted, ports)?.ip)
+    }
+
+    fn claimed(
+        &self,
+        alloc: &AllocationId,
+        wanted: Option<Ipv4Addr>,
+        ports: &[PortForward],
+    ) -> Result<Claim, NetworkError> {
+        let claim = lock(&self.state).claim(alloc, wanted, ports)?;
+        if claim.rules_changed {
+            self.wake.notify_one();
+        }
+        Ok(claim)
     }
 
     /// Waits until the host ports of an allocation are in force. Returns at once when it has none.

@@ -59,14 +59,17 @@ impl Runtime {
 
     async fn prepare_held(&self, sandbox: &SandboxSpec) -> Result<Ipv4Addr, PrepareError> {
         let alloc = &sandbox.allocation;
-        let attached = self.network.attach(alloc, sandbox.address, &sandbox.ports).await?;
+        let ip = self.network.claim(alloc, sandbox.address, &sandbox.ports)?;
         let dir = self.shared.paths.etc(alloc);
         // Three files of a few lines on a memory file system: less than handing them to another thread costs.
-        if !dir.join("resolv.conf").exists() {
-            etc::write(&dir, alloc, attached.ip)
-                .map_err(|source| PrepareError::Files { path: dir, source })?;
-        }
-        Ok(attached.ip)
+        let files =
+            async { if dir.join("resolv.conf").exists() { Ok(()) } else { etc::write(&dir, alloc, ip) } };
+        // In this order: the kernel makes the network on a thread of its own while the files are written.
+        let (attached, written) =
+            tokio::join!(self.network.attach(alloc, sandbox.address, &sandbox.ports), files);
+        attached?;
+        written.map_err(|source| PrepareError::Files { path: dir.clone(), source })?;
+        Ok(ip)
     }
 
     /// Makes and starts a container, and its sandbox if need be. Returns when it runs and its host ports lead to it. What an
@@ -173,8 +176,9 @@ impl Runtime {
         };
         let image = start.image.clone();
         let write = tokio::task::spawn_blocking(move || files.write(&image, &config));
-        // Neither needs the other; each is milliseconds of the kernel's work.
-        let (prepared, written) = tokio::join!(self.prepare_held(sandbox), write);
+        // None needs another; each is milliseconds of the kernel's work. An announcement that fails costs only time.
+        let (prepared, written, _announced) =
+            tokio::join!(self.prepare_held(sandbox), write, self.keeper.expect_create());
         written.map_err(|panic| StartError::Files {
             path: request.bundle.clone(),
             source: std::io::Error::other(panic),
