@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use skerry_types::{Bytes, MilliCpu, NodeFacts, NodeUsage, Resources};
+use skerry_types::{Bytes, MilliCpu, MilliGpu, NodeFacts, NodeUsage, Resources};
 use sysinfo::System;
 
 use crate::Settings;
@@ -41,13 +41,16 @@ impl Machine {
 
     /// What the node can give, and what it is.
     pub(crate) fn facts(&self, settings: &Settings) -> NodeFacts {
+        let gpus = u64::try_from(settings.gpus.len()).unwrap_or(u64::MAX);
+        let gpu = MilliGpu(gpus.saturating_mul(1000));
+        let machine = Resources { bandwidth: settings.bandwidth, gpu, ..self.total };
         NodeFacts {
-            capacity: self.total.saturating_sub(&settings.reserve),
-            machine: self.total,
+            capacity: machine.saturating_sub(&settings.reserve),
+            machine,
             labels: settings.labels.clone(),
             taints: settings.taints.clone(),
             port_range: settings.port_range,
-            gpus: Vec::new(),
+            gpus: settings.gpus.clone(),
             arch: image_arch(std::env::consts::ARCH).to_owned(),
             os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
             kernel: System::kernel_version().unwrap_or_default(),

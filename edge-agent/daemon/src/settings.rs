@@ -1,6 +1,7 @@
 //! The one place that reads flags, environment and the configuration file. Flags win over environment, environment over
 //! file, file over default.
 
+mod gpu;
 mod text;
 
 use std::net::IpAddr;
@@ -10,8 +11,9 @@ use clap::Args;
 use serde::Deserialize;
 use skerry_link::{JoinToken, KeepAlive, TokenError};
 use skerry_runtime::network::Subnet;
-use skerry_types::{Bytes, IdError, Labels, MilliCpu, NodeName, Resources, SiteName, Taint};
+use skerry_types::{Bandwidth, Bytes, Gpu, IdError, Labels, MilliCpu, NodeName, Resources, SiteName, Taint};
 
+pub use gpu::{GpuError, GpuText};
 use text::{CgroupRoot, Interval, Label, LinkName, PortRange};
 
 const CONFIG: &str = "/etc/skerry/agent.toml";
@@ -135,6 +137,13 @@ pub struct Flags {
     #[arg(long, env = "SKERRY_CGROUP_ROOT", value_name = "PATH", global = true)]
     #[serde(deserialize_with = "text::parsed")]
     pub cgroup_root: Option<CgroupRoot>,
+    /// Bandwidth of the uplink that workloads may reserve, in bits per second such as 100M [default: none can be reserved]
+    #[arg(long, env = "SKERRY_BANDWIDTH", value_name = "AMOUNT", global = true)]
+    #[serde(deserialize_with = "text::parsed")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Graphics processors that workloads may have; in the file only, a table for each, `[[gpus]]`.
+    #[arg(skip)]
+    pub gpus: Vec<GpuText>,
 }
 
 /// Everything settled.
@@ -180,6 +189,10 @@ pub struct Settings {
     pub address: Option<IpAddr>,
     /// Cgroup above all containers.
     pub cgroup_root: String,
+    /// Bandwidth of the uplink that workloads may reserve.
+    pub bandwidth: Bandwidth,
+    /// Graphics processors that workloads may have, in the order of their numbers.
+    pub gpus: Vec<Gpu>,
     token: Option<JoinToken>,
     token_file: Option<PathBuf>,
 }
@@ -204,6 +217,9 @@ pub enum SettingsError {
         /// What is wrong, with its place.
         message: String,
     },
+    /// A graphics processor is not described well.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A label has a character that labels do not have.
     #[error(transparent)]
     Label(#[from] skerry_types::LabelError),
@@ -279,6 +295,8 @@ impl Settings {
             log_max_files: flags.log_max_files.or(file.log_max_files).unwrap_or(LOG_MAX_FILES),
             address: flags.address.or(file.address),
             cgroup_root: flags.cgroup_root.or(file.cgroup_root).unwrap_or_default().0,
+            bandwidth: flags.bandwidth.or(file.bandwidth).unwrap_or_default(),
+            gpus: gpu::read(file.gpus)?,
             token,
             token_file,
         };

@@ -109,3 +109,25 @@ fn a_host_name_becomes_a_label() {
     check("under_score", None);
     check("", None);
 }
+
+#[test]
+fn graphics_processors_and_bandwidth_are_facts() {
+    let file = "bandwidth = '100M'\n[[gpus]]\nmodel = 'l4'\ndevices = ['/dev/nvidia0', '/dev/nvidiactl']\n\
+                [[gpus]]\nmodel = 'l4'\ndevices = []\n";
+    let settings = settle("agent", file).unwrap();
+    assert_eq!((settings.bandwidth, settings.gpus.len()), (Bandwidth(100_000_000), 2));
+    assert_eq!(settings.gpus[0].devices, ["/dev/nvidia0", "/dev/nvidiactl"]);
+    assert_eq!(settle("agent --bandwidth 10M", file).unwrap().bandwidth, Bandwidth(10_000_000));
+    let check = |model: &str, device: &str, says: &str| {
+        let file = format!("[[gpus]]\nmodel = '{model}'\ndevices = ['{device}']\n");
+        let error = settle("agent", &file).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    };
+    check("", "/dev/dri/card0", "'' is no model");
+    check("l4!", "/dev/dri/card0", "'l4!' is no model");
+    check("l4", "/dev", "'/dev' of 'l4' is no device file");
+    check("l4", "/dev/../etc/shadow", "is no device file");
+    check("l4", "dev/dri/card0", "is no device file");
+    check("l4", "/etc/shadow", "is no device file");
+    assert!(settle("agent", "[[gpus]]\nmodel = 'l4'\ndevice = []\n").unwrap_err().contains("device"));
+}
