@@ -146,17 +146,12 @@ impl Child {
     fn may_lower(&self) -> bool {
         self.held >= self.granted
     }
-
-    /// Whether a grant above the last one may be sent.
-    fn may_raise_to(&self, grant: u64) -> bool {
-        self.held <= self.granted || grant > self.held
-    }
 }
 
 /// The grants of one resource.
 fn split(limit: u64, own_used: u64, own_wanted: u64, children: &[Child]) -> Vec<u64> {
     if limit == UNBOUNDED {
-        let free = |child: &Child| if child.may_raise_to(UNBOUNDED) { UNBOUNDED } else { child.granted };
+        let free = |child: &Child| if child.reserved() < UNBOUNDED { UNBOUNDED } else { child.granted };
         return children.iter().map(free).collect();
     }
     let targets = targets(limit, own_used, own_wanted, children);
@@ -179,9 +174,9 @@ fn split(limit: u64, own_used: u64, own_wanted: u64, children: &[Child]) -> Vec<
             })
             .collect();
         for ((grant, child), more) in grants.iter_mut().zip(children).zip(smallest_first(&asked, free)) {
-            let raised = child.reserved().saturating_add(more);
-            if more > 0 && child.may_raise_to(raised) {
-                *grant = raised;
+            if more > 0 {
+                // Above what it says it holds, too.
+                *grant = child.reserved().saturating_add(more);
                 free = free.saturating_sub(more);
             }
         }

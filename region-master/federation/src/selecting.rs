@@ -27,7 +27,9 @@ pub(crate) struct Selecting<'a> {
 struct Term<'a> {
     selector: Selector,
     key: String,
-    answers: HashMap<Option<&'a str>, bool>,
+    /// The first answers, which are all there are for most attributes: looked through faster than hashed.
+    few: Vec<(Option<&'a str>, bool)>,
+    many: HashMap<Option<&'a str>, bool>,
 }
 
 impl<'a> Selecting<'a> {
@@ -37,7 +39,7 @@ impl<'a> Selecting<'a> {
         let terms = text.split(", ").filter(|term| !term.is_empty()).map(|term| {
             let selector: Selector = term.parse().expect("a term of a selector reads back as it was written");
             let key = selector.keys().next().unwrap_or_default().to_owned();
-            Term { selector, key, answers: HashMap::new() }
+            Term { selector, key, few: Vec::new(), many: HashMap::new() }
         });
         Self { terms: terms.collect() }
     }
@@ -63,11 +65,23 @@ impl<'a> Selecting<'a> {
 }
 
 impl<'a> Term<'a> {
+    const FEW: usize = 4;
+
     fn holds(&mut self, value: Option<&'a str>) -> bool {
-        *self.answers.entry(value).or_insert_with(|| {
-            let known = value.map(|value| (self.key.clone(), value.to_owned()));
-            self.selector.matches(&known.into_iter().collect::<Attributes>())
-        })
+        if let Some((_, answer)) = self.few.iter().find(|(known, _)| *known == value) {
+            return *answer;
+        }
+        if let Some(answer) = self.many.get(&value) {
+            return *answer;
+        }
+        let known = value.map(|value| (self.key.clone(), value.to_owned()));
+        let answer = self.selector.matches(&known.into_iter().collect::<Attributes>());
+        if self.few.len() < Self::FEW {
+            self.few.push((value, answer));
+        } else {
+            self.many.insert(value, answer);
+        }
+        answer
     }
 }
 

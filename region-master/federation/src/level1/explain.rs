@@ -11,7 +11,7 @@ use super::{Demand, Part, RegionView};
 /// The score shown for a region is that of its best class of nodes.
 pub fn explain(demand: &Demand<'_>, regions: &[RegionView]) -> Explanation {
     let mut dealing = Dealing::new(demand, regions);
-    let dealt = dealing.deal();
+    let dealt = dealing.deal(true);
     let mut explanation = Explanation::default();
     for (at, region) in regions.iter().enumerate() {
         let Some(part) = dealt.plan.parts.get(&region.name) else { continue };

@@ -8,32 +8,33 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
-use super::candidates::{Candidate, Candidates, Grouping, index};
+use super::candidates::{Candidate, Candidates, Grouping, index, number};
 use super::score::MILLI;
 use crate::SPREAD_POINTS;
 
-/// What speaks for a candidate, in the order in which it counts.
+/// What speaks for a candidate, in the order in which it counts. Small, because thousands of them are moved about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     points: i64,
     link: Reverse<u64>,
-    free: u64,
+    /// The part that is free, in 2^-32.
+    free: u32,
     own: bool,
-    first: Reverse<usize>,
+    first: Reverse<u32>,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Member {
-    key: Key,
+impl Key {
+    fn candidate(&self) -> usize {
+        index(self.first.0)
+    }
+}
+
+/// What a candidate has left.
+#[derive(Debug, Clone, Copy)]
+struct Left {
     room: u32,
     /// How much of the free part one instance takes.
-    step: u64,
-}
-
-impl Member {
-    fn candidate(&self) -> usize {
-        self.key.first.0
-    }
+    step: u32,
 }
 
 /// How many instances have each value of a spread.
@@ -137,22 +138,22 @@ impl<'a> Fill<'a> {
         self.spreads.iter().zip(self.grouping.values(group)).any(|(spread, value)| spread.breaks(*value))
     }
 
-    /// Deals up to `missing` instances out to candidates with the room that `room` gives them. How many are left over.
-    pub(crate) fn deal(&mut self, mut missing: u32, room: impl Fn(usize, &Candidate<'_>) -> u32) -> u32 {
-        let mut groups = self.members(room);
-        let mut heap: BinaryHeap<(Key, usize)> = BinaryHeap::with_capacity(groups.len());
+    /// Deals up to `missing` instances out to candidates with the room that `room` gives them.
+    pub(crate) fn deal(&mut self, mut missing: u32, room: impl Fn(&Candidate<'_>) -> u32) {
+        let (mut groups, mut left) = self.members(room);
         let occupied =
             groups.iter().enumerate().filter_map(|(group, members)| Some((group, members.peek()?)));
-        heap.extend(occupied.map(|(group, member)| (self.key(group, member), group)));
+        let mut heap: BinaryHeap<(Key, u32)> =
+            occupied.map(|(group, member)| (self.key(group, *member), number(group))).collect();
         let mut parked = Vec::new();
         while missing > 0 {
             let Some(mut top) = heap.peek_mut() else { break };
-            let group = top.1;
+            let group = index(top.1);
             let Some(member) = groups[group].peek_mut() else {
                 PeekMut::pop(top);
                 continue;
             };
-            let key = self.key(group, &member);
+            let key = self.key(group, *member);
             if key != top.0 {
                 top.0 = key;
                 continue;
@@ -163,11 +164,11 @@ impl<'a> Fill<'a> {
             }
             self.given[member.candidate()] += 1;
             missing -= 1;
-            take_one(member);
+            take_one(member, &mut left);
             let floor_grew = self.add(group);
             match groups[group].peek() {
                 Some(member) => {
-                    top.0 = self.key(group, member);
+                    top.0 = self.key(group, *member);
                     drop(top);
                 }
                 None => drop(PeekMut::pop(top)),
@@ -176,7 +177,6 @@ impl<'a> Fill<'a> {
                 heap.extend(parked.drain(..));
             }
         }
-        missing
     }
 
     fn add(&mut self, group: usize) -> bool {
@@ -187,38 +187,41 @@ impl<'a> Fill<'a> {
         grew
     }
 
-    fn key(&self, group: usize, member: &Member) -> Key {
-        Key { points: member.key.points - self.cost(group), ..member.key }
+    fn key(&self, group: usize, member: Key) -> Key {
+        Key { points: member.points - self.cost(group), ..member }
     }
 
-    fn members(&self, room: impl Fn(usize, &Candidate<'_>) -> u32) -> Vec<BinaryHeap<Member>> {
-        let mut groups: Vec<Vec<Member>> = Vec::new();
+    /// The candidates of each group that have room, and what each candidate has left.
+    fn members(&self, room: impl Fn(&Candidate<'_>) -> u32) -> (Vec<BinaryHeap<Key>>, Vec<Left>) {
+        let mut groups: Vec<Vec<Key>> = Vec::new();
         groups.resize_with(self.grouping.groups(), Vec::new);
+        let mut left = Vec::with_capacity(self.all.len());
         for (at, candidate) in self.all.iter().enumerate() {
-            let room = room(at, candidate);
+            let room = room(candidate);
+            let free = u32::try_from(candidate.free).unwrap_or(u32::MAX);
+            left.push(Left { room, step: free.checked_div(room).unwrap_or_default() });
             if room == 0 {
                 continue;
             }
-            let key = Key {
+            groups[index(candidate.group)].push(Key {
                 points: candidate.points,
                 link: Reverse(candidate.link),
-                free: candidate.free,
+                free,
                 own: self.local == Some(candidate.region),
-                first: Reverse(at),
-            };
-            let step = candidate.free / u64::from(room);
-            groups[index(candidate.group)].push(Member { key, room, step });
+                first: Reverse(number(at)),
+            });
         }
-        groups.into_iter().map(BinaryHeap::from).collect()
+        (groups.into_iter().map(BinaryHeap::from).collect(), left)
     }
 }
 
 /// Takes room for one instance from the best member of a group.
-fn take_one(mut member: PeekMut<'_, Member>) {
-    if member.room == 1 {
+fn take_one(mut member: PeekMut<'_, Key>, left: &mut [Left]) {
+    let left = &mut left[member.candidate()];
+    left.room -= 1;
+    if left.room == 0 {
         PeekMut::pop(member);
-        return;
+    } else {
+        member.free = member.free.saturating_sub(left.step);
     }
-    member.room -= 1;
-    member.key.free = member.key.free.saturating_sub(member.step);
 }

@@ -15,8 +15,8 @@
 //! A digest may be stale and a sketch may hide room, so what fits nowhere by estimate is still offered: to the regions that may
 //! match, did not hand back, and have the most free; to one in round 0, two in round 1, 2^r in round r. A full region may also
 //! make room by preemption, which only level 2 sees. A region that hands instances back gets nothing more of this workload until
-//! its parent forgets that it did. So each round that does not end with everything placed takes at least one region out, and
-//! after [`ROUNDS_MAX`] of them only estimates count. It ends, and a wrong digest costs rounds, never a wrong placement: what an
+//! its parent forgets that it did. So each round that does not end with everything placed takes at least one region out, after
+//! [`TRIES_MAX`] of them only estimates count, and after [`ROUNDS_MAX`] it is over. A wrong digest costs rounds, never a wrong placement: what an
 //! instance finally gets, level 2 of its region decides.
 //!
 //! # What it cannot see
@@ -44,7 +44,10 @@ pub use offer::plan;
 
 /// Rounds in which a workload's rest is offered beyond the estimates. The last one asks 2^7 = 128 regions at once, and all
 /// together 255.
-pub const ROUNDS_MAX: u32 = 8;
+pub const TRIES_MAX: u32 = 8;
+
+/// Rounds after which nothing is offered until something changes, however good the estimates look: as many again.
+pub const ROUNDS_MAX: u32 = 2 * TRIES_MAX;
 
 /// What is to be dealt out.
 #[derive(Debug, Clone, Copy)]

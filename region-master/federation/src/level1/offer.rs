@@ -4,17 +4,21 @@ use std::cmp::Reverse;
 
 use skerry_types::{InstanceSet, Placement};
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates, index};
 use super::fill::Fill;
 use super::refuse::refusals;
 use super::score::Scoring;
-use super::{Demand, Part, Plan, ROUNDS_MAX, RegionView};
+use super::{Demand, Part, Plan, ROUNDS_MAX, RegionView, TRIES_MAX};
 use crate::estimate::{Need, Rules};
 
 /// Decides which region gets which instances. Looks at each site once, and takes about a microsecond for each site and each
 /// instance.
 pub fn plan(demand: &Demand<'_>, regions: &[RegionView]) -> Plan {
-    Dealing::new(demand, regions).plan()
+    let (kept, missing) = keep(demand.wanted, regions);
+    if missing.is_empty() {
+        return number(regions, &kept, &missing, &[], &[]);
+    }
+    Dealing::new(demand, regions).deal(false).plan
 }
 
 /// A plan on its way, with what explains it.
@@ -34,7 +38,7 @@ pub(crate) struct Dealing<'a> {
 pub(crate) struct Dealt {
     /// For each candidate, how many it got.
     pub(crate) given: Vec<u32>,
-    /// For each candidate, the thousandths of points that instances there take from it, before the first and after the last.
+    /// For each candidate, the thousandths of points that spreads take from it, before the first and after the last instance.
     pub(crate) costs: Vec<(i64, i64)>,
     pub(crate) plan: Plan,
 }
@@ -49,28 +53,28 @@ impl<'a> Dealing<'a> {
         Self { demand: *demand, regions, need, rules, scoring, candidates, kept, missing }
     }
 
-    pub(crate) fn plan(&mut self) -> Plan {
-        self.deal().plan
-    }
-
-    pub(crate) fn deal(&mut self) -> Dealt {
+    /// `with_costs`: whether somebody wants to know what spreads took.
+    pub(crate) fn deal(&mut self, with_costs: bool) -> Dealt {
         let existing: Vec<u32> = self.kept.iter().map(InstanceSet::len).collect();
         let local = self.regions.iter().position(|region| region.local);
         let mut fill = Fill::new(&self.candidates, &existing, local);
         let costs = |fill: &Fill<'_>| -> Vec<i64> {
-            self.candidates.all.iter().map(|one| fill.cost(super::candidates::index(one.group))).collect()
+            let asked = self.candidates.all.iter().filter(|_| with_costs);
+            asked.map(|one| fill.cost(index(one.group))).collect()
         };
         let before = costs(&fill);
-        let count = self.missing.len();
-        let left = fill.deal(count, |_, candidate| if candidate.certain { candidate.room } else { 0 });
+        let count = if self.demand.round < ROUNDS_MAX { self.missing.len() } else { 0 };
+        fill.deal(count, |candidate| if candidate.certain { candidate.room } else { 0 });
         let certain = self.by_region(&fill.given);
-        let left =
-            if left > 0 && self.demand.round < ROUNDS_MAX { self.offer_rest(&mut fill, left) } else { left };
+        let left = count - certain.iter().sum::<u32>();
+        if left > 0 && self.demand.round < TRIES_MAX {
+            self.offer_rest(&mut fill, left);
+        }
         let all = self.by_region(&fill.given);
         let after = costs(&fill);
         let given = fill.given;
-        let mut plan = self.number(&certain, &all);
-        if left > 0 {
+        let mut plan = number(self.regions, &self.kept, &self.missing, &certain, &all);
+        if !plan.unplaced.is_empty() {
             plan.reasons = refusals(self);
         }
         Dealt { given, costs: before.into_iter().zip(after).collect(), plan }
@@ -85,7 +89,7 @@ impl<'a> Dealing<'a> {
     }
 
     /// Offers what fits nowhere by estimate to the regions that are likeliest to have room after all.
-    fn offer_rest(&self, fill: &mut Fill<'_>, rest: u32) -> u32 {
+    fn offer_rest(&self, fill: &mut Fill<'_>, rest: u32) {
         let hopeful = |candidate: &Candidate<'_>| candidate.site.capacity.fits(&self.need.resources);
         let by_region = self.candidates.all.chunk_by(|a, b| a.region == b.region);
         let mut hopes: Vec<(u64, u64, Reverse<usize>)> = by_region
@@ -98,28 +102,37 @@ impl<'a> Dealing<'a> {
             })
             .collect();
         hopes.sort_unstable_by_key(|hope| Reverse(*hope));
-        hopes.truncate(1 << self.demand.round.min(ROUNDS_MAX));
+        hopes.truncate(1 << self.demand.round.min(TRIES_MAX));
         let mut asked = vec![false; self.regions.len()];
         for (_, _, Reverse(region)) in &hopes {
             asked[*region] = true;
         }
-        fill.deal(rest, |_, candidate| if asked[candidate.region] && hopeful(candidate) { rest } else { 0 })
+        fill.deal(rest, |candidate| if asked[candidate.region] && hopeful(candidate) { rest } else { 0 });
     }
+}
 
-    /// Gives each region its numbers: the lowest missing ones to the first region.
-    fn number(&self, certain: &[u32], all: &[u32]) -> Plan {
-        let mut plan = Plan { unplaced: self.missing.clone(), ..Plan::default() };
-        for (at, region) in self.regions.iter().enumerate() {
-            let certain_ones = plan.unplaced.split_first(certain[at]);
-            let speculative = plan.unplaced.split_first(all[at] - certain[at]);
-            let part =
-                Part { kept: self.kept[at].clone(), added: certain_ones.union(&speculative), speculative };
-            if part != Part::default() {
-                plan.parts.insert(region.name.clone(), part);
-            }
+/// Gives each region its numbers: the lowest missing ones to the first region. `certain` and `all` say how many each gets.
+fn number(
+    regions: &[RegionView],
+    kept: &[InstanceSet],
+    missing: &InstanceSet,
+    certain: &[u32],
+    all: &[u32],
+) -> Plan {
+    let mut plan = Plan { unplaced: missing.clone(), ..Plan::default() };
+    let count = |counts: &[u32], at: usize| counts.get(at).copied().unwrap_or_default();
+    for (at, (region, kept)) in regions.iter().zip(kept).enumerate() {
+        let (certain, all) = (count(certain, at), count(all, at));
+        if all == 0 && kept.is_empty() {
+            continue;
         }
-        plan
+        let added = plan.unplaced.split_first(all);
+        let mut speculative = added.clone();
+        // The first ones are certain; what is left are tries.
+        drop(speculative.split_first(certain));
+        plan.parts.insert(region.name.clone(), Part { kept: kept.clone(), added, speculative });
     }
+    plan
 }
 
 /// What each region keeps, and what no region has. Where two have the same instance, the first keeps it, one that is heard from

@@ -1,6 +1,6 @@
 //! What level 1 decides in one go.
 
-use skerry_federation::level1::{Beside, Demand, HandBack, Plan, ROUNDS_MAX, RegionView, explain, plan};
+use skerry_federation::level1::{Beside, Demand, HandBack, Plan, RegionView, TRIES_MAX, explain, plan};
 use skerry_types::{
     Affinity, InstanceSet, Near, Place, Placement, Preference, Refusal, RegionName, Rule, Spread, SpreadBy,
 };
@@ -116,7 +116,7 @@ fn spread_over_regions_and_sites() {
     let check = |by, max_skew, count, counts: [u32; 3]| {
         let mut ask = ask(count);
         ask.placement.spread = spread(by, max_skew);
-        ask.round = ROUNDS_MAX;
+        ask.round = TRIES_MAX;
         assert_eq!(ask.counts(&regions), counts, "{:?} {count}", ask.placement.spread);
     };
     check(by_region(), None, 9, [4, 3, 2]);
@@ -169,7 +169,7 @@ fn wishes_decide_before_room() {
     check(&regions, Placement { affinity: affinity(Some(5)), ..placement("") }, [1, 2, 0]);
     let must = Ask {
         placement: Placement { affinity: affinity(None), ..placement("") },
-        round: ROUNDS_MAX,
+        round: TRIES_MAX,
         ..ask(3)
     };
     assert_eq!(must.counts(&regions), [0, 2, 0]);
@@ -192,7 +192,7 @@ fn the_cheaper_link_goes_first() {
 fn what_is_under_way_takes_room() {
     let mut regions = [plain("a", &[4000]), plain("b", &[3000])];
     regions[0].pending = cores(3500);
-    let ask = Ask { round: ROUNDS_MAX, ..ask(5) };
+    let ask = Ask { round: TRIES_MAX, ..ask(5) };
     assert_eq!(ask.counts(&regions), [0, 3]);
 }
 
@@ -214,7 +214,7 @@ fn the_rest_is_tried_where_most_is_free() {
     let second = Ask { round: 1, ..ask(6) }.plan(&regions);
     assert_eq!(tried(&second).iter().sum::<u32>(), 3);
     assert_eq!(tried(&second).iter().filter(|tried| **tried > 0).count(), 2);
-    let last = Ask { round: ROUNDS_MAX, ..ask(6) }.plan(&regions);
+    let last = Ask { round: TRIES_MAX, ..ask(6) }.plan(&regions);
     assert_eq!(tried(&last), [0; 4]);
     assert_eq!(last.unplaced.len(), 3);
 }
@@ -256,7 +256,7 @@ fn a_plan_is_explained() {
     let mut placement = placement("");
     placement.prefer = vec![Preference { matches: "site.name=a".parse().unwrap(), weight: 30 }];
     let (spec, wanted) = (instance(cores(3000)), InstanceSet::first(3));
-    let demand = Demand { instance: &spec, placement: &placement, wanted: &wanted, round: ROUNDS_MAX };
+    let demand = Demand { instance: &spec, placement: &placement, wanted: &wanted, round: TRIES_MAX };
     let explanation = explain(&demand, &regions);
     let [new, old] = explanation.placed.as_slice() else { panic!("{explanation:?}") };
     assert_eq!((new.present, new.instances.to_string().as_str()), (false, "1"));

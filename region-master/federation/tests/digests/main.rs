@@ -4,4 +4,5 @@
 
 mod level1;
 mod model;
+mod rounds;
 mod sketches;
