@@ -26,7 +26,7 @@ pub(crate) struct Selecting<'a> {
 #[derive(Debug)]
 struct Term<'a> {
     selector: Selector,
-    key: String,
+    key: Asked,
     /// The first answers, which are all there are for most attributes: looked through faster than hashed.
     few: Vec<(Option<&'a str>, bool)>,
     many: HashMap<Option<&'a str>, bool>,
@@ -38,7 +38,7 @@ impl<'a> Selecting<'a> {
         let text = selector.to_string();
         let terms = text.split(", ").filter(|term| !term.is_empty()).map(|term| {
             let selector: Selector = term.parse().expect("a term of a selector reads back as it was written");
-            let key = selector.keys().next().unwrap_or_default().to_owned();
+            let key = Asked::new(selector.keys().next().unwrap_or_default());
             Term { selector, key, few: Vec::new(), many: HashMap::new() }
         });
         Self { terms: terms.collect() }
@@ -53,7 +53,7 @@ impl<'a> Selecting<'a> {
     pub(crate) fn holds(&mut self, site: &'a SiteDigest, class: &'a SketchClass) -> Holds {
         let mut answer = Holds::Yes;
         for (at, term) in self.terms.iter_mut().enumerate() {
-            let value = attribute(site, class, &term.key);
+            let value = term.key.value(site, class);
             if value == Some(UNKNOWN) {
                 answer = answer.min(Holds::Unknown(at));
             } else if !term.holds(value) {
@@ -74,7 +74,7 @@ impl<'a> Term<'a> {
         if let Some(answer) = self.many.get(&value) {
             return *answer;
         }
-        let known = value.map(|value| (self.key.clone(), value.to_owned()));
+        let known = value.map(|value| (self.key.name().to_owned(), value.to_owned()));
         let answer = self.selector.matches(&known.into_iter().collect::<Attributes>());
         if self.few.len() < Self::FEW {
             self.few.push((value, answer));
@@ -85,17 +85,51 @@ impl<'a> Term<'a> {
     }
 }
 
-/// The value of an attribute of the nodes of a class, by the names that level 2 gives them; [`UNKNOWN`] where it is not told.
-pub(crate) fn attribute<'a>(site: &'a SiteDigest, class: &'a SketchClass, key: &str) -> Option<&'a str> {
-    match key {
-        "site.name" => return Some(site.spec.name.as_str()),
-        "region.name" => return Some(site.region.as_str()),
-        "node.name" => return Some(UNKNOWN),
-        _ => {}
+/// The name of an attribute, read once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    SiteName,
+    RegionName,
+    NodeName,
+    /// A label of the site; the name with `site.`.
+    SiteLabel(String),
+    /// Anything that the sketch tells of nodes.
+    Node(String),
+}
+
+impl Asked {
+    const SITE: &str = "site.";
+
+    pub(crate) fn new(name: &str) -> Self {
+        match name {
+            "site.name" => Self::SiteName,
+            "region.name" => Self::RegionName,
+            "node.name" => Self::NodeName,
+            name if name.starts_with(Self::SITE) => Self::SiteLabel(name.to_owned()),
+            name => Self::Node(name.to_owned()),
+        }
     }
-    if let Some(label) = key.strip_prefix("site.") {
-        return site.spec.labels.get(label).map(String::as_str);
+
+    fn name(&self) -> &str {
+        match self {
+            Self::SiteName => "site.name",
+            Self::RegionName => "region.name",
+            Self::NodeName => "node.name",
+            Self::SiteLabel(name) | Self::Node(name) => name,
+        }
     }
-    let told = class.attributes.get(key).map(String::as_str);
-    told.or_else(|| class.attributes.contains_key(UNKNOWN).then_some(UNKNOWN))
+
+    /// The value that the nodes of a class have, by the names that level 2 gives them; [`UNKNOWN`] where it is not told.
+    pub(crate) fn value<'a>(&self, site: &'a SiteDigest, class: &'a SketchClass) -> Option<&'a str> {
+        match self {
+            Self::SiteName => Some(site.spec.name.as_str()),
+            Self::RegionName => Some(site.region.as_str()),
+            Self::NodeName => Some(UNKNOWN),
+            Self::SiteLabel(name) => site.spec.labels.get(name.strip_prefix(Self::SITE)?).map(String::as_str),
+            Self::Node(name) => {
+                let told = class.attributes.get(name).map(String::as_str);
+                told.or_else(|| class.attributes.contains_key(UNKNOWN).then_some(UNKNOWN))
+            }
+        }
+    }
 }

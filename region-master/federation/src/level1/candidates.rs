@@ -1,16 +1,11 @@
 //! The classes of nodes that a workload's instances may go to.
 
-use std::collections::HashMap;
-
 use skerry_types::{LinkClass, Resources, Rule, SiteDigest, SketchClass, SpreadBy};
 
-use super::score::{Scoring, spread_key};
+use super::grouping::Grouping;
+use super::score::Scoring;
 use super::{Demand, RegionView};
 use crate::estimate::{Fit, Need, Rules};
-use crate::selecting::attribute;
-
-/// Spreads beyond these are left to level 2; nobody writes as many.
-const SPREADS_MAX: usize = 8;
 
 /// A class of nodes at a site that may take instances, full or not.
 #[derive(Debug, Clone, Copy)]
@@ -182,75 +177,4 @@ fn slots_of(amount: &Resources, need: &Resources) -> u64 {
         .filter(|(_, need)| *need > 0)
         .map(|(amount, need)| amount.div_ceil(need))
         .fold(0, u64::max)
-}
-
-/// Numbers the values of each spread, and the combinations that occur.
-pub(crate) struct Grouping<'a> {
-    /// What each spread that level 1 counts is over, with its bound.
-    pub(crate) spreads: Vec<(&'a SpreadBy, Option<u32>)>,
-    numbers: Vec<HashMap<Option<&'a str>, u32>>,
-    joined: Vec<HashMap<(u32, u32), u32>>,
-    /// For each group one value for each spread, all in a row; [`Grouping::NONE`] for a group that does not occur.
-    values: Vec<u32>,
-}
-
-impl<'a> Grouping<'a> {
-    const NONE: u32 = u32::MAX;
-
-    fn new(demand: &Demand<'a>) -> Self {
-        let counted =
-            demand.placement.spread.iter().filter(|spread| spread.by != SpreadBy::Node).take(SPREADS_MAX);
-        let spreads: Vec<_> = counted.map(|spread| (&spread.by, spread.max_skew)).collect();
-        let numbers = vec![HashMap::new(); spreads.len()];
-        let joined = vec![HashMap::new(); spreads.len()];
-        Self { spreads, numbers, joined, values: Vec::new() }
-    }
-
-    /// How many groups there may be.
-    pub(crate) fn groups(&self) -> usize {
-        self.values.len().checked_div(self.spreads.len()).unwrap_or(1)
-    }
-
-    /// The values of a group, one for each spread.
-    pub(crate) fn values(&self, group: usize) -> &[u32] {
-        let width = self.spreads.len();
-        self.values.get(group * width..(group + 1) * width).unwrap_or_default()
-    }
-
-    /// Whether any candidate is in it.
-    pub(crate) fn occurs(&self, group: usize) -> bool {
-        self.values(group).first().is_none_or(|value| *value != Self::NONE)
-    }
-
-    fn group(&mut self, site: &'a SiteDigest, class: &'a SketchClass, site_at: usize) -> u32 {
-        let mut group = 0;
-        let width = self.spreads.len();
-        let mut found = [Self::NONE; SPREADS_MAX];
-        for (at, (by, _)) in self.spreads.iter().enumerate() {
-            let value = match by {
-                SpreadBy::Site => number(site_at),
-                by => {
-                    let next = number(self.numbers[at].len());
-                    *self.numbers[at].entry(attribute(site, class, spread_key(by))).or_insert(next)
-                }
-            };
-            let next = number(self.joined[at].len());
-            group = if at == 0 { value } else { *self.joined[at].entry((group, value)).or_insert(next) };
-            found[at] = value;
-        }
-        let start = index(group) * width;
-        if self.values.len() < start + width {
-            self.values.resize(start + width, Self::NONE);
-        }
-        self.values[start..start + width].copy_from_slice(&found[..width]);
-        group
-    }
-}
-
-pub(crate) fn index(number: u32) -> usize {
-    usize::try_from(number).expect("a 32-bit number fits")
-}
-
-pub(crate) fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("a federation has fewer than 2^32 sites and classes")
 }

@@ -1,41 +1,9 @@
-//! Deals instances out to candidates, the best first.
-//!
-//! Candidates of one group have the same values of all spreads, so what the instances there cost is the same for all of them:
-//! each group is a heap of its own, and a heap of groups stands above. Placing an instance makes nothing better: room and free
-//! part shrink, counts grow. So a key in the upper heap is never too low, and is looked at again only when it comes to the top.
+//! How many instances have each value of each spread, and what that costs.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
-
-use super::candidates::{Candidate, Candidates, Grouping, index, number};
+use super::candidates::{Candidate, Candidates};
+use super::grouping::{Grouping, index};
 use super::score::MILLI;
 use crate::SPREAD_POINTS;
-
-/// What speaks for a candidate, in the order in which it counts. Small, because thousands of them are moved about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    points: i64,
-    link: Reverse<u64>,
-    /// The part that is free, in 2^-32.
-    free: u32,
-    own: bool,
-    first: Reverse<u32>,
-}
-
-impl Key {
-    fn candidate(&self) -> usize {
-        index(self.first.0)
-    }
-}
-
-/// What a candidate has left.
-#[derive(Debug, Clone, Copy)]
-struct Left {
-    room: u32,
-    /// How much of the free part one instance takes.
-    step: u32,
-}
 
 /// How many instances have each value of a spread.
 #[derive(Debug)]
@@ -79,10 +47,12 @@ impl Counted {
 
 /// The state of dealing out.
 pub(crate) struct Fill<'a> {
-    grouping: &'a Grouping<'a>,
-    all: &'a [Candidate<'a>],
-    local: Option<usize>,
+    pub(crate) grouping: &'a Grouping<'a>,
+    pub(crate) all: &'a [Candidate<'a>],
+    pub(crate) local: Option<usize>,
     spreads: Vec<Counted>,
+    /// Which spread's values are the clusters, where there are several spreads.
+    clustering: Option<usize>,
     /// How many instances each candidate got.
     pub(crate) given: Vec<u32>,
 }
@@ -91,7 +61,7 @@ impl<'a> Fill<'a> {
     /// `existing`: how many instances each region has. `local`: which region is the master's own nodes.
     pub(crate) fn new(candidates: &'a Candidates<'a>, existing: &[u32], local: Option<usize>) -> Self {
         let grouping = &candidates.grouping;
-        let spreads = grouping.spreads.iter().enumerate().map(|(at, (_, max_skew))| {
+        let spreads = grouping.bounds().enumerate().map(|(at, max_skew)| {
             let groups = (0..grouping.groups()).filter(|group| grouping.occurs(*group));
             let values: Vec<u32> = groups.map(|group| grouping.values(group)[at]).collect();
             let width = values.iter().max().map_or(0, |most| index(*most) + 1);
@@ -99,11 +69,13 @@ impl<'a> Fill<'a> {
             for value in values {
                 occurs[index(value)] = true;
             }
-            Counted { max_skew: *max_skew, counts: vec![0; width], occurs, floor: 0, at_floor: 0 }
+            Counted { max_skew, counts: vec![0; width], occurs, floor: 0, at_floor: 0 }
         });
-        let spreads = spreads.collect();
+        let spreads: Vec<Counted> = spreads.collect();
+        let values = |at: &usize| spreads[*at].occurs.iter().filter(|occurs| **occurs).count();
+        let clustering = (0..spreads.len()).min_by_key(values).filter(|_| spreads.len() > 1);
         let given = vec![0; candidates.all.len()];
-        let mut fill = Self { grouping, all: &candidates.all, local, spreads, given };
+        let mut fill = Self { grouping, all: &candidates.all, local, spreads, clustering, given };
         fill.seed(existing);
         fill
     }
@@ -127,10 +99,30 @@ impl<'a> Fill<'a> {
 
     /// What the instances with the same values cost a group, in thousandths of a point.
     pub(crate) fn cost(&self, group: usize) -> i64 {
-        let counts = self.spreads.iter().zip(self.grouping.values(group));
-        MILLI
-            * SPREAD_POINTS
-            * counts.map(|(spread, value)| i64::from(spread.counts[index(*value)])).sum::<i64>()
+        self.inner_cost(group) + self.cluster_cost(self.cluster(group))
+    }
+
+    /// The value of the clustering spread that a group has.
+    pub(crate) fn cluster(&self, group: usize) -> usize {
+        self.clustering.map_or(0, |at| index(self.grouping.values(group)[at]))
+    }
+
+    /// How many clusters there may be.
+    pub(crate) fn clusters(&self) -> usize {
+        self.clustering.map_or(1, |at| self.spreads[at].counts.len())
+    }
+
+    /// What the clustering spread costs all groups of a cluster.
+    pub(crate) fn cluster_cost(&self, cluster: usize) -> i64 {
+        self.clustering.map_or(0, |at| MILLI * SPREAD_POINTS * i64::from(self.spreads[at].counts[cluster]))
+    }
+
+    /// What the other spreads cost a group.
+    pub(crate) fn inner_cost(&self, group: usize) -> i64 {
+        let spreads = self.spreads.iter().zip(self.grouping.values(group)).enumerate();
+        let others = spreads.filter(|(at, _)| Some(*at) != self.clustering);
+        let counts = others.map(|(_, (spread, value))| i64::from(spread.counts[index(*value)]));
+        MILLI * SPREAD_POINTS * counts.sum::<i64>()
     }
 
     /// Whether one more instance in a group would break a `max_skew`.
@@ -138,90 +130,12 @@ impl<'a> Fill<'a> {
         self.spreads.iter().zip(self.grouping.values(group)).any(|(spread, value)| spread.breaks(*value))
     }
 
-    /// Deals up to `missing` instances out to candidates with the room that `room` gives them.
-    pub(crate) fn deal(&mut self, mut missing: u32, room: impl Fn(&Candidate<'_>) -> u32) {
-        let (mut groups, mut left) = self.members(room);
-        let occupied =
-            groups.iter().enumerate().filter_map(|(group, members)| Some((group, members.peek()?)));
-        let mut heap: BinaryHeap<(Key, u32)> =
-            occupied.map(|(group, member)| (self.key(group, *member), number(group))).collect();
-        let mut parked = Vec::new();
-        while missing > 0 {
-            let Some(mut top) = heap.peek_mut() else { break };
-            let group = index(top.1);
-            let Some(member) = groups[group].peek_mut() else {
-                PeekMut::pop(top);
-                continue;
-            };
-            let key = self.key(group, *member);
-            if key != top.0 {
-                top.0 = key;
-                continue;
-            }
-            if self.breaks(group) {
-                parked.push(PeekMut::pop(top));
-                continue;
-            }
-            self.given[member.candidate()] += 1;
-            missing -= 1;
-            take_one(member, &mut left);
-            let floor_grew = self.add(group);
-            match groups[group].peek() {
-                Some(member) => {
-                    top.0 = self.key(group, *member);
-                    drop(top);
-                }
-                None => drop(PeekMut::pop(top)),
-            }
-            if floor_grew {
-                heap.extend(parked.drain(..));
-            }
-        }
-    }
-
-    fn add(&mut self, group: usize) -> bool {
+    /// Counts one more instance of a group. True when the lowest count of a bounded spread grew.
+    pub(crate) fn add(&mut self, group: usize) -> bool {
         let mut grew = false;
         for (spread, value) in self.spreads.iter_mut().zip(self.grouping.values(group)) {
             grew |= spread.add(*value);
         }
         grew
-    }
-
-    fn key(&self, group: usize, member: Key) -> Key {
-        Key { points: member.points - self.cost(group), ..member }
-    }
-
-    /// The candidates of each group that have room, and what each candidate has left.
-    fn members(&self, room: impl Fn(&Candidate<'_>) -> u32) -> (Vec<BinaryHeap<Key>>, Vec<Left>) {
-        let mut groups: Vec<Vec<Key>> = Vec::new();
-        groups.resize_with(self.grouping.groups(), Vec::new);
-        let mut left = Vec::with_capacity(self.all.len());
-        for (at, candidate) in self.all.iter().enumerate() {
-            let room = room(candidate);
-            let free = u32::try_from(candidate.free).unwrap_or(u32::MAX);
-            left.push(Left { room, step: free.checked_div(room).unwrap_or_default() });
-            if room == 0 {
-                continue;
-            }
-            groups[index(candidate.group)].push(Key {
-                points: candidate.points,
-                link: Reverse(candidate.link),
-                free,
-                own: self.local == Some(candidate.region),
-                first: Reverse(number(at)),
-            });
-        }
-        (groups.into_iter().map(BinaryHeap::from).collect(), left)
-    }
-}
-
-/// Takes room for one instance from the best member of a group.
-fn take_one(mut member: PeekMut<'_, Key>, left: &mut [Left]) {
-    let left = &mut left[member.candidate()];
-    left.room -= 1;
-    if left.room == 0 {
-        PeekMut::pop(member);
-    } else {
-        member.free = member.free.saturating_sub(left.step);
     }
 }

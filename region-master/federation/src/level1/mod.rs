@@ -26,8 +26,10 @@
 //! are left to level 2. Hard affinity to workloads is looked at by region; level 2 looks closer.
 
 mod candidates;
+mod deal;
 mod explain;
 mod fill;
+mod grouping;
 mod offer;
 mod refuse;
 mod score;

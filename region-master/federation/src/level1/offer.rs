@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 
 use skerry_types::{InstanceSet, Placement};
 
-use super::candidates::{Candidate, Candidates, index};
+use super::candidates::{Candidate, Candidates};
 use super::fill::Fill;
+use super::grouping::index;
 use super::refuse::refusals;
 use super::score::Scoring;
 use super::{Demand, Part, Plan, ROUNDS_MAX, RegionView, TRIES_MAX};

@@ -161,7 +161,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_limit_holds_over_the_whole_tree(whole in 1u64..400, steps in steps()) {
