@@ -20,6 +20,7 @@ mod life;
 mod listing;
 mod load;
 mod nodes;
+mod places;
 mod placing;
 mod query;
 mod received;

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Cluster;
-use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName};
+use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
 use skerry_wire::{RegionRow, Revision, RowKey};
 
 use crate::ledger::{
     ALLOCATION, DOWN, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, child_key, down_key, down_row_key,
 };
 use crate::nodes::Node;
-use crate::records::{AllocationRecord, ChildName};
+use crate::records::{AllocationRecord, ChildName, Origin};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
 use crate::state::{RegionConfig, RegionState};
+use crate::tenants::Tenants;
 use crate::uplink::Uplink;
 use crate::workloads::Workload;
 
@@ -53,8 +54,7 @@ impl RegionState {
             sites: Sites { specs: ledger.sites, ..Sites::default() },
             refused: ledger.refused,
             splits: ledger.splits,
-            tenants: ledger.tenants,
-            grants: ledger.grants,
+            tenants: Tenants::new(ledger.tenants, ledger.grants),
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             pending: BTreeSet::new(),
@@ -89,6 +89,7 @@ impl RegionState {
                 state.clear(ALLOCATION, record.intent.id.as_str().into());
             }
         }
+        state.restore_charges();
         state.restore_life();
         state.dirty = state.workloads.keys().cloned().collect();
         state.finish();
@@ -105,6 +106,15 @@ impl RegionState {
         if restored.is_none() {
             self.clear(OBSERVED, child_key(name, &key));
         }
+    }
+
+    fn restore_charges(&mut self) {
+        let own = self.workloads.values().filter(|workload| workload.record.origin == Origin::Own);
+        let specs: Vec<Arc<WorkloadSpec>> = own.map(|workload| Arc::clone(&workload.record.spec)).collect();
+        for spec in &specs {
+            self.charge(None, Some(spec));
+        }
+        self.all_tenants_changed();
     }
 
     fn restore_down(&mut self, name: &RegionName, revision: Revision, row: RegionRow) {

@@ -1,18 +1,14 @@
 //! Answers lists.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use skerry_types::{
-    AllocationId, Attributes, Desired, EventSubject, NodeName, Phase, SiteName, WallTime, WorkloadKey,
-};
+use skerry_types::{AllocationId, Attributes, Desired, EventSubject, Phase, WallTime, WorkloadKey};
 
 use crate::api::ApiError;
 use crate::child::Child;
 use crate::listing::{
-    AllocationView, EventView, Filter, NodeTotal, NodeView, PAGE_MAX, Page, PartView, PendingView,
-    RegionView, SiteView, WorkloadView,
+    AllocationView, EventView, Filter, PAGE_MAX, Page, PartView, PendingView, WorkloadView,
 };
 use crate::nodes::Node;
 use crate::records::{AllocationRecord, EventRecord};
@@ -21,7 +17,7 @@ use crate::workloads::Workload;
 
 impl RegionState {
     /// One page of what `items` gives behind `filter.after`, by growing key.
-    fn page<T>(&self, filter: &Filter, items: impl Iterator<Item = (String, T)>) -> Page<T> {
+    pub(crate) fn page<T>(&self, filter: &Filter, items: impl Iterator<Item = (String, T)>) -> Page<T> {
         let limit = if filter.limit == 0 { PAGE_MAX } else { filter.limit.min(PAGE_MAX) };
         let mut page = Page { items: Vec::new(), next: None, change: self.change() };
         let mut last = None;
@@ -155,101 +151,6 @@ impl RegionState {
         if child.is_reachable() { self.now.wall } else { child.record.last_seen }
     }
 
-    pub(crate) fn list_nodes(&self, filter: &Filter) -> Result<Page<NodeView>, ApiError> {
-        let after = filter.after.as_deref().map(parse_token::<NodeName>).transpose()?;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let wanted = |name: &NodeName| {
-            filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
-                && (filter.selector.is_empty()
-                    || self
-                        .cluster_attributes(name)
-                        .is_some_and(|attributes| filter.selector.matches(&attributes)))
-        };
-        let found = self.nodes.range((start, Bound::Unbounded)).filter(|(name, _)| wanted(name));
-        let rows = found.map(|(name, node)| (name.to_string(), self.node_view(name, node)));
-        Ok(self.page(filter, rows))
-    }
-
-    fn node_view(&self, name: &NodeName, node: &Node) -> NodeView {
-        NodeView {
-            region: self.region().clone(),
-            capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
-            attributes: self.cluster_attributes(name).unwrap_or_default(),
-            name: name.clone(),
-            site: node.site.clone(),
-            facts: node.facts.clone(),
-            usage: node.usage,
-            reserved: self.cluster_used(name),
-            allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
-            reachable: node.is_reachable(),
-            last_seen: self.last_seen(&node.child),
-            joined_at: node.child.record.joined_at,
-            certificate_expires: node.child.record.certificate_expires,
-            cordoned: self.is_cordoned(name),
-            drain: self.drain_view(name),
-        }
-    }
-
-    fn sites(&self) -> BTreeMap<SiteName, SiteView> {
-        let mut sites = BTreeMap::new();
-        for (node_name, node) in &self.nodes {
-            let name = &node.site;
-            let site = sites.entry(name.clone()).or_insert_with(|| SiteView {
-                region: self.region().clone(),
-                spec: self.sites.spec(name),
-                name: name.clone(),
-                total: NodeTotal::default(),
-                last_seen: WallTime(0),
-            });
-            site.last_seen = site.last_seen.max(self.last_seen(&node.child));
-            site.total.add(&self.node_total(node_name, node));
-        }
-        sites
-    }
-
-    pub(crate) fn node_total(&self, name: &NodeName, node: &Node) -> NodeTotal {
-        let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
-        NodeTotal {
-            nodes: 1,
-            reachable: u32::from(node.is_reachable()),
-            allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
-            running: u32::try_from(records.filter(|record| self.runs(record)).count()).unwrap_or(u32::MAX),
-            capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
-            reserved: self.cluster_used(name),
-        }
-    }
-
-    pub(crate) fn list_sites(&self, filter: &Filter) -> Result<Page<SiteView>, ApiError> {
-        let after = filter.after.as_deref().map(parse_token::<SiteName>).transpose()?;
-        let wanted = |name: &SiteName| {
-            after.as_ref().is_none_or(|after| name > after)
-                && filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
-        };
-        let rows = self.sites().into_iter().filter(|(name, _)| wanted(name));
-        Ok(self.page(filter, rows.map(|(name, site)| (name.to_string(), site))))
-    }
-
-    pub(crate) fn list_regions(&self, filter: &Filter) -> Page<RegionView> {
-        let name = self.region().clone();
-        let wanted =
-            filter.after.is_none() && filter.name.as_ref().is_none_or(|wanted| wanted == name.as_str());
-        let sites = self.sites();
-        let mut total = NodeTotal::default();
-        for site in sites.values() {
-            total.add(&site.total);
-        }
-        let region = RegionView {
-            name,
-            path: Vec::new(),
-            reachable: true,
-            last_seen: self.now.wall,
-            sites: u32::try_from(sites.len()).unwrap_or(u32::MAX),
-            workloads: u32::try_from(self.workloads.len()).unwrap_or(u32::MAX),
-            total,
-        };
-        self.page(filter, wanted.then(|| (region.name.to_string(), region)).into_iter())
-    }
-
     pub(crate) fn list_events(&self, filter: &Filter) -> Result<Page<EventView>, ApiError> {
         let after = filter.after.as_deref().map(parse_token::<u64>).transpose()?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -290,6 +191,6 @@ fn workload_token(text: &str) -> Result<WorkloadKey, ApiError> {
     Ok(WorkloadKey { tenant: parse_token(tenant)?, name: parse_token(name)? })
 }
 
-fn parse_token<T: std::str::FromStr>(text: &str) -> Result<T, ApiError> {
+pub(crate) fn parse_token<T: std::str::FromStr>(text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|_| ApiError::PageToken { token: text.to_owned() })
 }

@@ -50,14 +50,23 @@ impl RegionState {
             self.tell_workload(&key, "Received", message);
         }
         let now = self.now.wall;
-        self.save_workload(WorkloadRecord {
+        let record = WorkloadRecord {
             spec: Arc::new(spec),
             generation: share.generation,
             created_at: known.as_ref().map_or(now, |old| old.created_at),
             changed_at: if changed { now } else { known.as_ref().map_or(now, |old| old.changed_at) },
             deleting: false,
             origin: Origin::Parent(received),
-        });
+        };
+        if changed {
+            let moves = known.filter(|former| former.spec.instance != record.spec.instance);
+            if let Some(former) = moves {
+                self.begin_rollout(&key, (former.generation, former.spec), record.generation, None);
+            }
+            self.keep_revision(&record);
+        }
+        self.save_workload(record);
+        // An offer is made anew: what the own nodes and regions could not hold is open again.
         self.reset_split(&key);
     }
 

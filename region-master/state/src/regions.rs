@@ -235,6 +235,7 @@ impl RegionState {
         if reachable {
             self.room_in(name);
         }
+        self.all_tenants_changed();
         self.mark_region(Some(name));
         self.changed = true;
     }
@@ -267,6 +268,7 @@ impl RegionState {
             self.dirty.insert(key.clone());
         }
         let count = shares.iter().fold(0, |sum: u32, (_, instances)| sum.saturating_add(instances.len()));
+        self.all_tenants_changed();
         let message = format!("region {name} is removed; {count} instances are placed elsewhere");
         self.tell_child(EventLevel::Info, &child, "Removed", message);
         self.changed = true;

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use skerry_allocator::Cluster;
 use skerry_types::{
     AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, Share,
-    TenantGrant, TenantName, TenantSpec, WorkloadKey, WorkloadSpec,
+    WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToParent};
 
-use crate::api::{ApiCall, ApiError, ApiReply, AppliedHow};
+use crate::api::{ApiCall, ApiError, ApiReply};
 use crate::input::{Action, Input, LinkId};
 use crate::ledger::{Value, put};
 use crate::life::Life;
-use crate::listing::Page;
 use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, SplitRecord, TokenId, TokenRecord};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
+use crate::tenants::Tenants;
 use crate::uplink::Uplink;
 use crate::workloads::Workload;
 
@@ -70,10 +70,7 @@ pub struct RegionState {
     pub(crate) refused: BTreeMap<WorkloadKey, (Share, String)>,
     /// How workloads are split among the own nodes and the regions below.
     pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
-    /// Tenants as operators described them here.
-    pub(crate) tenants: BTreeMap<TenantName, TenantSpec>,
-    /// Tenants as the region above granted them.
-    pub(crate) grants: BTreeMap<TenantName, TenantGrant>,
+    pub(crate) tenants: Tenants,
     /// When workloads are to be looked at without news.
     pub(crate) wakes: BTreeSet<(MonoTime, WorkloadKey)>,
     /// Workloads to look at before this input is done.
@@ -114,7 +111,10 @@ impl RegionState {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        [wake, self.refresh_due(), self.life_timeout()].into_iter().flatten().min()
+        [wake, self.refresh_due(), self.life_timeout(), self.tenants.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The number of the last change to what lists show.
@@ -174,11 +174,9 @@ impl RegionState {
             ApiCall::Delete(key) => self.delete(&key),
             ApiCall::RemoveNode(name) => self.remove_node(&name),
             ApiCall::RemoveRegion(name) => self.remove_region(&name),
-            ApiCall::ApplyTenant { .. } => Ok(ApiReply::Described(AppliedHow::Unchanged)),
-            ApiCall::DeleteTenant(name) => Err(ApiError::NotFound { what: "tenant", name: name.to_string() }),
-            ApiCall::Tenants(_) => {
-                Ok(ApiReply::Tenants(Page { items: Vec::new(), next: None, change: self.change }))
-            }
+            ApiCall::ApplyTenant { spec, dry_run } => self.apply_tenant(spec, dry_run),
+            ApiCall::DeleteTenant(name) => self.delete_tenant(&name),
+            ApiCall::Tenants(filter) => self.list_tenants(&filter).map(ApiReply::Tenants),
             ApiCall::ApplySite { spec, dry_run } => self.apply_site(spec, dry_run),
             ApiCall::DeleteSite(name) => self.delete_site(&name),
             ApiCall::Explain(_) => Ok(ApiReply::Explanation(Explanation::default())),
@@ -190,9 +188,12 @@ impl RegionState {
             ApiCall::Allocations(filter) => self.list_allocations(&filter).map(ApiReply::Allocations),
             ApiCall::Nodes(filter) => self.list_nodes(&filter).map(ApiReply::Nodes),
             ApiCall::Sites(filter) => self.list_sites(&filter).map(ApiReply::Sites),
-            ApiCall::Regions(filter) => Ok(ApiReply::Regions(self.list_regions(&filter))),
+            ApiCall::Regions(filter) => self.list_regions(&filter).map(ApiReply::Regions),
             ApiCall::Events(filter) => self.list_events(&filter).map(ApiReply::Events),
-            ApiCall::Life(call) => Ok(ApiReply::Life(self.life_call(call)?)),
+            ApiCall::Life(call) => {
+                self.check_life(&call)?;
+                Ok(ApiReply::Life(self.life_call(call)?))
+            }
         }
     }
 
@@ -217,6 +218,7 @@ impl RegionState {
 
     /// Works off what the input left to look at.
     pub(crate) fn settle_up(&mut self) {
+        self.settle_tenants();
         while let Some(key) = self.dirty.pop_first() {
             self.reconcile(&key);
             self.seal_if_full();

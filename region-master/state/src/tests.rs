@@ -7,6 +7,7 @@ mod links;
 mod lists;
 mod node;
 mod placing;
+mod quotas;
 mod store;
 mod tree;
 mod trees;

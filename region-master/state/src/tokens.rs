@@ -165,6 +165,7 @@ impl RegionState {
         let child = ChildRegion::new(self.config.epoch, self.new_child(key), self.now.mono);
         self.regions.insert(region.clone(), child);
         self.save_region(&region);
+        self.all_tenants_changed();
         let name = ChildName::Region(region.clone());
         self.tell_child(EventLevel::Info, &name, "Joined", format!("region {region} joined"));
         Ok(Enrolled::Region { region })

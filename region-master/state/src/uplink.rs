@@ -204,7 +204,7 @@ impl RegionState {
             self.workloads.iter().filter(|(_, w)| w.record.received().is_some() && !w.record.deleting);
         let shares = taken.map(|(key, _)| key).chain(self.refused.keys());
         let shares = shares.map(|key| RowKey::new(TableId::SHARE, pair(key)));
-        let grants = self.grants.keys().map(|name| RowKey::new(TableId::TENANT, name.as_str()));
+        let grants = self.tenants.grants.keys().map(|name| RowKey::new(TableId::TENANT, name.as_str()));
         shares.chain(grants).collect()
     }
 

@@ -6,6 +6,7 @@ use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
 
 use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
 use crate::ledger::{Value, WORKLOAD, put, workload_key};
+use crate::life::LifeCall;
 use crate::placing::Pending;
 use crate::records::{Origin, WorkloadRecord};
 use crate::split::Retry;
@@ -43,6 +44,10 @@ impl RegionState {
             None => (AppliedHow::Created, self.first_generation(spec)),
         };
         let generation = record.generation;
+        if how != AppliedHow::Unchanged {
+            let former = self.workloads.get(&key).map(|workload| Arc::clone(&workload.record.spec));
+            self.admit(former.as_deref(), &record.spec, dry_run)?;
+        }
         if how != AppliedHow::Unchanged && !dry_run {
             self.tell_workload(&key, "Applied", format!("generation {generation} of {key} is accepted"));
             let former = self.workloads.get(&key).map(|workload| workload.record.clone());
@@ -51,7 +56,6 @@ impl RegionState {
             }
             self.keep_revision(&record);
             self.save_workload(record);
-            self.reset_split(&key);
         }
         Ok(ApiReply::Applied(Applied { generation, how }))
     }
@@ -84,10 +88,18 @@ impl RegionState {
     pub(crate) fn save_workload(&mut self, record: WorkloadRecord) {
         let key = record.spec.key.clone();
         put(self.outbox.batch(), &Value::WorkloadV1(record.clone()));
+        let former = self.workloads.get(&key).map(|workload| workload.record.clone());
+        let is_own = |record: &&WorkloadRecord| record.origin == Origin::Own;
+        let charged = former.as_ref().filter(is_own).map(|former| former.spec.as_ref());
+        self.charge(charged, Some(&record).filter(is_own).map(|record| record.spec.as_ref()));
+        let anew = former.is_none_or(|former| former.generation != record.generation);
         self.workloads
             .entry(key.clone())
             .and_modify(|w| w.record = record.clone())
             .or_insert_with(|| Workload::new(record));
+        if anew {
+            self.reset_split(&key);
+        }
         self.mark_share(&key);
         self.mark_region(None);
         self.dirty.insert(key);
@@ -109,9 +121,27 @@ impl RegionState {
         Ok(ApiReply::Removed(count))
     }
 
+    /// What changes a workload is its owner's, and within its tenant's limit.
+    pub(crate) fn check_life(&mut self, call: &LifeCall) -> Result<(), ApiError> {
+        match call {
+            LifeCall::Undo(key, _) => self.check_owned(key),
+            LifeCall::Scale(key, instances) => {
+                self.check_owned(key)?;
+                let Some(former) = self.workloads.get(key).map(|workload| Arc::clone(&workload.record.spec))
+                else {
+                    return Ok(());
+                };
+                let wanted = WorkloadSpec { instances: *instances, ..(*former).clone() };
+                self.admit(Some(&former), &wanted, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets a workload that nothing is left of.
     pub(crate) fn forget_workload(&mut self, key: &WorkloadKey) {
-        self.workloads.remove(key);
+        let gone = self.workloads.remove(key).filter(|gone| gone.record.origin == Origin::Own);
+        self.charge(gone.as_ref().map(|gone| gone.record.spec.as_ref()), None);
         self.by_workload.remove(key);
         self.pending.remove(key);
         self.forget_life(key);

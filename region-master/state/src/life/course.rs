@@ -10,7 +10,7 @@ use skerry_types::{
 };
 
 use crate::ledger::{ROLLOUT, Value, put, workload_key};
-
+use crate::records::Origin;
 use crate::state::RegionState;
 
 /// A move that is not over, or was given up.
@@ -155,7 +155,10 @@ impl RegionState {
             return;
         };
         let (mut rollout, from) = (rollout.clone(), rollout.from);
-        let reverts = self.workloads.get(key).is_some_and(|workload| workload.record.spec.update.auto_revert);
+        // A share goes back when its owner says so.
+        let reverts = self.workloads.get(key).is_some_and(|workload| {
+            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own
+        });
         let next = if reverts {
             format!("it goes back to generation {from}")
         } else {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use skerry_types::{
     Batch, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, InstanceSpec, Labels, Limits,
-    MilliCpu, MonoTime, NodeFacts, NodeName, Now, PersistId, Placement, PortName, PortSpec, Protocol,
-    RegionName, Resources, RestartPolicy, RestartWhen, SiteName, TenantName, WallTime, WorkloadKey,
-    WorkloadKind, WorkloadName, WorkloadSpec,
+    MilliCpu, MonoTime, NodeFacts, NodeName, Now, PersistId, Placement, PortName, PortSpec, Protocol, Quota,
+    RegionName, Resources, RestartPolicy, RestartWhen, SiteName, TenantName, TenantSpec, WallTime,
+    WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToChild, ToParent};
 
@@ -177,6 +177,19 @@ impl Bench {
             Ok(ApiReply::Applied(applied)) => applied,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Describes a tenant.
+    pub(super) fn tenant(&mut self, tenant: &str, parent: Option<&str>, limit: Quota) {
+        let name = |text: &str| TenantName::new(text).unwrap();
+        let spec = TenantSpec {
+            name: name(tenant),
+            parent: parent.map(name),
+            weight: TenantSpec::DEFAULT_WEIGHT,
+            guarantee: Quota::default(),
+            limit,
+        };
+        self.call(ApiCall::ApplyTenant { spec, dry_run: false }).expect("a tenant");
     }
 
     pub(super) fn feed(&mut self, input: Input) {

@@ -19,6 +19,7 @@ fn three() -> Bench {
     for (name, tenant) in [("a", "default"), ("b", "default"), ("c", "other")] {
         let mut spec = small(spec(name, 2));
         spec.key.tenant = TenantName::new(tenant).unwrap();
+        bench.tenant(tenant, None, skerry_types::Quota::default());
         spec.labels = Labels::from([("tier".to_owned(), name.to_owned())]);
         bench.apply(&spec);
     }

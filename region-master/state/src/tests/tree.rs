@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use skerry_types::{InstanceSet, RegionName, WallTime};
+use skerry_types::{InstanceSet, MonoTime, RegionName, WallTime};
 
 use super::bench::*;
 use crate::*;
@@ -18,7 +18,9 @@ pub(super) struct Tree {
     parents: BTreeMap<String, String>,
     pub(super) links: BTreeMap<String, LinkId>,
     /// Regions whose link does not come up.
-    pub(super) cut: Vec<String>,
+    cut: Vec<String>,
+    /// When closed links are dialled again.
+    redials: BTreeMap<String, MonoTime>,
     /// Messages that were carried between regions.
     pub(super) carried: usize,
 }
@@ -31,6 +33,7 @@ impl Tree {
             parents: BTreeMap::new(),
             links: BTreeMap::new(),
             cut: Vec::new(),
+            redials: BTreeMap::new(),
             carried: 0,
         };
         for (text, nodes) in regions {
@@ -83,6 +86,7 @@ impl Tree {
 
     pub(super) fn dial(&mut self, name: &str) {
         let parent = self.parents[name].clone();
+        self.redials.remove(name);
         let link = self.of(&parent).link_id();
         let expires = WallTime(self.of(&parent).now.wall.0 + 1);
         let identity = RegionIdentity { region: region_name(name), expires, key: key_of(name) };
@@ -111,6 +115,11 @@ impl Tree {
         self.of(&parent).down.retain(|(other, _)| *other != link);
         self.of(&parent).feed(Input::LinkDown(link));
         self.of(name).feed(Input::ParentDown);
+        self.of(name).up_closed.clear();
+        if !self.cut.iter().any(|other| other == name) {
+            let at = self.now() + REDIAL;
+            self.redials.insert(name.to_owned(), at);
+        }
     }
 
     /// A master's process ends and another begins.
@@ -192,32 +201,31 @@ impl Tree {
 
     /// Lets time go by: timers fire when they are due, and closed links are dialled again after a while.
     pub(super) fn pass(&mut self, time: Duration) {
-        let end = self.masters.values().next().unwrap().now.mono + time;
+        let end = self.now() + time;
         for _ in 0..STEPS_MAX {
-            let now = self.masters.values().next().unwrap().now.mono;
             let timers = self.masters.values().filter_map(|bench| bench.state.poll_timeout());
-            let waiting = self.parents.keys().any(|n| !self.links.contains_key(n) && !self.cut.contains(n));
-            let redial = waiting.then_some(now + REDIAL);
-            let next = timers.chain(redial).min().filter(|next| *next <= end);
-            let step = next.map_or(end.since(now), |next| next.since(now));
+            let next = timers.chain(self.redials.values().copied()).min().filter(|next| *next <= end);
+            let step = next.unwrap_or(end).since(self.now());
             self.masters.values_mut().for_each(|bench| bench.pass(step));
+            let now = self.now();
             for bench in self.masters.values_mut() {
-                if bench.state.poll_timeout().is_some_and(|due| due <= bench.now.mono) {
+                if bench.state.poll_timeout().is_some_and(|due| due <= now) {
                     bench.feed(Input::Timeout);
                 }
             }
-            let lost: Vec<String> = self.parents.keys().cloned().collect();
-            for name in lost {
-                if step >= REDIAL && !self.links.contains_key(&name) && !self.cut.contains(&name) {
-                    self.dial(&name);
-                }
-            }
+            let due: Vec<String> =
+                self.redials.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+            due.iter().for_each(|name| self.dial(name));
             self.settle();
             if next.is_none() {
                 return;
             }
         }
         panic!("timers spin");
+    }
+
+    fn now(&self) -> MonoTime {
+        self.masters.values().next().expect("a master").now.mono
     }
 
     /// What a region has of a workload, as the region above it says.

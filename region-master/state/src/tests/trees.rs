@@ -10,7 +10,7 @@ use crate::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn all(count: u32) -> Vec<u32> {
+fn all_of(count: u32) -> Vec<u32> {
     (0..count).collect()
 }
 
@@ -21,7 +21,7 @@ fn a_workload_of_the_root_runs_in_its_regions() {
     tree.of("root").apply(&spec("web", 8));
     tree.settle();
     tree.pass(SECOND * 3);
-    assert_eq!(tree.running("web"), all(8));
+    assert_eq!(tree.running("web"), all_of(8));
     let view = tree.of("root").workload("web").unwrap();
     assert_eq!((view.placed, view.running, view.pending.len()), (8, 8, 0));
     assert_eq!(view.parts.len(), 2);
@@ -31,12 +31,10 @@ fn a_workload_of_the_root_runs_in_its_regions() {
     tree.pass(SECOND * 3);
     assert!(tree.of("root").workload("web").is_none());
     assert!(tree.of("a").workload("web").is_none());
-    assert!(
-        tree.masters["root"]
-            .disk
-            .keys()
-            .all(|(table, _)| !["down", "split", "tombstone"].contains(&table.as_str()))
-    );
+    let left = |(table, key): &&(String, Vec<u8>)| {
+        ["split", "tombstone"].contains(&table.as_str()) || table == "down" && key.ends_with(b"/web")
+    };
+    assert_eq!(tree.masters["root"].disk.keys().find(left), None);
 }
 
 #[test]
@@ -46,7 +44,7 @@ fn own_nodes_and_regions_share_a_workload() {
     tree.of("root").apply(&spec("web", 8));
     tree.settle();
     tree.pass(SECOND * 3);
-    assert_eq!(tree.running("web"), all(8));
+    assert_eq!(tree.running("web"), all_of(8));
     assert_eq!(tree.placed_in("root", "web").len(), 4);
 }
 
@@ -59,7 +57,7 @@ fn what_a_region_cannot_hold_is_handed_back_and_goes_elsewhere() {
     tree.of("root").apply(&spec("web", 8));
     tree.settle();
     tree.pass(SECOND * 10);
-    assert_eq!(tree.running("web"), all(8));
+    assert_eq!(tree.running("web"), all_of(8));
     assert_eq!(tree.placed_in("a", "web").len() + tree.placed_in("b", "web").len(), 8);
     assert!(tree.placed_in("a", "web").len() <= 1);
     assert!(tree.reasons("a").iter().any(|text| text.starts_with("HandedBack")), "{:?}", tree.reasons("a"));
@@ -83,7 +81,7 @@ fn what_fits_nowhere_waits_with_reasons_and_goes_where_room_appears() {
     tree.of("b").connect("b-n2");
     tree.settle();
     tree.pass(SECOND * 30);
-    assert_eq!(tree.running("web"), all(10));
+    assert_eq!(tree.running("web"), all_of(10));
     assert!(tree.of("root").workload("web").unwrap().pending.is_empty());
 }
 
@@ -94,7 +92,7 @@ fn a_tree_of_three_levels_deals_out_level_by_level() {
     tree.of("root").apply(&spec("web", 16));
     tree.settle();
     tree.pass(SECOND * 10);
-    assert_eq!(tree.running("web"), all(16));
+    assert_eq!(tree.running("web"), all_of(16));
     assert_eq!(tree.share("root", "mid", "web").unwrap().len(), 12);
     assert_eq!(tree.share("mid", "x", "web").unwrap().len(), 4);
     let view = tree.of("mid").workload("web").unwrap();
@@ -102,7 +100,7 @@ fn a_tree_of_three_levels_deals_out_level_by_level() {
     tree.of("root").apply(&changed(&spec("web", 16), "v2"));
     tree.settle();
     tree.pass(SECOND * 60);
-    assert_eq!(tree.running("web"), all(16));
+    assert_eq!(tree.running("web"), all_of(16));
     let current: u32 = tree.masters["root"]
         .state
         .regions
@@ -114,7 +112,7 @@ fn a_tree_of_three_levels_deals_out_level_by_level() {
     tree.of("root").apply(&changed(&spec("web", 3), "v2"));
     tree.settle();
     tree.pass(SECOND * 10);
-    assert_eq!(tree.running("web"), all(3));
+    assert_eq!(tree.running("web"), all_of(3));
 }
 
 #[test]
@@ -127,7 +125,7 @@ fn a_child_never_changes_a_share_and_says_whose_it_is() {
     let call = ApiCall::Apply { spec: std::sync::Arc::new(spec("web", 2)), dry_run: false };
     assert_eq!(tree.of("a").call(call).unwrap_err(), owned);
     assert_eq!(tree.of("a").call(ApiCall::Delete(key("web"))).unwrap_err(), owned);
-    assert_eq!(tree.running("web"), all(1));
+    assert_eq!(tree.running("web"), all_of(1));
 }
 
 #[test]
@@ -149,7 +147,7 @@ fn a_share_of_a_name_that_is_taken_is_refused_visibly_and_without_spinning() {
     tree.of("a").call(ApiCall::Delete(key("web"))).unwrap();
     tree.settle();
     tree.pass(SECOND * 10);
-    assert_eq!(tree.running("web"), all(2));
+    assert_eq!(tree.running("web"), all_of(2));
     assert_eq!(tree.of("a").workload("web").unwrap().owner, region_name("root"));
 }
 
@@ -167,7 +165,7 @@ fn a_cut_child_goes_on_and_reports_when_the_link_returns() {
     tree.of("a").nodes.remove(&node_name("a-n1"));
     tree.of("a").call(ApiCall::RemoveNode(node_name("a-n1"))).unwrap();
     tree.pass(Duration::from_hours(1));
-    assert_eq!(tree.running("own"), all(1));
+    assert_eq!(tree.running("own"), all_of(1));
     assert_eq!(tree.running("web").len(), 3, "as many as fit beside its own");
     let view = tree.of("root").workload("web").unwrap();
     assert_eq!((view.placed, view.unreachable), (4, 4), "as last heard");
@@ -216,7 +214,7 @@ fn a_lost_region_is_replaced_once_and_its_return_settled_by_the_policy() {
         tree.heal(&other);
         tree.heal(&lost);
         tree.pass(Duration::from_mins(2));
-        assert_eq!(tree.running("web"), all(4), "{on_return:?}");
+        assert_eq!(tree.running("web"), all_of(4), "{on_return:?}");
         let there = had.iter().filter(|instance| tree.placed_in(&lost, "web").contains(instance)).count();
         assert_eq!(there > 0, stays == "original", "{on_return:?}: {there} of {had:?}");
         assert!(tree.masters["root"].state.splits[&key("web")].replaced.is_empty());
@@ -234,7 +232,7 @@ fn without_a_policy_a_lost_region_is_waited_for() {
     tree.settle();
     tree.cut("a");
     tree.pass(Duration::from_hours(100));
-    assert_eq!(tree.running("web"), all(4));
+    assert_eq!(tree.running("web"), all_of(4));
     tree.of("root").call(ApiCall::RemoveRegion(region_name("a"))).unwrap();
     tree.settle();
     tree.pass(SECOND * 10);
@@ -242,20 +240,41 @@ fn without_a_policy_a_lost_region_is_waited_for() {
 }
 
 #[test]
-fn a_circle_of_parents_is_refused_and_told_once() {
-    let mut tree = Tree::new(&[("root", 0), ("a<root", 0), ("b<a", 0)]);
+fn a_circle_of_parents_is_refused_told_once_and_opened_by_another_parent() {
+    let mut tree = Tree::new(&[("top", 0), ("b<top", 1)]);
+    tree.masters.insert("a".to_owned(), Bench::of(config("a", true)));
+    tree.join("a", "b");
     tree.pass(SECOND * 10);
-    // The root is made a region of b.
-    let taken = tree.enroll("b", "root", TokenScope::Region(None));
-    assert_eq!(taken, Err(EnrollRefusal::RegionNameTaken { region: region_name("root") }));
-    // It joined before b joined anyone: b knows it, and its dial is a circle all the same.
-    let mut tree = Tree::new(&[("b", 0)]);
-    tree.masters.insert("root".to_owned(), Bench::of(config("root", true)));
-    tree.join("root", "b");
-    tree.settle();
-    tree.masters.get_mut("b").unwrap().restart();
+    let taken = Err(EnrollRefusal::RegionNameTaken { region: region_name("b") });
+    assert_eq!(tree.enroll("a", "b", TokenScope::Region(None)), taken, "a knows that b is above");
+    // b joined a before, and dials it in place of the top.
+    let mut tree = Tree::new(&[("top", 0), ("b<top", 1)]);
+    tree.masters.insert("a".to_owned(), Bench::of(config("a", true)));
     let scope = TokenScope::Region(None);
-    tree.enroll("root", "b", scope).unwrap_err();
+    tree.enroll("a", "b", scope).unwrap();
+    tree.join("a", "b");
+    tree.pass(SECOND * 10);
+    tree.cut("b");
+    tree.adopt("b", "a");
+    tree.heal("b");
+    tree.pass(Duration::from_hours(1));
+    let told = |tree: &mut Tree, name: &str| {
+        let refused = tree.reasons(name).into_iter().filter(|text| text.starts_with("ParentRefused"));
+        refused.collect::<Vec<String>>()
+    };
+    let all: Vec<String> = ["a", "b"].iter().flat_map(|name| told(&mut tree, name)).collect();
+    assert!(!all.is_empty() && all.len() <= 4, "{all:?}");
+    assert!(all[0].contains("dial another parent"), "{all:?}");
+    let connected = |tree: &Tree, name: &str| tree.masters[name].state.is_parent_connected();
+    assert!(!(connected(&tree, "a") && connected(&tree, "b")), "never both");
+    tree.of("b").apply(&spec("web", 1));
+    assert_eq!(tree.running("web"), all_of(1), "both go on by themselves");
+    tree.cut("b");
+    tree.adopt("b", "top");
+    tree.heal("b");
+    tree.pass(Duration::from_mins(1));
+    assert!(connected(&tree, "a") && connected(&tree, "b"));
+    assert_eq!(tree.masters["a"].state.above(), ["top", "b", "a"].map(region_name));
 }
 
 #[test]
@@ -302,7 +321,7 @@ fn masters_that_end_at_any_write_come_to_the_same_end() {
                 }
             }
             assert_eq!(tree.running("web").len(), 6, "{victim} after {batches}");
-            assert_eq!(tree.running("own"), all(2));
+            assert_eq!(tree.running("own"), all_of(2));
             let view = tree.of("root").workload("web").unwrap();
             assert_eq!((view.running, view.pending.len()), (6, 1), "{victim} after {batches}");
             if !crashed {
