@@ -17,7 +17,7 @@ const FIXTURES: &str = include_str!("../fixtures/v1.txt");
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, value: &T) {
     let bytes = encode(value);
     let line = format!("{name} {}", hex::encode(&bytes));
-    if std::env::var_os("SKERRY_PRINT_FIXTURES").is_some() {
+    if option_env!("SKERRY_PRINT_FIXTURES").is_some() {
         return println!("{line}");
     }
     assert!(FIXTURES.lines().any(|fixture| fixture == line), "no such fixture:\n{line}");
