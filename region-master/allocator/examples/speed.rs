@@ -12,12 +12,16 @@ use skerry_types::{
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
-    println!("{:>6} nodes  {:<34} {:>14} {:>10} {:>10}", "", "demand", "placements/s", "p50 us", "p99 us");
+    println!(
+        "{:>6} nodes  {:<36} {:>12} {:>9} {:>9} {:>9}",
+        "", "demand", "placements/s", "mean us", "p50 us", "p99 us"
+    );
     for nodes in [1000, 10_000, 100_000] {
         for (what, placement) in demands()? {
             batches(nodes, what, &placement)?;
             singles(nodes, what, &placement)?;
         }
+        others(nodes)?;
     }
     Ok(())
 }
@@ -141,7 +145,7 @@ fn batches(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "{nodes:>6} nodes  {what:<34} {:>14.0}   in batches of {count}",
+        "{nodes:>6} nodes  {what:<36} {:>12.0}   in batches of {count}",
         f64::from(u32::try_from(placed)?) / seconds
     );
     Ok(())
@@ -162,13 +166,81 @@ fn singles(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
         existing.extend(answers.into_iter().flatten().map(|placed| placed.node));
         existing.truncate(20);
     }
-    times.sort_unstable();
-    let total: Duration = times.iter().sum();
-    println!(
-        "{nodes:>6} nodes  {what:<34} {:>14.0} {:>10.1} {:>10.1}",
-        1000.0 / total.as_secs_f64(),
-        times[500].as_secs_f64() * 1e6,
-        times[990].as_secs_f64() * 1e6,
-    );
+    report(nodes, what, times);
     Ok(())
+}
+
+fn report(nodes: usize, what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
+    let micros = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e6;
+    println!(
+        "{nodes:>6} nodes  {what:<36} {:>12.0} {:>9.1} {:>9.1} {:>9.1}",
+        1.0 / mean,
+        mean * 1e6,
+        micros(50),
+        micros(99)
+    );
+}
+
+/// Decisions that find no standing of nodes kept, none that fits, and victims.
+fn others(nodes: usize) -> Outcome<()> {
+    let (mut cluster, mut spec) = (cluster(nodes)?, spec()?);
+    let (key, labels) = (key(0)?, Labels::new());
+    let timed = |cluster: &mut Cluster, what: &str, spec: &InstanceSpec| -> Outcome<()> {
+        let mut times = Vec::new();
+        for serial in 0..100_u64 {
+            let placement = Placement {
+                require: if what == "first of its kind" {
+                    format!("node.x!=v{serial}")
+                } else {
+                    String::new()
+                }
+                .parse()?,
+                ..Placement::default()
+            };
+            let demand = Demand {
+                key: &key,
+                labels: &labels,
+                priority: 50,
+                spec,
+                placement: &placement,
+                existing: &[],
+            };
+            let start = Instant::now();
+            cluster.place(&demand, 1, &mut |_| id(&key, serial));
+            times.push(start.elapsed());
+        }
+        report(nodes, what, times);
+        Ok(())
+    };
+    timed(&mut cluster, "first of its kind", &spec)?;
+    spec.containers[0].resources.cpu = MilliCpu(65_000);
+    timed(&mut cluster, "fits nowhere", &spec)?;
+    spec.containers[0].resources.cpu = MilliCpu(40_000);
+    let count = u32::try_from(nodes)?;
+    let placement = Placement::default();
+    let demand = Demand {
+        key: &key,
+        labels: &labels,
+        priority: 10,
+        spec: &spec,
+        placement: &placement,
+        existing: &[],
+    };
+    cluster_fill(&mut cluster, &demand, count);
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let demand = Demand { priority: 90, ..demand };
+        let start = Instant::now();
+        let found = cluster.preempt(&demand, &|_| true);
+        times.push(start.elapsed());
+        assert!(found.is_some(), "every node holds one of lower priority");
+    }
+    report(nodes, "victims, one on every node", times);
+    Ok(())
+}
+
+fn cluster_fill(cluster: &mut Cluster, demand: &Demand<'_>, count: u32) {
+    cluster.place(demand, count, &mut |nth| id(demand.key, 1_000_000 + u64::from(nth)));
 }

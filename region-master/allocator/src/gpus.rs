@@ -115,6 +115,11 @@ impl GpuBook {
         self.count
     }
 
+    /// Thousandths of all of them.
+    pub(crate) fn whole(&self) -> u64 {
+        u64::from(self.count) * WHOLE
+    }
+
     /// What is free of each.
     pub(crate) fn free(&self) -> impl Iterator<Item = u64> {
         self.taken.iter().take(usize::from(self.count)).map(|taken| WHOLE.saturating_sub(*taken))

@@ -13,8 +13,9 @@
 //! 2. fewest of the workload's own instances on the node, which spreads a workload that asks for nothing;
 //! 3. the site whose link costs least;
 //! 4. graphics processors that suit: for a part of one, a node where one is broken already; for none, a node without any;
-//! 5. a node that holds something before an empty one; then the one with the least free, cpu, memory and graphics processors added at
-//!    the worth of 4 GiB for a core and 32 GiB for a graphics processor, so that room for large instances is kept;
+//! 5. the larger node, in steps of a quarter of a power of two; then the one with the least free: cpu, memory and graphics processors
+//!    added at the worth of 4 GiB for a core and 32 GiB for a graphics processor. So nodes fill up in an order that hardly changes, and
+//!    those at its end become empty;
 //! 6. the first by name.
 //!
 //! An affinity is about instances of the tenant's other workloads, wherever they are, also on nodes that are cut off or cordoned. Only

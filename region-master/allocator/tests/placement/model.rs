@@ -80,7 +80,7 @@ struct Rank {
     own: Reverse<usize>,
     link: Reverse<u64>,
     suits: bool,
-    used: bool,
+    size: usize,
     room: Reverse<u64>,
     name: Reverse<NodeName>,
 }
@@ -400,14 +400,17 @@ impl World {
             _ => true,
         };
         let free = view.capacity.saturating_sub(&self.used(&view.name));
-        let room = free.cpu.0 * 4 + (free.memory.0 >> 20) + gpus.iter().sum::<u64>() * 32;
+        let worth = |of: &Resources, gpus: u64| of.cpu.0 * 4 + (of.memory.0 >> 20) + gpus * 32;
+        let size = worth(&view.capacity, u64::from(view.gpus) * 1000);
+        // Quarters of powers of two: 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 and so on.
+        let step = (2..60).flat_map(|power| (4..8_u64).map(move |quarter| quarter << power >> 2));
         Rank {
             points: earned + self.wished(work, view) - SPREAD_POINTS * cost,
             own: Reverse(own),
             link: Reverse(view.micros_per_mb),
             suits,
-            used: self.on_node(&view.name) > 0,
-            room: Reverse(room),
+            size: step.filter(|step| *step <= size).count(),
+            room: Reverse(worth(&free, gpus.iter().sum::<u64>())),
             name: Reverse(view.name.clone()),
         }
     }
