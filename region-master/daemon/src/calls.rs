@@ -10,7 +10,7 @@ use skerry_link::{FrameError, FramedSender, IncomingBulk};
 use skerry_wire::{BulkHeader, CallRequest};
 use tonic::{Request, Response, Status};
 
-use crate::api::{Api, FromAbove, NOT_HEARD_FROM, OperatorName};
+use crate::api::{Api, FromAbove, OperatorName};
 use crate::below::{send_answer, write_failure};
 
 /// The calls that are answered.
@@ -147,7 +147,7 @@ impl Asked<'_> {
 
 /// An answer, and the names of the regions that it lacks.
 fn whole<T: Message>(response: Response<T>) -> [Vec<u8>; 2] {
-    let silent = response.metadata().get(NOT_HEARD_FROM);
+    let silent = response.metadata().get(skerry_api::NOT_HEARD_FROM);
     let silent = silent.map(|names| names.as_bytes().to_vec()).unwrap_or_default();
     [response.into_inner().encode_to_vec(), silent]
 }

@@ -1,5 +1,7 @@
 //! From the brain's views to what the API shows.
 
+pub(crate) mod life;
+
 use std::collections::BTreeMap;
 
 use skerry_api::v1;
@@ -34,6 +36,11 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         pending: pending.collect(),
         region: view.owner.to_string(),
         shares: view.parts.iter().map(share).collect(),
+        completed: view.job.as_ref().map_or(0, |job| job.completed),
+        failed: view.job.as_ref().map_or(0, |job| job.failures),
+        active: view.job.as_ref().map_or(0, |job| job.active),
+        rollout: Some(life::rollout(&view.rollout)),
+        here: Some(view.instances.len()).filter(|here| *here != view.spec.instances),
         ..v1::Workload::default()
     }
 }
@@ -162,7 +169,8 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         address: facts.and_then(|facts| facts.address).map(|ip| ip.to_string()).unwrap_or_default(),
         certificate_expires_ms: view.certificate_expires.0,
         region: view.region.to_string(),
-        ..v1::Node::default()
+        cordoned: view.cordoned,
+        draining: view.drain.as_ref().map(life::draining),
     }
 }
 

@@ -20,8 +20,6 @@ use super::{Answer, Api, invalid, unexpected};
 use crate::below::{self, CALLS_AT_ONCE};
 use crate::view;
 
-/// Names the regions that a list lacks, in the answer's metadata: names with commas between them.
-pub(crate) const NOT_HEARD_FROM: &str = "skerry-not-heard-from";
 /// After this long a list answers with what it has, and says where to go on.
 const LIST_WAIT: Duration = Duration::from_secs(8);
 /// Begins a page token that goes on in this region; no region has such a name.
@@ -357,7 +355,7 @@ fn answer<P: PageOf>(merged: Merged<P>) -> Response<P> {
     silent.sort();
     silent.dedup();
     if let (false, Ok(names)) = (silent.is_empty(), MetadataValue::try_from(silent.join(","))) {
-        response.metadata_mut().insert(NOT_HEARD_FROM, names);
+        response.metadata_mut().insert(skerry_api::NOT_HEARD_FROM, names);
     }
     response
 }

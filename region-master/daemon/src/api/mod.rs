@@ -2,6 +2,7 @@
 
 mod apply;
 mod callers;
+mod life;
 mod lists;
 mod logs;
 mod places;
@@ -27,7 +28,7 @@ use crate::links::LinkTable;
 use crate::settings::Settings;
 
 pub(crate) use callers::{OnlyOperators, OperatorName};
-pub(crate) use lists::{FromAbove, NOT_HEARD_FROM};
+pub(crate) use lists::FromAbove;
 
 /// Longest wait of a list for a change: below the idle time-outs of proxies on the way.
 const WAIT_MAX: Duration = Duration::from_secs(30);

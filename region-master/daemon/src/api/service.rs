@@ -5,13 +5,10 @@ use std::pin::Pin;
 use futures_util::Stream;
 use skerry_api::v1;
 use skerry_api::v1::operator_server::Operator;
+use skerry_region_state::LifeCall;
 use tonic::{Request, Response, Status};
 
 use super::{Answer, Api};
-
-fn later<T>() -> Answer<T> {
-    Err(Status::unimplemented("this master cannot do that"))
-}
 
 #[tonic::async_trait]
 impl Operator for Api {
@@ -105,49 +102,49 @@ impl Operator for Api {
         Ok(Response::new(self.log(request).await?))
     }
 
-    async fn cordon(&self, _request: Request<v1::CordonRequest>) -> Answer<v1::CordonResponse> {
-        later()
+    async fn cordon(&self, request: Request<v1::CordonRequest>) -> Answer<v1::CordonResponse> {
+        self.set_cordon(request).await
     }
 
-    async fn drain(&self, _request: Request<v1::DrainRequest>) -> Answer<v1::DrainResponse> {
-        later()
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<v1::DrainResponse> {
+        self.begin_drain(request).await
     }
 
-    async fn rollout_status(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
-        later()
+    async fn rollout_status(&self, request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        self.rollout(request, "", LifeCall::Status).await
     }
 
-    async fn pause_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
-        later()
+    async fn pause_rollout(&self, request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        self.rollout(request, "paused", LifeCall::Pause).await
     }
 
-    async fn resume_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
-        later()
+    async fn resume_rollout(&self, request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        self.rollout(request, "resumed", LifeCall::Resume).await
     }
 
-    async fn promote_rollout(&self, _request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
-        later()
+    async fn promote_rollout(&self, request: Request<v1::RolloutRequest>) -> Answer<v1::Rollout> {
+        self.rollout(request, "promoted", LifeCall::Promote).await
     }
 
-    async fn undo_rollout(&self, _request: Request<v1::UndoRolloutRequest>) -> Answer<v1::Rollout> {
-        later()
+    async fn undo_rollout(&self, request: Request<v1::UndoRolloutRequest>) -> Answer<v1::Rollout> {
+        self.undo(request).await
     }
 
     async fn rollout_history(
         &self,
-        _request: Request<v1::RolloutRequest>,
+        request: Request<v1::RolloutRequest>,
     ) -> Answer<v1::RolloutHistoryResponse> {
-        later()
+        self.history(request).await
     }
 
     async fn rollout_plan(
         &self,
-        _request: Request<v1::RolloutPlanRequest>,
+        request: Request<v1::RolloutPlanRequest>,
     ) -> Answer<v1::RolloutPlanResponse> {
-        later()
+        self.plan(request).await
     }
 
-    async fn scale(&self, _request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
-        later()
+    async fn scale(&self, request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
+        self.set_scale(request).await
     }
 }
