@@ -172,7 +172,8 @@ fn singles(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
 
 fn report(nodes: usize, what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
-    let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
+    let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
+    let mean = (times.iter().sum::<Duration>() / count).as_secs_f64();
     let micros = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e6;
     println!(
         "{nodes:>6} nodes  {what:<36} {:>12.0} {:>9.1} {:>9.1} {:>9.1}",

@@ -111,7 +111,7 @@ fn nodes_fill_up_in_an_order_that_hardly_changes() {
     views[0].capacity.gpu = MilliGpu(1000);
     let mut cluster = cluster(&views);
     let mut web = Work::new("web", workload_spec(100, 1 << 20, &[]), Placement::default());
-    let mut order = |cluster: &mut Cluster, work: &Work| -> Vec<String> {
+    let order = |cluster: &mut Cluster, work: &Work| -> Vec<String> {
         let placed = cluster.place(&work.demand(&[]), 4, &mut |nth| work.id(u64::from(nth)));
         placed.into_iter().map(|placed| placed.unwrap().node.to_string()).collect()
     };

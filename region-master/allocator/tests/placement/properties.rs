@@ -191,17 +191,42 @@ proptest! {
     }
 }
 
+/// A cluster that has nothing kept from earlier calls.
+fn made_anew(world: &World) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (site, point) in &world.site_points {
+        cluster.set_site_point(site, *point);
+    }
+    for view in world.nodes.values() {
+        cluster.set_node(view.clone());
+    }
+    for held in &world.held {
+        let booking = held.work.booking(&held.id, &held.ports, &held.gpus);
+        cluster.reserve(&held.node, &booking).unwrap();
+    }
+    cluster
+}
+
 fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step) {
     match step {
         Step::Place { workload, count } => {
             let workload = workload % workloads.len();
             let work = &workloads[workload];
             let existing = world.nodes_of(workload);
+            let fresh =
+                made_anew(world).place(&work.demand(&existing), count, &mut |nth| work.id(u64::from(nth)));
             let answers = cluster.place(&work.demand(&existing), count, &mut |_| {
                 world.serial += 1;
                 work.id(world.serial)
             });
             assert_eq!(answers.len(), usize::try_from(count).unwrap());
+            // Ports go round, and so tell a cluster that has seen others come and go.
+            for pair in answers.iter().zip(&fresh) {
+                match pair {
+                    (Ok(one), Ok(other)) => assert_eq!((&one.node, &one.gpus), (&other.node, &other.gpus)),
+                    (one, other) => assert_eq!(one, other),
+                }
+            }
             for answer in answers {
                 match answer {
                     Ok(placed) => {
