@@ -3,7 +3,7 @@
 use skerry_allocator::{Booking, Demand, NodeView, Placed, attributes};
 use skerry_types::{
     AllocationId, Attributes, Desired, InstanceIndex, InstanceSet, Labels, NodeFacts, NodeName, Refusal,
-    Resources, WorkloadKey, WorkloadSpec,
+    Resources, SiteName, WorkloadKey, WorkloadSpec,
 };
 
 use crate::records::AllocationRecord;
@@ -74,8 +74,25 @@ impl RegionState {
         self.cluster.remove_node(name);
     }
 
-    /// Enters an allocation, or enters it anew after its workload's labels or priority changed.
+    /// Enters an allocation.
     pub(crate) fn cluster_occupy(&mut self, record: &AllocationRecord) {
+        self.reserve_for(record);
+        self.cluster_book(record, None);
+        self.node_changed(&record.node);
+    }
+
+    /// The room of an allocation that leaves is promised to another: nobody takes it as a lower one's.
+    pub(crate) fn cluster_promise(&mut self, record: &AllocationRecord) {
+        self.cluster_book(record, Some(u8::MAX));
+    }
+
+    pub(crate) fn reserve_for(&mut self, record: &AllocationRecord) {
+        let reserved = self.reserved.entry(record.intent.workload.tenant.clone()).or_default();
+        *reserved += record.intent.spec.resources();
+    }
+
+    /// Enters an allocation, or enters it anew, with its workload's priority or another.
+    pub(crate) fn cluster_book(&mut self, record: &AllocationRecord, priority: Option<u8>) {
         let intent = &record.intent;
         let spec = self.workloads.get(&intent.workload).map(|workload| &workload.record.spec);
         let unlabelled = Labels::new();
@@ -83,18 +100,36 @@ impl RegionState {
             id: &intent.id,
             key: &intent.workload,
             labels: spec.map_or(&unlabelled, |spec| &spec.labels),
-            priority: spec.map_or(WorkloadSpec::DEFAULT_PRIORITY, |spec| spec.priority),
+            priority: priority
+                .unwrap_or_else(|| spec.map_or(WorkloadSpec::DEFAULT_PRIORITY, |spec| spec.priority)),
             spec: &intent.spec,
             ports: &intent.ports,
             gpus: &intent.gpus,
         };
         let known = self.cluster.reserve(&record.node, &booking);
         debug_assert!(known.is_ok(), "an allocation's node is in the picture");
-        self.node_changed(&record.node);
+    }
+
+    /// Where a site lies, for workloads that want to be near to it.
+    pub(crate) fn cluster_site(&mut self, name: &SiteName) {
+        if let Some(point) = self.sites.specs.get(name).and_then(|spec| spec.point) {
+            self.cluster.set_site_point(name, point);
+        }
+    }
+
+    /// A workload's labels or priority changed: its allocations are entered anew.
+    pub(crate) fn book_anew(&mut self, key: &WorkloadKey) {
+        let records: Vec<AllocationRecord> = self.allocations_of(key).cloned().collect();
+        for record in records.iter().filter(|record| record.intent.desired == Desired::Run) {
+            self.cluster_book(record, None);
+        }
     }
 
     pub(crate) fn cluster_release(&mut self, record: &AllocationRecord) {
         self.node_changed(&record.node);
+        if let Some(reserved) = self.reserved.get_mut(&record.intent.workload.tenant) {
+            *reserved = reserved.saturating_sub(&record.intent.spec.resources());
+        }
         if self.cluster.release(&record.node, &record.intent.id).is_ok() {
             self.room_appeared();
         }

@@ -20,8 +20,10 @@ mod life;
 mod listing;
 mod load;
 mod nodes;
+mod order;
 mod places;
 mod placing;
+mod preempting;
 mod query;
 mod received;
 mod records;
@@ -32,6 +34,7 @@ mod state;
 mod tenants;
 mod tokens;
 mod uplink;
+mod why;
 mod workloads;
 
 #[cfg(test)]

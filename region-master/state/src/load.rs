@@ -58,6 +58,10 @@ impl RegionState {
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             pending: BTreeSet::new(),
+            reserved: BTreeMap::new(),
+            making_way: BTreeMap::new(),
+            turn: None,
+            unfinished: false,
             stuck: Vec::new(),
             life: ledger.life,
             touched: BTreeSet::new(),
@@ -78,6 +82,8 @@ impl RegionState {
         }
         let names: Vec<(NodeName, SiteName)> =
             state.nodes.iter().map(|(name, node)| (name.clone(), node.site.clone())).collect();
+        let described: Vec<SiteName> = state.sites.specs.keys().cloned().collect();
+        described.iter().for_each(|site| state.cluster_site(site));
         for (name, site) in &names {
             state.sites.add_node(site, name);
             state.cluster_upsert(name);

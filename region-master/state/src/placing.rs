@@ -31,22 +31,29 @@ impl RegionState {
     }
 
     /// Compares a workload with its allocations, and stops and places what differs.
-    pub(crate) fn reconcile(&mut self, key: &WorkloadKey) {
-        let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else { return };
+    /// False when it is to have another turn.
+    pub(crate) fn reconcile(&mut self, key: &WorkloadKey) -> bool {
+        let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else {
+            return true;
+        };
         if record.deleting {
             self.pending.remove(key);
-            return self.reconcile_deletion(key);
+            self.reconcile_deletion(key);
+            return true;
         }
         self.mark_share(key);
         self.rescale(&record);
         let wanted = self.wanted_instances(&record);
-        let pending = loop {
+        let (mut waiting, homeless) = loop {
             let (local, mut pending) = self.deal(&record, &wanted);
             self.stuck.clear();
             match record.spec.kind {
                 WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &local),
                 WorkloadKind::Daemon => self.reconcile_daemon(&record),
                 WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &local),
+            }
+            if std::mem::take(&mut self.unfinished) {
+                return false;
             }
             let (waiting, stuck) = self.take_stuck(key);
             // Each turn takes the own nodes, or at least one region, out of the question.
@@ -55,7 +62,11 @@ impl RegionState {
                 break (waiting, pending);
             }
         };
-        self.conclude(&record, pending.0, pending.1);
+        let (helped, homeless) = self.make_way(&record, homeless);
+        self.keep_local(key, &helped);
+        waiting.extend(helped);
+        self.conclude(&record, waiting, homeless);
+        true
     }
 
     /// Keeps which instances the own nodes found no place for.
@@ -63,10 +74,11 @@ impl RegionState {
         self.stuck = pending;
     }
 
-    /// What found no place: instances that have another copy here, which stay where they are, and those that have none.
+    /// What found no place: instances that have another copy here or wait for room that others leave, and the rest.
     fn take_stuck(&mut self, key: &WorkloadKey) -> (Vec<Pending>, Vec<Pending>) {
         let runs = self.allocations_of(key).filter(|record| record.intent.desired == Desired::Run);
         let here: InstanceSet = runs.map(|record| record.intent.instance).collect();
+        let here = here.union(&self.awaiting_room(key));
         let stuck = std::mem::take(&mut self.stuck);
         let part = |instances: fn(&InstanceSet, &InstanceSet) -> InstanceSet| -> Vec<Pending> {
             let parts = stuck.iter().map(|pending| Pending {
@@ -129,7 +141,9 @@ impl RegionState {
         if missing.is_empty() {
             return pending;
         }
-        for (instance, place) in self.cluster_place(&record.spec, missing) {
+        let mut later = missing.clone();
+        let turn = later.split_first(self.turn.unwrap_or(u32::MAX));
+        for (instance, place) in self.cluster_place(&record.spec, &turn) {
             match place {
                 Ok(place) => self.bind(record, instance, place),
                 Err(reasons) => match pending.iter_mut().find(|pending| pending.reasons == reasons) {
@@ -140,6 +154,11 @@ impl RegionState {
                 },
             }
             self.seal_if_full();
+        }
+        match pending.last_mut() {
+            // What keeps these off keeps the others off too.
+            Some(last) => last.instances = last.instances.union(&later),
+            None => self.unfinished |= !later.is_empty(),
         }
         pending
     }
@@ -162,12 +181,9 @@ impl RegionState {
         self.tell_allocation(&id, key, "Placed", format!("instance {instance} goes to node {}", place.node));
         let (node, placed_at) = (place.node, self.now.wall);
         self.node_changed(&node);
-        self.save_allocation(AllocationRecord {
-            intent: Arc::new(intent),
-            node,
-            revision: Revision(0),
-            placed_at,
-        });
+        let record = AllocationRecord { intent: Arc::new(intent), node, revision: Revision(0), placed_at };
+        self.reserve_for(&record);
+        self.save_allocation(record);
     }
 
     /// Keeps why instances are pending, and tells of it once.

@@ -93,6 +93,7 @@ impl RegionState {
     }
 
     fn site_changed(&mut self, name: &SiteName) {
+        self.cluster_site(name);
         let nodes: Vec<NodeName> = self.sites.nodes.get(name).into_iter().flatten().cloned().collect();
         for node in &nodes {
             self.cluster_upsert(node);

@@ -84,7 +84,7 @@ impl RegionState {
     }
 
     /// The split as it stands, for what is wanted still.
-    fn present_deal(&self, record: &WorkloadRecord, wanted: &InstanceSet) -> Deal {
+    pub(crate) fn present_deal(&self, record: &WorkloadRecord, wanted: &InstanceSet) -> Deal {
         let key = &record.spec.key;
         let mut split = self.splits.get(key).cloned().unwrap_or_else(|| {
             // A workload from before there were regions below is where it is.
@@ -192,7 +192,7 @@ impl RegionState {
     }
 
     /// The regions as level 1 sees them: the own nodes first.
-    fn region_views(&mut self, record: &WorkloadRecord, deal: &Deal) -> Vec<RegionView> {
+    pub(crate) fn region_views(&mut self, record: &WorkloadRecord, deal: &Deal) -> Vec<RegionView> {
         let handed_back = |name: &RegionName| {
             let back = deal.split.back.get(name);
             back.map(|(count, reasons)| HandBack { count: *count, reasons: reasons.clone() })
@@ -314,6 +314,16 @@ impl RegionState {
         split.back.insert(self.config.region.clone(), (all.len(), reasons));
         self.save_split(key, split);
         true
+    }
+
+    /// The own nodes will hold these when others have left.
+    pub(crate) fn keep_local(&mut self, key: &WorkloadKey, helped: &[Pending]) {
+        let Some(mut split) = self.splits.get(key).filter(|_| !helped.is_empty()).cloned() else { return };
+        for part in helped {
+            split.local = split.local.union(&part.instances);
+        }
+        split.back.remove(&self.config.region);
+        self.save_split(key, split);
     }
 
     /// Takes all shares of a workload back. True when no region says anything of it any more.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_types::{
-    AllocationId, AllocationIntent, Explanation, MonoTime, NodeName, Now, Outbox, RegionName, Share,
-    WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, MonoTime, NodeName, Now, Outbox, RegionName, Resources, Share,
+    TenantName, WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToParent};
 
@@ -16,6 +16,7 @@ use crate::ledger::{Value, put};
 use crate::life::Life;
 use crate::nodes::Node;
 use crate::placing::Pending;
+use crate::preempting::MakingWay;
 use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, SplitRecord, TokenId, TokenRecord};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
@@ -77,6 +78,14 @@ pub struct RegionState {
     pub(crate) dirty: BTreeSet<WorkloadKey>,
     /// Workloads with instances that found no place.
     pub(crate) pending: BTreeSet<WorkloadKey>,
+    /// What each tenant's allocations reserve on the own nodes.
+    pub(crate) reserved: BTreeMap<TenantName, Resources>,
+    /// Instances that wait for room that others were told to leave.
+    pub(crate) making_way: MakingWay,
+    /// Most instances of a workload that are placed at a turn, while tenants contend.
+    pub(crate) turn: Option<u32>,
+    /// Whether the workload that is looked at is to have another turn.
+    pub(crate) unfinished: bool,
     /// Instances of the workload that is looked at for which the own nodes found no place.
     pub(crate) stuck: Vec<Pending>,
     /// Children that may have something to be sent.
@@ -179,8 +188,8 @@ impl RegionState {
             ApiCall::Tenants(filter) => self.list_tenants(&filter).map(ApiReply::Tenants),
             ApiCall::ApplySite { spec, dry_run } => self.apply_site(spec, dry_run),
             ApiCall::DeleteSite(name) => self.delete_site(&name),
-            ApiCall::Explain(_) => Ok(ApiReply::Explanation(Explanation::default())),
-            ApiCall::Rebalance => Ok(ApiReply::Moves(Vec::new())),
+            ApiCall::Explain(what) => self.explain(&what),
+            ApiCall::Rebalance => Ok(self.rebalance()),
             ApiCall::CreateToken(token) => self.create_token(token),
             ApiCall::RevokeToken(id) => self.revoke_token(&id),
             ApiCall::Tokens => Ok(ApiReply::Tokens(self.tokens.clone().into_iter().collect())),
@@ -219,9 +228,9 @@ impl RegionState {
     /// Works off what the input left to look at.
     pub(crate) fn settle_up(&mut self) {
         self.settle_tenants();
-        while let Some(key) = self.dirty.pop_first() {
-            self.reconcile(&key);
-            self.seal_if_full();
+        while !self.dirty.is_empty() {
+            let batch = std::mem::take(&mut self.dirty);
+            self.work_off(batch);
         }
         self.save_counters();
     }

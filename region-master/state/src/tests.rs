@@ -1,11 +1,13 @@
 //! The brain against a bench that answers as a shell, a store and nodes would, in virtual time.
 
+mod below;
 mod bench;
 mod join;
 mod life;
 mod links;
 mod lists;
 mod node;
+mod order;
 mod placing;
 mod quotas;
 mod store;

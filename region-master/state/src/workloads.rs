@@ -92,13 +92,18 @@ impl RegionState {
         let is_own = |record: &&WorkloadRecord| record.origin == Origin::Own;
         let charged = former.as_ref().filter(is_own).map(|former| former.spec.as_ref());
         self.charge(charged, Some(&record).filter(is_own).map(|record| record.spec.as_ref()));
-        let anew = former.is_none_or(|former| former.generation != record.generation);
+        let anew = former.as_ref().is_none_or(|former| former.generation != record.generation);
+        let former = former.map(|former| (former.spec.labels.clone(), former.spec.priority));
+        let present = (record.spec.labels.clone(), record.spec.priority);
         self.workloads
             .entry(key.clone())
             .and_modify(|w| w.record = record.clone())
             .or_insert_with(|| Workload::new(record));
         if anew {
             self.reset_split(&key);
+        }
+        if former.is_some_and(|former| former != present) {
+            self.book_anew(&key);
         }
         self.mark_share(&key);
         self.mark_region(None);
@@ -144,6 +149,7 @@ impl RegionState {
         self.charge(gone.as_ref().map(|gone| gone.record.spec.as_ref()), None);
         self.by_workload.remove(key);
         self.pending.remove(key);
+        self.making_way.remove(key);
         self.forget_life(key);
         self.outbox.batch().delete(WORKLOAD, workload_key(key));
         self.forget_split(key);
