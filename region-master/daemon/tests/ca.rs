@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use skerry_link::enroll::{JoinWish, RefusalKind, Wish, join, renew};
+use skerry_link::enroll::{JoinWish, RefusalKind, RegionGrant, Wish, join, renew, renew_region};
 use skerry_link::tls::{Expected, Identity, SharedIdentity, TrustRoots, api_client, api_server};
 use skerry_link::{
-    Arrival, Credentials, DialSettings, Dialer, JoinToken, LinkClock, LinkServer, PeerCertificate,
-    ServerSettings, SpiffeId, TrustDomain,
+    Arrival, AuthorityChain, Credentials, DialSettings, Dialer, JoinToken, LinkClock, LinkServer,
+    PeerCertificate, PublicKey, REGIONS_DEEP_MAX, ServerSettings, SpiffeId, TrustDomain,
 };
-use skerry_master::ca::{Ca, CaError, MasterIdentity, NODE_LIFE, ServerNames};
+use skerry_master::ca::{CHILD_REGION_LIFE, Ca, CaError, MasterIdentity, NODE_LIFE, ServerNames};
 use skerry_types::{RegionName, SiteName, WallTime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -221,11 +221,15 @@ fn serve(ca: Arc<Ca>, token: JoinToken, life: Duration) -> (String, SharedIdenti
                         Wish::Join { token: id, secret_hash, node, .. }
                             if *id == token.id && *secret_hash == token.secret.hash() =>
                         {
-                            format!("spiffe://edge.example/region/north/site/oslo/node/{node}")
-                                .parse()
-                                .unwrap()
+                            format!("{}/site/oslo/node/{node}", ca.id()).parse().unwrap()
                         }
-                        Wish::Join { .. } | Wish::JoinRegion { .. } | Wish::RenewRegion { .. } => {
+                        Wish::RenewRegion { certificate, .. } => {
+                            let region = certificate.vouchers[0].region.clone();
+                            let chain = ca.issue_region(&request.key, &region, life, now()).unwrap();
+                            request.grant(ca.grant(&chain, now())).await.unwrap();
+                            continue;
+                        }
+                        Wish::Join { .. } | Wish::JoinRegion { .. } => {
                             request.refuse(RefusalKind::TokenWrong, "").await.unwrap();
                             continue;
                         }
@@ -322,4 +326,99 @@ async fn the_masters_certificate_renews_itself() {
     assert_eq!(shared.current().certificate().serial, renewed, "it is not renewed again and again");
     cancel.cancel();
     tasks.join_all().await;
+}
+
+/// A region's CA under another's, in a directory of its own.
+fn child(above: &Ca, dir: &Path, region: &str) -> Ca {
+    let joining = Ca::joining(dir).unwrap().unwrap();
+    let key = PublicKey::from_request(&joining.signing_request().unwrap()).unwrap();
+    let chain = above.issue_region(&key, &region.parse().unwrap(), CHILD_REGION_LIFE, now()).unwrap();
+    let authority = AuthorityChain::verified(chain, above.roots()).unwrap();
+    let grant = RegionGrant { authority, roots: above.roots().clone(), parent_time: now() };
+    joining.finish(&grant, &["parent.example:7444".to_owned()], now()).unwrap().ca
+}
+
+#[tokio::test]
+async fn a_node_joins_at_the_bottom_of_the_deepest_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ca = init(&dir.path().join("1")).ca;
+    for level in 2..=REGIONS_DEEP_MAX {
+        assert_eq!(ca.levels_below(), REGIONS_DEEP_MAX - level + 1);
+        ca = child(&ca, &dir.path().join(level.to_string()), &format!("level{level}"));
+    }
+    assert_eq!(ca.authorities().len(), usize::from(REGIONS_DEEP_MAX));
+    assert_eq!(ca.parents().unwrap(), ["parent.example:7444"]);
+    let joining = Ca::joining(&dir.path().join("deeper")).unwrap().unwrap();
+    let key = PublicKey::from_request(&joining.signing_request().unwrap()).unwrap();
+    let refused = ca.issue_region(&key, &"deeper".parse().unwrap(), CHILD_REGION_LIFE, now()).unwrap_err();
+    assert!(refused.to_string().contains("6 levels deep"), "{refused}");
+
+    let ca = Arc::new(ca);
+    let token = JoinToken::generate(ca.root_hash(), vec![]).unwrap();
+    let (address, _shared, _tasks) = serve(ca.clone(), token.clone(), NODE_LIFE);
+    let addresses = vec![address];
+    let wish = JoinWish { node: "n1".parse().unwrap(), site: None };
+    let credentials = Credentials::at(dir.path().join("node"));
+    let joined = join(&token, &addresses, &wish, &credentials, &clock()).await.unwrap();
+    assert_eq!(joined.identity.chain().len(), 1 + usize::from(REGIONS_DEEP_MAX));
+    let mut dialer =
+        Dialer::new(DialSettings::to(addresses), &joined.identity, &joined.roots, clock(), 1).unwrap();
+    let link = tokio::time::timeout(Duration::from_secs(10), dialer.connect()).await.unwrap();
+    assert_eq!(link.peer_id(), ca.id());
+    let bytes: usize = joined.identity.chain().iter().map(|der| der.len()).sum();
+    println!("a chain of the deepest tree takes {bytes} bytes");
+}
+
+/// A region whose clock stands two months behind shows certificates that are over, asks for its CA's to be renewed, hears the
+/// time with the answer, and is let in.
+#[tokio::test]
+async fn a_region_with_a_wrong_clock_finds_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let above = Arc::new(init(&dir.path().join("above")).ca);
+    let below = child(&above, &dir.path().join("below"), "south");
+    let token = JoinToken::generate(above.root_hash(), vec![]).unwrap();
+    let (address, _shared, _tasks) = serve(above.clone(), token, CHILD_REGION_LIFE);
+    let addresses = vec![address];
+    let behind = WallTime(now().0 - 60 * 24 * 3600 * 1000);
+    let clock = Arc::new(LinkClock::with_source(WallTime(0), move || behind));
+    let names = ServerNames::default();
+    let wrong = below.server_identity(&names, clock.now()).unwrap();
+    let told = |identity: Identity| {
+        let settings = DialSettings::to(addresses.clone());
+        let mut dialer = Dialer::new(settings, &identity, below.roots(), clock.clone(), 1).unwrap();
+        async move {
+            let link = tokio::time::timeout(Duration::from_secs(10), dialer.connect()).await.unwrap();
+            let closed = tokio::time::timeout(Duration::from_millis(300), link.closed()).await;
+            closed.map(|lost| lost.to_string()).unwrap_or_default()
+        }
+    };
+    // The CA began after the time that the clock shows, so what it signs begins with it and is good all the same.
+    assert_eq!(told(wrong).await, "");
+    let over = Ca::open(&dir.path().join("below")).unwrap();
+    let past = over.server_identity(&names, WallTime(now().0 + 6 * 365 * 24 * 3600 * 1000)).unwrap();
+    assert!(past.certificate().leaf.not_before <= past.certificate().leaf.not_after);
+    let request = below.signing_request().unwrap();
+    let renewed = renew_region(&addresses, &past, below.roots(), &request, &clock).await.unwrap();
+    assert!(clock.now().since(behind) > Duration::from_hours(59 * 24), "the answer tells the time");
+    let keys = below.authorities();
+    below.renewed(renewed.authority).unwrap();
+    assert_eq!(below.authorities(), keys);
+    let right = below.server_identity(&names, clock.now()).unwrap();
+    assert_eq!(told(right).await, "");
+}
+
+#[test]
+fn a_ca_below_another_is_no_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let above = init(&dir.path().join("above")).ca;
+    let below = child(&above, &dir.path().join("below"), "south");
+    assert!(!dir.path().join("below/root.key").exists());
+    below.check_joined(Some(above.root_hash())).unwrap();
+    let error = below.check_joined(Some(skerry_link::RootHash([1; 32]))).unwrap_err();
+    assert!(error.to_string().contains("another federation than the join token"), "{error}");
+    let error = above.check_joined(None).unwrap_err();
+    assert!(error.to_string().contains("holds the root CA of the federation 'edge.example'"), "{error}");
+    assert!(Ca::joining(&dir.path().join("below")).unwrap().is_none());
+    let mode = fs::metadata(dir.path().join("below/region.key")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
 }

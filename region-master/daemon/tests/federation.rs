@@ -1,14 +1,20 @@
 //! Masters above and below one another, as real processes.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skerry_api::v1;
-use skerry_master::ca::Ca;
+use skerry_link::{
+    Connection, DialSettings, Dialer, FramedReceiver, FramedSender, LinkClock, MAX_FRAME_BYTES,
+};
+use skerry_master::ca::{Ca, ServerNames};
+use skerry_types::WallTime;
+use skerry_wire::{
+    Cursor, Epoch, Hello, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId, ToChild, ToParent,
+};
 use support::*;
 
 /// A root that runs.
@@ -44,6 +50,19 @@ async fn a_region_joins_by_a_token_and_links_up() {
     let events = answer.into_inner().events;
     assert!(events.iter().any(|event| event.region == "root"), "{events:?}");
     assert!(events.iter().any(|event| event.region == "south"), "{events:?}");
+
+    // A log is asked for hop by hop, and the answer comes back as it was given.
+    let log = |region: &str| v1::LogsRequest {
+        allocation: "web-0-1".to_owned(),
+        region: region.to_owned(),
+        ..v1::LogsRequest::default()
+    };
+    let missing =
+        root.client().await.logs(log("rome")).await.unwrap().into_inner().message().await.unwrap_err();
+    assert_eq!(missing.code(), tonic::Code::NotFound);
+    assert_eq!(missing.message(), "there is no allocation 'web-0-1'");
+    let nowhere = root.client().await.logs(log("paris")).await.unwrap_err();
+    assert!(nowhere.message().contains("no region 'paris' below 'root'"), "{nowhere}");
 
     // The operator of a region above may operate a region, one of a region below may not.
     let mut from_above = rome.place.client_as(&root.place).await;
@@ -245,6 +264,70 @@ async fn a_region_above_that_is_another_is_not_believed() {
     let circle = Place { more: Vec::new(), ..place }.with(&["--parent", &own]).start();
     let words = circle.says("who answers is not the region above").await;
     assert!(words.contains("region/north"), "{words}");
+}
+
+/// Somebody with a region's certificate who says strange things.
+async fn strange(place: &Place, parent: &Place) -> (Dialer, FramedSender, FramedReceiver, Connection) {
+    let ca = Ca::open(&place.dir.join("ca")).unwrap();
+    let clock = Arc::new(LinkClock::system(WallTime(0)));
+    let identity = ca.server_identity(&ServerNames::default(), clock.now()).unwrap();
+    let settings = DialSettings::to(vec![format!("127.0.0.1:{}", parent.links)]);
+    let mut dialer = Dialer::new(settings, &identity, ca.roots(), clock, 1).unwrap();
+    let connection = tokio::time::timeout(PATIENCE, dialer.connect()).await.unwrap();
+    let (sender, receiver) = connection.control().await.unwrap();
+    (dialer, sender, receiver, connection)
+}
+
+fn hello(oldest: u16, newest: u16) -> ToParent {
+    ToParent::Hello(Hello {
+        oldest,
+        newest,
+        software: "0".to_owned(),
+        cursor: Cursor::default(),
+        epoch: Epoch(7),
+    })
+}
+
+async fn next(receiver: &mut FramedReceiver) -> Option<ToChild> {
+    let read = receiver.recv::<ToChild>(MAX_FRAME_BYTES);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().ok().flatten()
+}
+
+#[tokio::test]
+async fn a_strange_region_is_refused_and_nothing_else_suffers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = root(dir.path());
+    let token = root.region_token("").await;
+    let south = Place::new(dir.path(), "south").below(&root.place, &token);
+    assert!(south.init().status.success());
+
+    let (_dialer, mut sender, mut receiver, _connection) = strange(&south, &root.place).await;
+    sender.send(&hello(0, 0)).await.unwrap();
+    match next(&mut receiver).await {
+        Some(ToChild::Refused(refused)) => assert_eq!(refused.code, RefusalCode::Version, "{refused:?}"),
+        other => panic!("an older protocol was answered with {other:?}"),
+    }
+
+    // A row longer than a store takes, in a frame that is not.
+    let (_dialer, mut sender, mut receiver, connection) = strange(&south, &root.place).await;
+    sender.send(&hello(1, 1)).await.unwrap();
+    assert!(matches!(next(&mut receiver).await, Some(ToChild::Welcome(_))));
+    let key = RowKey::new(TableId::SITE, "south/oslo");
+    let row = Row { key, revision: Revision(1), value: Some(vec![0; Row::VALUE_MAX + 1]) };
+    let rows = RowsFrame::Snapshot { epoch: Epoch(7), first: true, rows: vec![row], end: Some(Revision(1)) };
+    sender.send(&ToParent::Rows(rows)).await.unwrap();
+    let lost = tokio::time::timeout(PATIENCE, connection.closed()).await.unwrap();
+    println!("a row that is too long ends the link: {lost}");
+
+    // A length that nobody would allocate.
+    let (_dialer, sender, _receiver, connection) = strange(&south, &root.place).await;
+    sender.into_stream().write_all(&[0xff; 64]).await.unwrap();
+    tokio::time::timeout(PATIENCE, connection.closed()).await.unwrap();
+
+    assert!(root.is_alive());
+    let south = south.start();
+    root.sees("south", true).await;
+    drop(south);
 }
 
 #[test]

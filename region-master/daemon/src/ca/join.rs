@@ -77,7 +77,9 @@ impl Joining {
         let created = layout.create_once(|draft| {
             draft.root(&roots)?;
             draft.parents(parents)?;
-            let life = issue::validity(USER_LIFE, now).intersect(authority.whole());
+            let whole = authority.whole();
+            let now = now.max(whole.not_before);
+            let life = issue::validity(USER_LIFE, now).intersect(whole);
             issue::fill_region(draft, authority.domain(), authority.certificates(), &roots, key, life)
         })?;
         layout.forget_uncertified_key()?;

@@ -273,8 +273,10 @@ impl Held {
         Ok(Self { authority, issuer })
     }
 
-    /// Signs; the chain is what was signed and this CA's own. Nothing holds longer than the CAs above it. When one of those has
-    /// run out, what is signed holds for its last moment: it is good for asking for a renewal.
+    /// Signs; the chain is what was signed and this CA's own.
+    ///
+    /// Nothing holds longer than the CAs above it. A clock that stands before their beginning is wrong: they were signed, so that
+    /// moment has come. When one of them has run out, what is signed ends with it: it is good for asking for a renewal.
     fn sign(
         &self,
         profile: issue::Profile,
@@ -282,8 +284,9 @@ impl Held {
         life: Duration,
         now: WallTime,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
-        let Validity { not_before, not_after } = issue::validity(life, now).intersect(self.authority.whole());
-        let params = profile.params(Validity { not_before: not_before.min(not_after), not_after })?;
+        let whole = self.authority.whole();
+        let now = now.max(whole.not_before).min(whole.not_after);
+        let params = profile.params(issue::validity(life, now).intersect(whole))?;
         let certificate = params
             .signed_by(key, &self.issuer)
             .map_err(|source| CaError::Sign { action: "sign a certificate", source })?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_link::LinkClock;
-use skerry_link::enroll::{RENEW_RETRY_FIRST, RENEW_RETRY_MAX, renew_in};
+use skerry_link::enroll::{RENEW_RETRY_MAX, renew_in};
 use skerry_link::tls::{Identity, SharedIdentity};
 use skerry_types::WallTime;
 use tokio::sync::{Notify, watch};
@@ -103,10 +103,10 @@ impl MasterIdentity {
                 let certificate = identity.certificate();
                 tracing::info!(serial = certificate.serial, "the master's certificate is renewed");
                 // One under a CA that has run out is over as soon as it is made.
-                let life = certificate.leaf.not_after.since(certificate.leaf.not_before);
+                let over = certificate.leaf.expired_for(self.clock.now()).is_some();
                 self.shared.swap(identity.clone(), self.ca.roots());
                 self.shown.send_replace(identity);
-                if life < RENEW_RETRY_FIRST { RENEW_RETRY_MAX } else { Duration::from_secs(1) }
+                if over { RENEW_RETRY_MAX } else { Duration::from_secs(1) }
             }
             Err(error) => {
                 tracing::error!(%error, "the master's certificate cannot be renewed");
