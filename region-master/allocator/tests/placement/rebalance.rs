@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use skerry_allocator::{Cluster, Demand, Move};
-use skerry_types::{AllocationId, NodeName};
+use skerry_types::{AllocationId, NodeName, Placement, Spread, SpreadBy};
 
 use crate::model::{Held, Work, World};
 use crate::properties::{node, workloads};
@@ -113,4 +113,30 @@ fn the_emptiest_node_is_left_for_fuller_ones() {
     assert_eq!(told(10, None), ["web-0-k a3 a1"]);
     assert_eq!(told(0, None), Vec::<String>::new());
     assert_eq!(told(10, Some(20)), ["web-0-0 a1 a3", "web-0-1 a1 a3"]);
+}
+
+#[test]
+fn leaving_a_site_must_not_break_a_spread_elsewhere() {
+    let bounded = Spread { by: SpreadBy::Site, max_skew: Some(2) };
+    let moves = |bound: u32| {
+        let placement = Placement {
+            spread: vec![Spread { max_skew: Some(bound), ..bounded.clone() }],
+            ..Placement::default()
+        };
+        let work = Work::new("web", crate::model::workload_spec(1, 0, &[]), placement);
+        let mut cluster = Cluster::default();
+        let mut serial = 0;
+        for (at, (node, count)) in [("a1", 1), ("b1", 3), ("c1", 1)].into_iter().enumerate() {
+            cluster.set_node(crate::choices::view(node, at));
+            for _ in 0..count {
+                serial += 1;
+                let id = work.id(serial);
+                cluster.reserve(&NodeName::new(node).unwrap(), &work.booking(&id, &[], &[])).unwrap();
+            }
+        }
+        cluster.rebalance(1, &|_| Some(work.demand(&[]))).len()
+    };
+    // With none left at the first site, the three at the second are three more than the fewest.
+    assert_eq!(moves(2), 0);
+    assert_eq!(moves(3), 1);
 }
