@@ -20,13 +20,16 @@ use hyper_util::rt::TokioIo;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use skerry_agent_state::Failure;
-use skerry_types::{ReasonCode, show_duration};
+use skerry_runtime::{ContainerRef, ExecError, Executed, Runtime};
+use skerry_types::{ExitKind, ReasonCode, show_duration};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Stack of the thread that makes a socket: it opens a file and makes two system calls.
 const STACK_BYTES: usize = 64 * 1024;
 /// A look reads an answer's head only; a longer one than this is no answer.
 const HEAD_MAX: usize = 16 * 1024;
+/// Characters of a command's last line that people are told.
+const SAID_MAX: usize = 200;
 /// A shorter time than this is none.
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
@@ -59,6 +62,36 @@ pub(crate) async fn http(target: Target, path: &str, within: Duration) -> Result
         return Ok(());
     }
     Err(unwell(format!("GET {path} on port {}: status {}", target.port, status.as_u16())))
+}
+
+/// Whether a command in the container ends with code 0.
+pub(crate) async fn exec(
+    runtime: &Runtime,
+    container: &ContainerRef,
+    command: &[String],
+    within: Duration,
+) -> Result<(), Failure> {
+    let within = within.max(TIMEOUT_MIN);
+    let name = command.first().map_or("", String::as_str);
+    match runtime.exec(container, command, within).await {
+        Ok(Executed { end: Some(ExitKind::Code(0)), .. }) => Ok(()),
+        Ok(Executed { end, output }) => Err(unwell(exec_words(name, end, &output, within))),
+        Err(ExecError::Refused { message }) => Err(unwell(message)),
+        // Nothing was found out: it has just ended, or the node cannot do it.
+        Err(error) => Err(Failure::transient(ReasonCode::Keeper, crate::failure::chain(&error))),
+    }
+}
+
+fn exec_words(command: &str, end: Option<ExitKind>, output: &str, within: Duration) -> String {
+    let how = match end {
+        Some(ExitKind::Code(code)) => format!("exit code {code}"),
+        Some(ExitKind::Signal(signal)) => format!("signal {signal}"),
+        Some(ExitKind::Unknown) => "unknown end".to_owned(),
+        None => format!("no end within {}", show_duration(within)),
+    };
+    let last = output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    let last: String = last.chars().take(SAID_MAX).collect();
+    if last.is_empty() { format!("{command}: {how}") } else { format!("{command}: {how}: {last}") }
 }
 
 /// What a look saw that is not well.
@@ -217,6 +250,19 @@ mod tests {
         assert_eq!(refused.reason.message, format!("port {port}: nothing listens there"));
         let gone = tcp(Target { pid: u32::MAX, ..here(port) }, SOON).await.unwrap_err();
         assert_eq!(gone.reason.code, ReasonCode::Network, "nothing was found out");
+    }
+
+    #[test]
+    fn a_command_is_told_by_its_end_and_its_last_line() {
+        let check = |end: Option<ExitKind>, output: &str, expect: &str| {
+            assert_eq!(exec_words("check", end, output, SOON), expect);
+        };
+        check(Some(ExitKind::Code(3)), "", "check: exit code 3");
+        check(Some(ExitKind::Code(3)), "one\ntwo \n\n", "check: exit code 3: two");
+        check(Some(ExitKind::Signal(9)), "one", "check: signal 9: one");
+        check(None, "", "check: no end within 300ms");
+        let long = exec_words("check", None, &"å".repeat(5000), SOON);
+        assert_eq!(long.chars().filter(|c| *c == 'å').count(), SAID_MAX);
     }
 
     /// Ends with the test.

@@ -1,6 +1,6 @@
 //! Carries out the brain's operations with the runtime.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use skerry_agent_state::{ContainerRef, Failure, Look, OpId, Operation, Outcome, 
 use skerry_runtime::image::{Digest, ImageRef, ImageStore, PullProgress};
 use skerry_runtime::network::PortForward;
 use skerry_runtime::{ContainerStart, Runtime, SandboxSpec};
-use skerry_types::{AllocationIntent, ContainerName, ContainerSpec, ImageDigest, ReasonCode};
+use skerry_types::{AllocationIntent, ContainerName, ContainerSpec, Gpu, ImageDigest, ReasonCode};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use crate::starts::runtime_reference;
 pub(crate) struct Hands {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) images: ImageStore,
+    /// Graphics processors of the node, by their numbers.
+    pub(crate) gpus: Arc<[Gpu]>,
 }
 
 /// Operations under way.
@@ -113,7 +115,7 @@ async fn carry_out(
     operation: Operation,
     cancel: CancellationToken,
 ) -> Result<Outcome, Failure> {
-    let Hands { runtime, images } = hands;
+    let Hands { runtime, images, gpus } = hands;
     match operation {
         Operation::Pull { intent } => {
             for container in intent.spec.all_containers() {
@@ -126,12 +128,13 @@ async fn carry_out(
             return Ok(Outcome::Prepared { address });
         }
         Operation::Start { intent, container, attempt } => {
-            return start(&runtime, &images, &intent, &container, attempt).await;
+            let devices = devices(&gpus, &intent, &container)?;
+            return start(&runtime, &images, &intent, (&container, attempt), &devices).await;
         }
         Operation::Signal { container, signal } => {
             let container = runtime_reference(container);
             let sent = match signal {
-                StopSignal::Ask { .. } => runtime.ask(&container).await,
+                StopSignal::Ask { signal } => runtime.ask(&container, signal).await,
                 StopSignal::Kill => runtime.kill(&container).await,
             };
             sent.map_err(|error| failure::signal(&error))?;
@@ -139,8 +142,9 @@ async fn carry_out(
         Operation::Probe { container, pid, address, look, timeout } => {
             look_at(&runtime, container, (pid, address), look, timeout).await?;
         }
-        // The network stays until the allocation goes.
-        Operation::Release { .. } => {}
+        Operation::Release { allocation } => {
+            runtime.release(&allocation).await.map_err(|error| failure::remove(&error))?;
+        }
         Operation::RemoveContainer { container } => {
             let removed = runtime.remove_container(&runtime_reference(container)).await;
             removed.map_err(|error| failure::remove(&error))?;
@@ -156,8 +160,8 @@ async fn carry_out(
 }
 
 async fn look_at(
-    _runtime: &Runtime,
-    _container: ContainerRef,
+    runtime: &Runtime,
+    container: ContainerRef,
     (pid, address): (u32, Option<Ipv4Addr>),
     look: Look,
     timeout: Duration,
@@ -165,9 +169,7 @@ async fn look_at(
     match look {
         Look::Http { port, path } => look::http(Target { pid, address, port }, &path, timeout).await,
         Look::Tcp { port } => look::tcp(Target { pid, address, port }, timeout).await,
-        Look::Exec { .. } => {
-            Err(Failure::permanent(ReasonCode::Keeper, "commands in containers cannot be run yet"))
-        }
+        Look::Exec { command } => look::exec(runtime, &runtime_reference(container), &command, timeout).await,
     }
 }
 
@@ -193,8 +195,8 @@ async fn start(
     runtime: &Runtime,
     images: &ImageStore,
     intent: &AllocationIntent,
-    name: &ContainerName,
-    attempt: u32,
+    (name, attempt): (&ContainerName, u32),
+    devices: &[String],
 ) -> Result<Outcome, Failure> {
     let Some(spec) = intent.spec.all_containers().find(|spec| spec.name == *name) else {
         let message = format!("container {name} is not in the spec of {}", intent.id);
@@ -206,10 +208,30 @@ async fn start(
             format!("container {name}: image {image} is not on this node any more; it is pulled again");
         return Err(Failure::transient(ReasonCode::ImageNotFound, message));
     };
-    let started =
-        runtime.start(&sandbox(intent), ContainerStart { spec, attempt, image: Arc::new(image) }).await;
+    let start = ContainerStart { spec, attempt, image: Arc::new(image), devices };
+    let started = runtime.start(&sandbox(intent), start).await;
     let started = started.map_err(|error| failure::start(name, &error))?;
     Ok(Outcome::Started { pid: started.pid, started_at: started.started_at })
+}
+
+/// Device files of the graphics processors that a container was given, each once.
+fn devices(
+    gpus: &[Gpu],
+    intent: &AllocationIntent,
+    container: &ContainerName,
+) -> Result<Vec<String>, Failure> {
+    let mut devices = BTreeSet::new();
+    for binding in intent.gpus.iter().filter(|binding| binding.container == *container) {
+        let Some(gpu) = gpus.get(usize::from(binding.gpu)) else {
+            let message = format!(
+                "container {container}: this node has no graphics processor {} any more",
+                binding.gpu
+            );
+            return Err(Failure::permanent(ReasonCode::CreateFailed, message));
+        };
+        devices.extend(gpu.devices.iter().cloned());
+    }
+    Ok(devices.into_iter().collect())
 }
 
 fn sandbox(intent: &AllocationIntent) -> SandboxSpec {

@@ -89,7 +89,8 @@ impl Agent {
         let (queue, progress, store_writer) = writer(self.store);
         let (brain, inbox) = BrainHandle::new();
         let machine = Machine::new(&self.settings.data_dir);
-        let hands = Hands { runtime: Arc::clone(&runtime), images: images.clone() };
+        let gpus = self.settings.gpus.as_slice().into();
+        let hands = Hands { runtime: Arc::clone(&runtime), images: images.clone(), gpus };
         let parts = Parts {
             state: self.state,
             clock: self.clock,

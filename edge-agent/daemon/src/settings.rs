@@ -13,7 +13,7 @@ use skerry_link::{JoinToken, KeepAlive, TokenError};
 use skerry_runtime::network::Subnet;
 use skerry_types::{Bandwidth, Bytes, Gpu, IdError, Labels, MilliCpu, NodeName, Resources, SiteName, Taint};
 
-pub use gpu::{GpuError, GpuText};
+use gpu::{GpuError, GpuText};
 use text::{CgroupRoot, Interval, Label, LinkName, PortRange};
 
 const CONFIG: &str = "/etc/skerry/agent.toml";

@@ -11,12 +11,14 @@
 //! Enum variants are only ever appended and a struct never changes its fields: a keeper lives longer than the agent
 //! that started it, and records on disk hold the same types.
 
+mod exec;
 mod frame;
 mod ids;
 mod logline;
 mod message;
 mod record;
 
+pub use exec::{EXEC_OUTPUT_MAX, ExecJob, ExecOutcome};
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, decode, encode};
 pub use ids::{CgroupPath, CgroupPathError, ContainerKey, ContainerKeyError, Identity, IdentityError};
 pub use logline::{LogLine, LogStream, PARTIAL_LINE_BYTES, current_log, parse_log_line, rotated_log};

@@ -1,9 +1,9 @@
 //! The bytes of every variant. A difference here breaks a running keeper or a record on disk: append a variant instead.
 
 use skerry_keeper_protocol::{
-    ClientMessage, ContainerKey, ContainerRecord, ContainerState, ContainerStats, CreateRequest, Event, Exit,
-    ExitStatus, Failure, FailureKind, Identity, LogPolicy, ProcessIdentity, Reply, Request, RequestId,
-    ServerMessage, UnknownExit, decode, encode,
+    ClientMessage, ContainerKey, ContainerRecord, ContainerState, ContainerStats, CreateRequest, Event,
+    ExecJob, ExecOutcome, Exit, ExitStatus, Failure, FailureKind, Identity, LogPolicy, ProcessIdentity,
+    Reply, Request, RequestId, ServerMessage, UnknownExit, decode, encode,
 };
 use std::fmt::Debug;
 use std::fmt::Write as _;
@@ -122,4 +122,22 @@ fn exits() {
     check(&event(ExitStatus::Unknown(UnknownExit::NodeRebooted)), "010002616202010004");
     check(&event(ExitStatus::Unknown(UnknownExit::CreateInterrupted)), "010002616202020004");
     check(&event(ExitStatus::Unknown(UnknownExit::NotAChild)), "010002616202030004");
+}
+
+#[test]
+fn commands() {
+    let job = ExecJob {
+        asked_by: 7,
+        process: PROCESS,
+        bundle: "/b".into(),
+        cgroup: "/c".parse().unwrap(),
+        run_dir: "/r".into(),
+        command: vec!["a".into(), "b".into()],
+        timeout_ms: 1000,
+    };
+    check(&job, "07ac0202022f62022f63022f720201610162e807");
+    let output = || vec![b'x'];
+    check(&ExecOutcome::Ended { status: ExitStatus::Code(3), output: output() }, "0000060178");
+    check(&ExecOutcome::TimedOut { output: output() }, "010178");
+    check(&ExecOutcome::Failed { kind: FailureKind::NotRunning, message: "no".into() }, "0205026e6f");
 }

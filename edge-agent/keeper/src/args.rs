@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Keep(Settings),
     /// Make one container; started by the keeper itself.
     Worker,
+    /// Run a command in a container; started by the agent.
+    Exec,
     /// Print the version.
     Version,
     /// Print [`USAGE`].
@@ -74,6 +76,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             Some("--version" | "-V") => return Ok(Command::Version),
             Some("--help" | "-h") => return Ok(Command::Help),
             Some("worker") => return Ok(Command::Worker),
+            Some("exec") => return Ok(Command::Exec),
             Some("--resume") => resumed = true,
             Some("--held") => held = numbers(words.next()),
             Some("--run-dir") => run_dir = Some(directory(words.next(), "--run-dir")?),
@@ -153,6 +156,7 @@ mod tests {
         check("--state-dir /s --run-dir /r --log-level debug", Ok(keep(Level::Debug, false)));
         check("--version", Ok(Command::Version));
         check("worker", Ok(Command::Worker));
+        check("exec", Ok(Command::Exec));
         check("", Err(ArgsError::Required("--run-dir")));
         check("--run-dir /r", Err(ArgsError::Required("--state-dir")));
         check("--run-dir r --state-dir /s", Err(ArgsError::Relative("--run-dir")));

@@ -41,6 +41,11 @@ impl Layout {
         self.run_dir.join("filters")
     }
 
+    /// The socket by which a process that runs a command gives the word to start.
+    pub(crate) fn exec_socket(&self, pid: u32) -> PathBuf {
+        self.run_dir.join(format!("exec-{pid}.sock"))
+    }
+
     /// Holds one record for each container.
     pub(crate) fn records(&self) -> PathBuf {
         self.state_dir.join("containers")

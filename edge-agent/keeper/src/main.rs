@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Keep(settings)) => keep(settings),
         Ok(Command::Worker) => report(&worker::run()),
+        Ok(Command::Exec) => report(&worker::run_command()),
         Ok(Command::Version) => {
             println!("skerry-keeper {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -12,7 +12,7 @@ mod node;
 mod snapshot;
 
 pub use node::{
-    ContainerRef, ContainerStart, FoundContainer, FoundState, OpenError, PrepareError, RemoveError, Runtime,
-    RuntimeConfig, RuntimeEvent, RuntimeEvents, SandboxSpec, StartError, Started,
+    ContainerRef, ContainerStart, ExecError, Executed, FoundContainer, FoundState, OpenError, PrepareError,
+    RemoveError, Runtime, RuntimeConfig, RuntimeEvent, RuntimeEvents, SandboxSpec, StartError, Started,
 };
 pub use snapshot::SnapshotError;

@@ -9,9 +9,10 @@ use libcontainer::process::args::ContainerArgs;
 use libcontainer::process::channel::{self, ChannelError, InitReceiver, MainReceiver, MainSender};
 use libcontainer::process::container_main_process::{ProcessError, container_main_process};
 use libcontainer::process::init::container_init_process;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{ForkResult, fork};
 use std::io;
+use std::os::fd::OwnedFd;
 
 /// Why there is no first process.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +50,24 @@ pub(super) fn by_libcontainer(args: &ContainerArgs) -> Result<First, LaunchError
 
 /// Makes the first process as a child of this one, which is in the container's cgroup. For what [`is_plain`].
 pub(super) fn by_fork(args: &ContainerArgs) -> Result<First, LaunchError> {
+    unshare(CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
+    fork_into(args, || Ok(()))
+}
+
+/// Makes a process in the container that `container`, a pidfd, is the first process of. Between its birth and all else it calls
+/// `enter`, which takes it into the container's other namespaces.
+pub(super) fn by_entering(
+    args: &ContainerArgs,
+    container: &OwnedFd,
+    enter: impl FnOnce() -> io::Result<()>,
+) -> Result<First, LaunchError> {
+    setns(container, CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
+    fork_into(args, enter)
+}
+
+fn fork_into(args: &ContainerArgs, enter: impl FnOnce() -> io::Result<()>) -> Result<First, LaunchError> {
     let (mut main_sender, main_receiver) = channel::main_channel()?;
     let (init_sender, mut init_receiver) = channel::init_channel()?;
-    unshare(CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
     // SAFETY: a worker has one thread, so no lock can be held by a thread that the child does not have.
     #[expect(unsafe_code, reason = "a fork without exec has no safe wrapper")]
     let forked = unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))?;
@@ -59,7 +75,7 @@ pub(super) fn by_fork(args: &ContainerArgs) -> Result<First, LaunchError> {
         ForkResult::Child => {
             // An end that stays open here would keep this process from seeing that the worker died.
             drop(init_sender.close());
-            std::process::exit(become_first(args, &mut main_sender, &mut init_receiver));
+            std::process::exit(become_first(args, enter, &mut main_sender, &mut init_receiver));
         }
         ForkResult::Parent { child } => {
             main_sender.close()?;
@@ -70,8 +86,15 @@ pub(super) fn by_fork(args: &ContainerArgs) -> Result<First, LaunchError> {
 }
 
 /// Runs in the child and returns, with an exit code, only when the container's program cannot be started.
-fn become_first(args: &ContainerArgs, main: &mut MainSender, init: &mut InitReceiver) -> i32 {
-    let error = match set_rlimits(args).map(|()| container_init_process(args, main, init)) {
+fn become_first(
+    args: &ContainerArgs,
+    enter: impl FnOnce() -> io::Result<()>,
+    main: &mut MainSender,
+    init: &mut InitReceiver,
+) -> i32 {
+    let entered = enter().map_err(|error| format!("cannot enter the container: {error}"));
+    let limited = entered.and_then(|()| set_rlimits(args));
+    let error = match limited.map(|()| container_init_process(args, main, init)) {
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => error.to_string(),
         Err(error) => error,

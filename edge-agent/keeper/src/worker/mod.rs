@@ -5,6 +5,7 @@
 //! standard error it would land in the container's log.
 
 mod accounts;
+mod command;
 mod config;
 mod executor;
 mod filter;
@@ -16,6 +17,7 @@ use crate::cgroup::Hierarchies;
 use crate::job::{Job, Outcome};
 use crate::layout::ContainerDir;
 use crate::process;
+pub(crate) use command::run as run_command;
 use config::Checked;
 use executor::Payload;
 use filter::Filter;
@@ -29,6 +31,8 @@ use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::user_ns::UserNamespaceConfig;
 use limits::{Group, LastLimits};
 use rustix::process::{DumpableBehavior, Signal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use skerry_keeper_protocol::{FailureKind, LogStream, ProcessIdentity, decode, encode};
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -48,7 +52,7 @@ enum WorkerError {
         #[source]
         source: io::Error,
     },
-    #[error("the keeper that asked is gone")]
+    #[error("the process that asked is gone")]
     Orphaned,
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -56,6 +60,8 @@ enum WorkerError {
     Limits(#[from] limits::LimitError),
     #[error(transparent)]
     Filter(#[from] filter::FilterError),
+    #[error("the container has ended")]
+    Ended,
     #[error("cannot {step} container {key}")]
     Container {
         step: &'static str,
@@ -71,6 +77,7 @@ impl WorkerError {
             Self::Config(_) | Self::Limits(limits::LimitError::Unsupported(_)) => FailureKind::InvalidBundle,
             Self::Prepare { .. } => FailureKind::Io,
             Self::Orphaned => FailureKind::Cancelled,
+            Self::Ended => FailureKind::NotRunning,
             Self::Limits(_) | Self::Filter(_) | Self::Container { .. } => FailureKind::CreateFailed,
         }
     }
@@ -82,25 +89,33 @@ pub(crate) fn run() -> io::Result<()> {
     // Before the job comes, as a worker may wait for it.
     let hierarchies = Hierarchies::detect();
     let traces = Traces::collect();
-    let Some(job) = read_job()? else { return Ok(()) };
+    let Some(job) = read_frame()? else { return Ok(()) };
     let outcome = match make(&job, hierarchies) {
         Ok(process) => Outcome::Started(process),
-        Err(error) => {
-            let cause = matches!(error, WorkerError::Container { .. }).then_some(traces).flatten();
-            let mut message = match cause.and_then(|traces| traces.first()) {
-                Some(cause) => format!("{error}: {cause}"),
-                None => chain(&error),
-            };
-            message.truncate(message.floor_char_boundary(4096));
-            Outcome::Failed { kind: error.kind(), message }
-        }
+        Err(error) => Outcome::Failed { kind: error.kind(), message: told(&error, traces) },
     };
-    let frame = encode(&outcome).map_err(io::Error::other)?;
+    write_frame(&outcome)
+}
+
+/// A failure for people: with libcontainer's own word on it, if it is one of libcontainer's.
+fn told(error: &WorkerError, traces: Option<Traces>) -> String {
+    let cause = matches!(error, WorkerError::Container { .. }).then_some(traces).flatten();
+    let mut message = match cause.and_then(|traces| traces.first()) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => chain(error),
+    };
+    message.truncate(message.floor_char_boundary(4096));
+    message
+}
+
+/// Who is gone hears nothing, which is no failure.
+fn write_frame(outcome: &impl Serialize) -> io::Result<()> {
+    let frame = encode(outcome).map_err(io::Error::other)?;
     let answered = io::stdout().write_all(&frame).and_then(|()| io::stdout().flush());
     answered.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
-fn read_job() -> io::Result<Option<Job>> {
+fn read_frame<T: DeserializeOwned>() -> io::Result<Option<T>> {
     let mut payload = Vec::new();
     io::stdin().read_to_end(&mut payload)?;
     if payload.is_empty() {
@@ -111,16 +126,13 @@ fn read_job() -> io::Result<Option<Job>> {
 
 fn make(job: &Job, hierarchies: io::Result<Hierarchies>) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| prepare("a worker")(error.into()))?;
-    if std::os::unix::process::parent_id() != job.keeper_pid {
-        return Err(WorkerError::Orphaned);
-    }
+    die_with(job.keeper_pid)?;
     let dir = ContainerDir::new(job.run_dir.clone());
     let hierarchies = hierarchies.map_err(prepare("a cgroup"))?;
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
     let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
-    reset_inherited(job, oom_score_adj.unwrap_or(0)).map_err(prepare("a container's process state"))?;
+    reset_inherited(job.open_files, oom_score_adj.unwrap_or(0))
+        .map_err(prepare("a container's process state"))?;
     std::fs::create_dir_all(dir.oci_root()).map_err(prepare("the state directory"))?;
 
     let Hierarchies::Split(mounts) = &hierarchies else {
@@ -136,6 +148,13 @@ fn make(job: &Job, hierarchies: io::Result<Hierarchies>) -> Result<ProcessIdenti
     let last = group.last_limits(&resources)?;
     limits::hide_hierarchies()?;
     start(job, &dir, checked, Some(last))
+}
+
+/// Has this process end when who asked does.
+fn die_with(parent: u32) -> Result<(), WorkerError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| WorkerError::Prepare { what: "a worker", source: error.into() })?;
+    if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(WorkerError::Orphaned) }
 }
 
 /// Makes the container and lets its program run. `limits` are there when this process is in the container's cgroup: those that
@@ -233,7 +252,7 @@ fn open_output(dir: &ContainerDir, stream: LogStream) -> io::Result<File> {
 }
 
 /// Undoes what a container must not inherit from the keeper.
-fn reset_inherited(job: &Job, oom_score_adj: i32) -> io::Result<()> {
+fn reset_inherited(open_files: Option<u64>, oom_score_adj: i32) -> io::Result<()> {
     use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
     SigSet::empty().thread_set_mask()?;
     for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
@@ -247,7 +266,7 @@ fn reset_inherited(job: &Job, oom_score_adj: i32) -> io::Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // The keeper shields itself from the out-of-memory killer, its containers not.
     std::fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string())?;
-    if let Some(soft) = job.open_files {
+    if let Some(soft) = open_files {
         let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         limit.current = Some(soft);
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?;

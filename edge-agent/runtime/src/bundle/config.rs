@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use skerry_types::{Capabilities, ContainerSpec, Limits, MilliCpu};
 
-use super::BundleError;
+use super::{BundleError, Device};
 use crate::image::ImageConfig;
 
 /// What one container runs and what it may use.
@@ -26,6 +26,8 @@ pub struct ContainerConfig {
     pub cpu: MilliCpu,
     /// What it may not pass.
     pub limits: Limits,
+    /// Devices that it has beside the harmless ones.
+    pub devices: Vec<Device>,
 }
 
 impl ContainerConfig {
@@ -50,6 +52,7 @@ impl ContainerConfig {
             capabilities: spec.capabilities.clone(),
             cpu: spec.resources.cpu,
             limits: spec.limits,
+            devices: Vec::new(),
         })
     }
 }

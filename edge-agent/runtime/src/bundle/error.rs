@@ -1,6 +1,7 @@
 //! Why a container's bundle cannot be made.
 
 use std::io;
+use std::path::PathBuf;
 
 use skerry_types::ContainerName;
 
@@ -12,6 +13,15 @@ pub enum BundleError {
     NoCommand {
         /// The container.
         container: ContainerName,
+    },
+    /// A device of the node that a container is to have.
+    #[error("device {} of this node cannot be used", .path.display())]
+    Device {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// A capability that Linux does not have.
     #[error("unknown capability '{name}'; write a name of capabilities(7), such as 'NET_BIND_SERVICE'")]

@@ -5,6 +5,7 @@
 mod capability;
 mod cgroup;
 mod config;
+mod device;
 mod error;
 mod seccomp;
 mod user;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 pub use cgroup::CgroupVersion;
 pub use config::ContainerConfig;
+pub use device::Device;
 pub use error::BundleError;
 pub use user::User;
 
@@ -101,6 +103,7 @@ pub fn specification(
             "cgroupsPath": paths.cgroup,
             "namespaces": namespaces,
             "resources": resources(config, node.cgroups),
+            "devices": config.devices.iter().map(Device::node).collect::<Vec<_>>(),
             "seccomp": seccomp::filter(node.architecture, &capabilities.bounding),
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
@@ -219,9 +222,11 @@ fn resources(config: &ContainerConfig, cgroups: CgroupVersion) -> Value {
         cpu["period"] = json!(CPU_PERIOD_US);
         cpu["quota"] = json!((limit.0 * CPU_PERIOD_US / 1000).max(CPU_QUOTA_MIN_US));
     }
+    // All devices are refused; the runtime lets in the harmless ones (null, zero, random, tty) itself.
+    let mut devices = vec![json!({"allow": false, "access": "rwm"})];
+    devices.extend(config.devices.iter().map(Device::rule));
     json!({
-        // All devices are refused; the runtime lets in the harmless ones (null, zero, random, tty) itself.
-        "devices": [{"allow": false, "access": "rwm"}],
+        "devices": devices,
         "memory": memory,
         "cpu": cpu,
         "pids": {"limit": config.limits.pids},

@@ -6,6 +6,7 @@
 mod error;
 mod etc;
 mod events;
+mod exec;
 mod identity;
 mod known;
 mod paths;
@@ -29,6 +30,7 @@ use crate::snapshot::{self, SnapshotError};
 
 pub use error::{OpenError, PrepareError, RemoveError, StartError};
 pub use events::{FoundContainer, FoundState, RuntimeEvent, RuntimeEvents};
+pub use exec::{ExecError, Executed};
 pub use identity::ContainerRef;
 pub use start::{ContainerStart, SandboxSpec, Started};
 

@@ -15,11 +15,15 @@ use crate::keeper::KeeperError;
 use crate::snapshot::SnapshotError;
 
 impl Runtime {
-    /// Asks a container to end, by its image's stop signal to its first process. One that does not run is fine.
-    pub async fn ask(&self, container: &ContainerRef) -> Result<(), KeeperError> {
+    /// Asks a container to end, by a signal to its first process: this one, or else its image's stop signal. One that does not
+    /// run is fine.
+    pub async fn ask(&self, container: &ContainerRef, signal: Option<u8>) -> Result<(), KeeperError> {
         let latest = self.shared.known(|known| known.latest(container).cloned());
         match latest {
-            Some(entry) => self.keeper.signal(entry.key, entry.start.stop_signal, false).await,
+            Some(entry) => {
+                let signal = signal.map_or(entry.start.stop_signal, i32::from);
+                self.keeper.signal(entry.key, signal, false).await
+            }
             None => Ok(()),
         }
     }
@@ -48,6 +52,14 @@ impl Runtime {
         })
         .await?;
         Ok(())
+    }
+
+    /// Gives back the network of an allocation whose containers are removed: its namespace, its host ports, its address for
+    /// others. Logs stay. Absent is fine.
+    pub async fn release(&self, alloc: &AllocationId) -> Result<(), RemoveError> {
+        let lock = self.allocation(alloc);
+        let _held = lock.lock().await;
+        Ok(self.network.detach(alloc).await?)
     }
 
     /// Removes everything of an allocation, logs too, killing what runs. Absent is fine.

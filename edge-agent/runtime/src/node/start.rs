@@ -11,7 +11,7 @@ use skerry_types::{AllocationId, ContainerSpec, WallTime};
 use super::identity::{self, Start};
 use super::known::Entry;
 use super::{ContainerRef, PrepareError, Runtime, StartError, etc, now};
-use crate::bundle::{self, BundlePaths, ContainerConfig, NodeTraits};
+use crate::bundle::{self, BundlePaths, ContainerConfig, Device, NodeTraits};
 use crate::image::Image;
 use crate::keeper::KeeperError;
 use crate::network::PortForward;
@@ -37,6 +37,8 @@ pub struct ContainerStart<'a> {
     pub attempt: u32,
     /// Its image, whole and on disk.
     pub image: Arc<Image>,
+    /// Device files of the node that it has beside the harmless ones; absolute.
+    pub devices: &'a [String],
 }
 
 /// A container that runs.
@@ -86,7 +88,9 @@ impl Runtime {
         if let Some(started) = self.clear_way(&container, start.attempt).await? {
             return Ok(started);
         }
-        let config = ContainerConfig::settle(start.spec, &start.image.config)?;
+        let mut config = ContainerConfig::settle(start.spec, &start.image.config)?;
+        let devices = start.devices.iter().map(|path| Device::of(Path::new(path)));
+        config.devices = devices.collect::<Result<_, _>>()?;
         let request = self.create_request(&container, &start)?;
         let made = self.make(sandbox, &container, &start, config, request).await;
         match made {
@@ -223,7 +227,7 @@ impl Runtime {
         }
     }
 
-    fn cgroup(&self, container: &ContainerRef) -> String {
+    pub(super) fn cgroup(&self, container: &ContainerRef) -> String {
         let ContainerRef { allocation, container } = container;
         format!("{}/{allocation}/{container}", self.config.cgroup_parent.trim_end_matches('/'))
     }

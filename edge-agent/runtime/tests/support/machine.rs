@@ -142,7 +142,7 @@ fn busybox_image(layer: &Path) -> Image {
     std::fs::copy("/bin/busybox", layer.join("bin/busybox")).expect("install the busybox-static package");
     for name in [
         "sh", "cat", "echo", "id", "sleep", "unshare", "httpd", "hostname", "ip", "touch", "trap", "mount",
-        "wget", "grep",
+        "wget", "grep", "sort", "cmp", "head", "tr", "ls", "true",
     ] {
         symlink("busybox", layer.join("bin").join(name)).unwrap();
     }
@@ -204,7 +204,7 @@ pub(crate) async fn start(
     sandbox: &SandboxSpec,
     spec: &ContainerSpec,
 ) -> Started {
-    let start = ContainerStart { spec, attempt: 0, image: machine.image.clone() };
+    let start = ContainerStart { spec, attempt: 0, image: machine.image.clone(), devices: &[] };
     runtime.start(sandbox, start).await.unwrap_or_else(|error| panic!("{}", error.reason().message))
 }
 
