@@ -82,6 +82,10 @@ impl LinkTable {
         }
     }
 
+    fn has_another(&self, child: &Child, link: LinkId) -> bool {
+        self.locked().get(child).is_some_and(|(present, _)| *present != link)
+    }
+
     fn locked(&self) -> MutexGuard<'_, BTreeMap<Child, (LinkId, Connection)>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,8 +111,13 @@ pub(crate) async fn serve(
             None => break,
             Some(Arrival::Link(connection)) => {
                 let id = LinkId(next.fetch_add(1, Ordering::Relaxed));
-                let link = LinkTask { id, connection, brain: brain.clone(), table: table.clone() };
-                tasks.spawn(link.run());
+                let Some(identity) = enroll::child(connection.peer()) else {
+                    connection.close(CloseReason::Refused, "links are for nodes and regions");
+                    continue;
+                };
+                let child = Child::of(&identity);
+                let link = LinkTask { id, child, connection, brain: brain.clone(), table: table.clone() };
+                tasks.spawn(link.run(identity));
             }
             Some(Arrival::Enroll(session)) => {
                 let enroller = Arc::clone(&enroller);
@@ -126,23 +135,19 @@ pub(crate) async fn serve(
 
 struct LinkTask {
     id: LinkId,
+    child: Child,
     connection: Connection,
     brain: BrainHandle,
     table: LinkTable,
 }
 
 impl LinkTask {
-    async fn run(self) {
-        let Some(identity) = enroll::child(self.connection.peer()) else {
-            self.connection.close(CloseReason::Refused, "links are for nodes and regions");
-            return;
-        };
-        let child = Child::of(&identity);
-        let remote = self.connection.remote_address();
+    async fn run(self, identity: ChildIdentity) {
+        let (child, remote) = (&self.child, self.connection.remote_address());
         tracing::info!(%child, %remote, "a link comes up");
         self.table.insert(child.clone(), self.id, self.connection.clone());
         let end = self.exchange(identity).await;
-        self.table.remove(&child, self.id);
+        self.table.remove(child, self.id);
         tracing::info!(%child, end, "a link is over");
         if self.brain.link_down(self.id).await.is_err() {
             tracing::debug!(%child, "the brain has gone before the link");
@@ -179,7 +184,11 @@ impl LinkTask {
                         return self.part(sender).await;
                     }
                 }
-                LinkOrder::Close(reason) => return self.close(CloseReason::Superseded, &reason),
+                LinkOrder::Close(reason) => {
+                    let superseded = self.table.has_another(&self.child, self.id);
+                    let kind = if superseded { CloseReason::Superseded } else { CloseReason::Protocol };
+                    return self.close(kind, &reason);
+                }
             }
         }
         self.close(CloseReason::Protocol, "the link does not keep up")

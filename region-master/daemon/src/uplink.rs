@@ -1,7 +1,7 @@
 //! The link to the master of the region above: dials for ever, carries messages, answers calls that come down.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skerry_link::enroll::RenewalSignals;
 use skerry_link::tls::{Identity, TrustRoots};
@@ -9,7 +9,7 @@ use skerry_link::{
     CloseReason, Connection, DialError, DialState, Dialer, FrameError, FramedReceiver, FramedSender,
     KeepAlive, LinkClock, LinkLost, MAX_FRAME_BYTES,
 };
-use skerry_wire::ToChild;
+use skerry_wire::{ToChild, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -21,6 +21,8 @@ use crate::failure::chain;
 
 /// From the handshake to the Welcome: the parent's brain answers at once, and a bad link adds some round trips of 2 s.
 const WELCOME_WAIT: Duration = Duration::from_secs(30);
+/// A link that lasted so long was a good one: how it ends is news.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the parent to hear of it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -53,8 +55,9 @@ impl Uplink {
                 // Never returns; it only tells what the dialer meets.
                 () = diary.watch(&mut state) => continue,
             };
+            let began = Instant::now();
             let end = self.exchange(&connection, &cancel).await;
-            diary.ended(&end);
+            diary.ended(&end, began.elapsed());
             if let Some(LinkLost::ClosedByPeer { reason: CloseReason::CertificateExpired, .. }) =
                 connection.lost()
             {
@@ -149,6 +152,15 @@ struct Welcomes<'a> {
     signals: &'a RenewalSignals,
 }
 
+impl Welcomes<'_> {
+    fn take(&mut self, welcome: &Welcome) {
+        tracing::info!(region = %welcome.region, protocol = welcome.protocol, "the region above welcomes this one");
+        self.dialer.welcomed();
+        self.clock.observe(welcome.now);
+        self.signals.told_time();
+    }
+}
+
 async fn send(
     connection: &Connection,
     mut sender: FramedSender,
@@ -190,20 +202,21 @@ async fn receive(
             Err(FrameError::Lost(lost)) => return End::lost(&lost),
             Err(error) => return close(connection, CloseReason::Protocol, &error.to_string()),
         };
-        match &message {
+        let refused = match &message {
             ToChild::Welcome(welcome) => {
-                tracing::info!(region = %welcome.region, protocol = welcome.protocol, "the region above welcomes this one");
-                welcomes.dialer.welcomed();
-                welcomes.clock.observe(welcome.now);
-                welcomes.signals.told_time();
+                welcomes.take(welcome);
+                None
             }
             ToChild::Refused(refused) => {
-                return End::refused(format!("the region above refuses the link: {}", refused.message));
+                Some(format!("the region above refuses the link: {}", refused.message))
             }
-            ToChild::Rows(_) | ToChild::Ack(_) => {}
-        }
+            ToChild::Rows(_) | ToChild::Ack(_) => None,
+        };
         if brain.parent_said(message).await.is_err() {
             return close(connection, CloseReason::ShuttingDown, "the master ends");
+        }
+        if let Some(words) = refused {
+            return End::refused(words);
         }
     }
 }
@@ -240,20 +253,21 @@ struct Diary {
 }
 
 impl Diary {
-    fn ended(&mut self, end: &End) {
+    fn ended(&mut self, end: &End, lasted: Duration) {
         self.dial = None;
         let words = end.words.clone();
-        if !end.refused {
-            self.end = None;
-            return tracing::info!(end = words, "the link to the region above is over");
+        if lasted < STABLE_AFTER && self.end.as_ref() == Some(&words) {
+            return tracing::debug!(end = words, "the link to the region above ended as before");
         }
-        if self.end.as_ref() != Some(&words) {
+        if end.refused {
             tracing::warn!(
                 end = words,
                 "the link to the region above cannot be kept; this region goes on by itself and keeps trying"
             );
-            self.end = Some(words);
+        } else {
+            tracing::info!(end = words, "the link to the region above is over");
         }
+        self.end = Some(words);
     }
 
     /// Tells of failures to dial, each kind once.
