@@ -127,8 +127,12 @@ impl RegionState {
 
     pub(crate) fn cluster_release(&mut self, record: &AllocationRecord) {
         self.node_changed(&record.node);
-        if let Some(reserved) = self.reserved.get_mut(&record.intent.workload.tenant) {
-            *reserved = reserved.saturating_sub(&record.intent.spec.resources());
+        let tenant = &record.intent.workload.tenant;
+        let left = self.reserved_by(tenant).saturating_sub(&record.intent.spec.resources());
+        if left == Resources::ZERO {
+            self.reserved.remove(tenant);
+        } else {
+            self.reserved.insert(tenant.clone(), left);
         }
         if self.cluster.release(&record.node, &record.intent.id).is_ok() {
             self.room_appeared();

@@ -45,13 +45,6 @@ impl Child {
 }
 
 impl RegionState {
-    pub(crate) fn child(&self, name: &ChildName) -> Option<&Child> {
-        match name {
-            ChildName::Node(name) => self.nodes.get(name).map(|node| &node.child),
-            ChildName::Region(name) => self.regions.get(name).map(|region| &region.child),
-        }
-    }
-
     pub(crate) fn child_mut(&mut self, name: &ChildName) -> Option<&mut Child> {
         match name {
             ChildName::Node(name) => self.nodes.get_mut(name).map(|node| &mut node.child),

@@ -20,6 +20,13 @@ impl RegionState {
                 (ChildName::Region(region.region.clone()), region.key, region.expires)
             }
         };
+        if let ChildName::Region(region) = &name
+            && self.above().contains(region)
+        {
+            let own = &self.config.region;
+            let message = format!("region {region} is above region {own}: dial another parent than {own}");
+            return self.refuse(id, RefusalCode::Identity, message);
+        }
         let Some(child) = self.child_mut(&name).filter(|child| child.record.key == key) else {
             let message = match &name {
                 ChildName::Node(node) => format!("{node} is not a node of this region"),

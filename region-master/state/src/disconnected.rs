@@ -20,7 +20,7 @@ impl RegionState {
             let due = if region.is_reachable() {
                 self.weigh_returned(key, policy, &name, deal)
             } else {
-                self.weigh_lost(policy, &name, deal)
+                self.weigh_lost(key, policy, &name, deal)
             };
             if let Some(due) = due {
                 self.wake(key, due);
@@ -28,16 +28,24 @@ impl RegionState {
         }
     }
 
-    fn weigh_lost(&self, policy: OnDisconnect, name: &RegionName, deal: &mut Deal) -> Option<MonoTime> {
+    fn weigh_lost(
+        &self,
+        key: &WorkloadKey,
+        policy: OnDisconnect,
+        name: &RegionName,
+        deal: &mut Deal,
+    ) -> Option<MonoTime> {
         let contact = Contact::Lost { since: self.regions.get(name)?.contact_since };
         let question = Disconnect { policy, contact, original_well: Some(LONG_AGO), replacement: None };
         let (verdict, due) = question.decide(self.now.mono);
         let mut given_up = deal.split.replaced.get(name).cloned().unwrap_or_default();
+        let completed = self.regions.get(name)?.statuses.get(key).map(|status| status.completed.clone());
         if verdict == Verdict::Replace {
             // What stands in for an instance of another region is not replaced in turn.
             let twice =
                 deal.split.replaced.values().fold(InstanceSet::default(), |all, part| all.union(part));
-            given_up = given_up.union(&deal.parts.get(name)?.difference(&twice));
+            let lost = deal.parts.get(name)?.difference(&twice);
+            given_up = given_up.union(&lost.difference(&completed.unwrap_or_default()));
         }
         if !given_up.is_empty() {
             deal.given_up.insert(name.clone(), given_up);

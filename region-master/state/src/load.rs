@@ -75,7 +75,7 @@ impl RegionState {
             }
         }
         for (name, key, bytes) in ledger.observed {
-            state.restore_observed(&name, key, &bytes);
+            state.restore_observed(&name, &key, &bytes);
         }
         for (name, revision, row) in ledger.down {
             state.restore_down(&name, revision, row);
@@ -83,7 +83,9 @@ impl RegionState {
         let names: Vec<(NodeName, SiteName)> =
             state.nodes.iter().map(|(name, node)| (name.clone(), node.site.clone())).collect();
         let described: Vec<SiteName> = state.sites.specs.keys().cloned().collect();
-        described.iter().for_each(|site| state.cluster_site(site));
+        for site in &described {
+            state.cluster_site(site);
+        }
         for (name, site) in &names {
             state.sites.add_node(site, name);
             state.cluster_upsert(name);
@@ -102,7 +104,7 @@ impl RegionState {
         Ok(state)
     }
 
-    fn restore_observed(&mut self, name: &ChildName, key: RowKey, bytes: &[u8]) {
+    fn restore_observed(&mut self, name: &ChildName, key: &RowKey, bytes: &[u8]) {
         let restored = match name {
             ChildName::Node(node) => self.nodes.get_mut(node).map(|node| node.restore(key.clone(), bytes)),
             ChildName::Region(region) => {
@@ -110,7 +112,7 @@ impl RegionState {
             }
         };
         if restored.is_none() {
-            self.clear(OBSERVED, child_key(name, &key));
+            self.clear(OBSERVED, child_key(name, key));
         }
     }
 
@@ -120,7 +122,8 @@ impl RegionState {
         for spec in &specs {
             self.charge(None, Some(spec));
         }
-        self.all_tenants_changed();
+        let names = self.tenant_names();
+        self.tenants.stale.extend(names);
     }
 
     fn restore_down(&mut self, name: &RegionName, revision: Revision, row: RegionRow) {

@@ -50,7 +50,7 @@ impl RegionState {
             match record.spec.kind {
                 WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &local),
                 WorkloadKind::Daemon => self.reconcile_daemon(&record),
-                WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &local),
+                WorkloadKind::Job(policy) => self.reconcile_job(&record, &policy, &local, &wanted),
             }
             if std::mem::take(&mut self.unfinished) {
                 return false;

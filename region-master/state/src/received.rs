@@ -184,6 +184,9 @@ impl RegionState {
             self.count(record, allocation, &mut sets);
         }
         sets.fill(&mut status);
+        if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
+            add(&mut status.completed, &job.done);
+        }
         for region in self.regions.values() {
             let Some(below) = region.statuses.get(key) else { continue };
             add(&mut status.placed, &below.placed);

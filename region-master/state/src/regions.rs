@@ -255,7 +255,9 @@ impl RegionState {
         let down: Vec<RowKey> = region.down_keys().collect();
         let relayed: Vec<UpKey> = region.relayed(name).collect();
         self.regions.remove(name);
-        relayed.into_iter().for_each(|key| self.mark_up(key));
+        for key in relayed {
+            self.mark_up(key);
+        }
         self.outbox.batch().delete(REGION, name.as_str());
         let child = ChildName::Region(name.clone());
         self.clear_child(&child, &held, &tombstones);

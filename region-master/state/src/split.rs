@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use skerry_federation::level1::{Beside, Demand, HandBack, ROUNDS_MAX, RegionView, plan};
 use skerry_types::{
-    Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus, WorkloadKey,
-    WorkloadKind,
+    Affinity, Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus,
+    WorkloadKey, WorkloadKind,
 };
 use skerry_wire::{RegionRow, RowKey, TableId};
 
@@ -203,6 +203,7 @@ impl RegionState {
         local.sites = self.site_digests();
         local.existing = deal.split.local.clone();
         local.handed_back = handed_back(&own);
+        local.beside = self.beside(record, None);
         let mut views = vec![local];
         for (name, region) in &self.regions {
             let mut view = RegionView::new(name.clone());
@@ -212,10 +213,43 @@ impl RegionState {
             view.given_up = deal.given_up.get(name).cloned().unwrap_or_default();
             view.pending = region.pending(&record.spec.key);
             view.handed_back = handed_back(name);
-            view.beside = Beside::default();
+            view.beside = self.beside(record, Some(name));
             views.push(view);
         }
         views
+    }
+
+    /// How many instances of the workloads that a placement names are in a region; nothing is said of a region that has
+    /// workloads of its own, for nobody here knows their labels.
+    fn beside(&self, record: &WorkloadRecord, region: Option<&RegionName>) -> Beside {
+        let placement = &record.spec.placement;
+        let silent = placement.affinity.is_empty() && placement.anti_affinity.is_empty();
+        let child = region.and_then(|name| self.regions.get(name));
+        let owns = child.is_some_and(|child| child.regions.values().any(|digest| digest.workloads > 0));
+        if silent || owns {
+            return Beside::default();
+        }
+        let tenant = &record.spec.key.tenant;
+        let others: Vec<_> = self
+            .workloads
+            .iter()
+            .filter(|(key, _)| key.tenant == *tenant && **key != record.spec.key)
+            .collect();
+        let count = |affinity: &Affinity| {
+            let named =
+                others.iter().filter(|(_, other)| affinity.matches.matches(&other.record.spec.labels));
+            let counts = named.map(|(key, _)| match child {
+                Some(child) => child.shares.get(*key).map_or(0, |share| share.instances.len()),
+                None => {
+                    u32::try_from(self.by_workload.get(*key).map_or(0, BTreeSet::len)).unwrap_or(u32::MAX)
+                }
+            });
+            counts.fold(0, u32::saturating_add)
+        };
+        Beside {
+            affinity: placement.affinity.iter().map(count).collect(),
+            anti_affinity: placement.anti_affinity.iter().map(count).collect(),
+        }
     }
 
     /// Writes what became of the split, and sends shares that changed.
@@ -375,7 +409,7 @@ impl ChildRegion {
             self.in_flight.remove(key);
         } else {
             let each = share.spec.instance.resources();
-            self.in_flight.insert(key.clone(), each.times(waiting.len().into()));
+            self.in_flight.insert(key.clone(), each.times(waiting.len()));
         }
     }
 }

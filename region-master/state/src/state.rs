@@ -170,7 +170,7 @@ impl RegionState {
             Input::Received(link, message) => self.receive(link, message),
             Input::ParentUp => self.parent_up(),
             Input::ParentDown => self.parent_down(),
-            Input::FromParent(message) => self.from_parent(message),
+            Input::FromParent(message) => self.hear_parent(message),
             Input::Timeout => self.life_timed_out(),
             Input::Persisted(id) => self.outbox.persisted(id),
         }

@@ -24,6 +24,9 @@ const WEIGHT_MAX: u32 = 1000;
 /// How long what was refused for want of quota counts as asked for: long enough for a grant to come down and the operator to try
 /// again.
 const WANTED_FOR: Duration = Duration::from_mins(2);
+/// How long news of regions below may gather: a thousand regions that come back at once are one look at each tenant. For limits it
+/// is as if the news came so much later.
+const LAG: Duration = Duration::from_millis(200);
 
 /// The accounts of tenants.
 #[derive(Debug, Default)]
@@ -38,6 +41,8 @@ pub(crate) struct Tenants {
     wanted: BTreeMap<TenantName, (Resources, MonoTime)>,
     /// Tenants whose accounts may have changed.
     pub(crate) stale: BTreeSet<TenantName>,
+    /// Tenants of which regions below say something else, and when that is looked at.
+    lagging: (BTreeSet<TenantName>, Option<MonoTime>),
 }
 
 impl Tenants {
@@ -50,7 +55,8 @@ impl Tenants {
 
     /// When something that was asked for does not count any more.
     pub(crate) fn next_timeout(&self) -> Option<MonoTime> {
-        self.wanted.values().map(|(_, until)| *until).min()
+        let wanted = self.wanted.values().map(|(_, until)| *until);
+        wanted.chain(self.lagging.1).min()
     }
 }
 
@@ -257,12 +263,15 @@ impl RegionState {
 
     /// A region below charges something else to a tenant, or holds something else of its limit.
     pub(crate) fn use_changed(&mut self, name: &TenantName) {
-        self.tenants.stale.insert(name.clone());
+        let due = self.now.mono + LAG;
+        self.tenants.lagging.0.insert(name.clone());
+        self.tenants.lagging.1.get_or_insert(due);
     }
 
     pub(crate) fn all_tenants_changed(&mut self) {
-        let names = self.tenant_names();
-        self.tenants.stale.extend(names);
+        for name in self.tenant_names() {
+            self.use_changed(&name);
+        }
     }
 
     pub(crate) fn take_grant(&mut self, grant: TenantGrant) {
@@ -297,6 +306,11 @@ impl RegionState {
         for name in over {
             self.tenants.wanted.remove(&name);
             self.tenants.stale.insert(name);
+        }
+        if self.tenants.lagging.1.is_some_and(|due| due <= now) {
+            self.tenants.lagging.1 = None;
+            let lagging = std::mem::take(&mut self.tenants.lagging.0);
+            self.tenants.stale.extend(lagging);
         }
         while let Some(name) = self.tenants.stale.pop_first() {
             self.settle_tenant(&name);

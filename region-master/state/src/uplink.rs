@@ -118,7 +118,7 @@ impl RegionState {
         self.act(Action::CloseParent { reason });
     }
 
-    pub(crate) fn from_parent(&mut self, message: ToChild) {
+    pub(crate) fn hear_parent(&mut self, message: ToChild) {
         match (self.uplink.step, message) {
             (Step::Down, _) => {}
             (Step::AwaitWelcome, ToChild::Welcome(welcome)) => self.welcomed(welcome),

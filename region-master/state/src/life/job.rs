@@ -65,15 +65,30 @@ pub struct JobView {
 }
 
 impl RegionState {
-    pub(crate) fn reconcile_job(&mut self, record: &WorkloadRecord, policy: &JobPolicy, set: &InstanceSet) {
+    /// Works a job off: `set` is what the own nodes look after, out of `wanted`.
+    pub(crate) fn reconcile_job(
+        &mut self,
+        record: &WorkloadRecord,
+        policy: &JobPolicy,
+        set: &InstanceSet,
+        wanted: &InstanceSet,
+    ) {
         let key = &record.spec.key;
         let job = self.job(record);
         self.stop_former(record, set);
         if job.ended_at.is_some() {
             return self.life.timers.clear(key);
         }
-        let completions: Vec<Completion> =
-            set.iter().map(|instance| self.completion(record, &job, instance)).collect();
+        let below = self.completed_below(key);
+        let completion = |instance: InstanceIndex| {
+            if set.contains(instance) {
+                return self.completion(record, &job, instance);
+            }
+            let state =
+                if below.contains(instance) { CompletionState::Done } else { CompletionState::Active };
+            Completion { instance, state, failures: 0 }
+        };
+        let completions: Vec<Completion> = wanted.iter().map(completion).collect();
         let plan = job::plan(policy, self.now.wall.since(job.began_at), &completions);
         match plan.state {
             JobState::Active => {}
@@ -89,6 +104,12 @@ impl RegionState {
             Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(Duration::from_millis(10))),
             None => self.life.timers.clear(key),
         }
+    }
+
+    /// Instances that ended well in regions below.
+    fn completed_below(&self, key: &WorkloadKey) -> InstanceSet {
+        let statuses = self.regions.values().filter_map(|region| region.statuses.get(key));
+        statuses.fold(InstanceSet::default(), |all, status| all.union(&status.completed))
     }
 
     fn job(&mut self, record: &WorkloadRecord) -> JobRecord {
@@ -196,7 +217,7 @@ impl RegionState {
         let active =
             self.allocations_of(key).filter(|allocation| allocation.intent.desired == Desired::Run).count();
         Some(JobView {
-            completed: job.done.len(),
+            completed: job.done.union(&self.completed_below(key)).len(),
             failures: job.failures.values().sum(),
             active: u32::try_from(active).unwrap_or(u32::MAX),
             failed: job.failed.clone(),

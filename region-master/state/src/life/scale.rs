@@ -30,8 +30,8 @@ impl RegionState {
     }
 
     /// When to look at the load again.
-    pub(crate) fn next_scale(&self, record: &WorkloadRecord) -> Option<Duration> {
-        record.spec.scale.as_ref().map(|_| EVERY)
+    pub(crate) fn next_scale(record: &WorkloadRecord) -> Option<Duration> {
+        record.spec.scale.as_ref().filter(|_| record.origin == Origin::Own).map(|_| EVERY)
     }
 
     /// Looks at a service's load and sets how many instances it is to have.

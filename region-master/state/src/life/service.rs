@@ -92,7 +92,7 @@ impl RegionState {
             window,
             stalled,
             self.next_eviction(key),
-            self.next_scale(record),
+            Self::next_scale(record),
         ];
         match waits.into_iter().flatten().min() {
             // A wait of nothing would spin.

@@ -40,7 +40,7 @@ pub(super) struct Bench {
     pub(super) up_closed: Vec<String>,
     /// For regions below, in order.
     pub(super) down: Vec<(LinkId, ToChild)>,
-    config: RegionConfig,
+    pub(super) config: RegionConfig,
     announced: u64,
     calls: u64,
     links: u64,
@@ -348,10 +348,6 @@ impl Bench {
 pub(super) fn config(region: &str, has_parent: bool) -> RegionConfig {
     let region = RegionName::new(region).unwrap();
     RegionConfig { region, epoch: Epoch(77), software: "test".to_owned(), has_parent }
-}
-
-pub(super) fn load(now: Now, disk: &Disk) -> RegionState {
-    load_as(config("north", false), now, disk)
 }
 
 pub(super) fn load_as(config: RegionConfig, now: Now, disk: &Disk) -> RegionState {

@@ -102,6 +102,10 @@ impl Tree {
         self.settle();
     }
 
+    pub(super) fn is_up(&self, name: &str) -> bool {
+        self.links.contains_key(name)
+    }
+
     pub(super) fn heal(&mut self, name: &str) {
         self.cut.retain(|other| other != name);
         self.dial(name);
@@ -215,7 +219,9 @@ impl Tree {
             }
             let due: Vec<String> =
                 self.redials.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
-            due.iter().for_each(|name| self.dial(name));
+            for name in &due {
+                self.dial(name);
+            }
             self.settle();
             if next.is_none() {
                 return;
