@@ -294,12 +294,15 @@ impl RegionState {
         if instances.is_empty() && !refuses && record.spec.kind != WorkloadKind::Daemon {
             return self.withdraw_share(name, key);
         }
-        let share =
-            Share { spec: (*record.spec).clone(), generation: record.generation, owner, instances, offer };
-        let same = |known: &Share| *known == Share { offer: known.offer, ..share.clone() };
+        let generation = record.generation;
+        // A generation is one spec.
+        let same = |known: &Share| {
+            known.generation == generation && known.instances == instances && known.owner == owner
+        };
         if region.shares.get(key).is_some_and(same) {
             return;
         }
+        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer };
         region.shares.insert(key.clone(), share.clone());
         region.note_pending(key);
         let revision = self.send_down(name, RegionRow::Share(share));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_types::{
-    AllocationId, AllocationIntent, MonoTime, NodeName, Now, Outbox, RegionName, Resources, Share,
-    TenantName, WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources,
+    Share, TenantName, WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToParent};
 
@@ -17,7 +17,9 @@ use crate::life::Life;
 use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::preempting::MakingWay;
-use crate::records::{AllocationRecord, ChildName, Counters, EventRecord, SplitRecord, TokenId, TokenRecord};
+use crate::records::{
+    AllocationRecord, ChildName, Counters, EventRecord, Origin, SplitRecord, TokenId, TokenRecord,
+};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
 use crate::tenants::Tenants;
@@ -124,6 +126,25 @@ impl RegionState {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// What this region's own operators asked for, but for what is being deleted.
+    pub fn owned(&self) -> impl Iterator<Item = &Arc<WorkloadSpec>> {
+        let records = self.workloads.values().map(|workload| &workload.record);
+        let own = records.filter(|record| record.origin == Origin::Own && !record.deleting);
+        own.map(|record| &record.spec)
+    }
+
+    /// The instances of a workload that this region's own nodes look after; none of one that is being deleted.
+    pub fn local_instances(&self, key: &WorkloadKey) -> InstanceSet {
+        let known = self.workloads.get(key).filter(|workload| !workload.record.deleting);
+        let Some(wanted) = known.map(|workload| self.wanted_instances(&workload.record)) else {
+            return InstanceSet::default();
+        };
+        match self.splits.get(key) {
+            Some(split) => split.local.intersection(&wanted),
+            None => wanted,
+        }
     }
 
     /// The number of the last change to what lists show.
