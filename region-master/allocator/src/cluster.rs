@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skerry_types::{
-    AllocationId, Labels, NodeName, Point, Protocol, Refusal, Resources, SiteName, Taint, WorkloadKey,
+    AllocationId, Labels, NodeName, Point, Protocol, Refusal, Resources, Rule, SiteName, Taint, WorkloadKey,
 };
 
 use crate::cache::{Journal, Standings};
@@ -182,6 +182,31 @@ impl Cluster {
         self.footprints.forget_if_empty(workload);
         self.keep(round.standing);
         answers
+    }
+
+    /// Takes room for one instance on this very node, as a daemon wants it, or says the first rule that keeps it off. Whether the
+    /// node matches the selectors is the caller's to know; spreads and affinities are not looked at.
+    pub fn place_on(
+        &mut self,
+        node: &NodeName,
+        demand: &Demand<'_>,
+        id: AllocationId,
+    ) -> Result<Placed, Rule> {
+        let slot = self.slot(node).ok_or(Rule::NoNodes)?;
+        let need = Need::of(demand.spec);
+        let side = self.side(slot);
+        let taint = side.taints.iter().find(|taint| !demand.placement.tolerate.contains(taint));
+        let refused = match (side.reachable, side.schedulable, taint) {
+            (false, ..) => Some(Rule::Unreachable),
+            (_, false, _) => Some(Rule::Cordoned),
+            (.., Some(taint)) => Some(Rule::Taint { taint: taint.clone() }),
+            (.., None) => self.slot_load(slot).refusal(&need),
+        };
+        if let Some(rule) = refused {
+            return Err(rule);
+        }
+        let workload = self.footprints.id(demand.key, demand.labels);
+        Ok(self.take(slot, workload, demand, &need, id))
     }
 
     /// The names of all nodes, in order.

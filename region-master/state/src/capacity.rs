@@ -151,6 +151,19 @@ impl RegionState {
             .collect()
     }
 
+    /// Takes room for one instance on this very node.
+    pub(crate) fn cluster_place_on(
+        &mut self,
+        spec: &WorkloadSpec,
+        instance: InstanceIndex,
+        node: &NodeName,
+    ) -> Result<Placed, Vec<Refusal>> {
+        self.counters.serial += 1;
+        let id = AllocationId::compose(&spec.key.name, instance, self.counters.serial);
+        let placed = self.cluster.place_on(node, &demand(spec, &[]), id);
+        placed.map_err(|rule| vec![Refusal { rule, nodes: 1 }])
+    }
+
     /// Finds places for more instances of a workload, and takes them. One answer for each, by growing number.
     pub(crate) fn cluster_place(
         &mut self,

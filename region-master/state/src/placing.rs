@@ -163,7 +163,7 @@ impl RegionState {
         pending
     }
 
-    fn bind(&mut self, record: &WorkloadRecord, instance: InstanceIndex, place: Placed) {
+    pub(crate) fn bind(&mut self, record: &WorkloadRecord, instance: InstanceIndex, place: Placed) {
         let key = &record.spec.key;
         let id = place.id.clone();
         let intent = AllocationIntent {
@@ -235,7 +235,7 @@ impl RegionState {
         self.outbox.batch().delete(ALLOCATION, id.as_str());
         self.forget_life_of(id);
         self.node_lightened(&record.node);
-        self.dirty.insert(key);
+        self.look_at(&key);
         self.changed = true;
     }
 

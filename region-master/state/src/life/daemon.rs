@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_rollout::rolling;
-use skerry_types::{AllocationId, Desired, InstanceIndex, InstanceSet, NodeName, Selector, WorkloadSpec};
+use skerry_types::{AllocationId, Desired, InstanceIndex, InstanceSet, NodeName};
 
 use crate::placing::Pending;
 use crate::records::WorkloadRecord;
@@ -26,8 +26,13 @@ impl RegionState {
             let Some(node) = homes.get(&start.instance) else { continue };
             let base = if start.current { Some(record.clone()) } else { self.former_of(record) };
             let Some(base) = base else { continue };
-            let at_home = WorkloadRecord { spec: only_on(&base.spec, node).into(), ..base };
-            pending.extend(self.place_missing(&at_home, &InstanceSet::from_iter([start.instance])));
+            match self.cluster_place_on(&base.spec, start.instance, node) {
+                Ok(place) => self.bind(&base, start.instance, place),
+                Err(reasons) => {
+                    pending.push(Pending { instances: InstanceSet::from_iter([start.instance]), reasons });
+                }
+            }
+            self.seal_if_full();
         }
         self.found_no_place(merge(pending));
         self.set_timer(record, &plan);
@@ -66,10 +71,9 @@ impl RegionState {
         let fits = |name: &NodeName| {
             let Some(facts) = self.nodes.get(name).and_then(|node| node.facts.as_ref()) else { return false };
             let tolerated = facts.taints.iter().all(|taint| placement.tolerate.contains(taint));
-            tolerated
-                && self
-                    .cluster_attributes(name)
-                    .is_some_and(|attributes| placement.require.matches(&attributes))
+            let matches =
+                || self.cluster_attributes(name).is_some_and(|found| placement.require.matches(&found));
+            tolerated && (placement.require.is_empty() || matches())
         };
         let open = |name: &NodeName| match self.life.drains.get(name) {
             None => true,
@@ -102,19 +106,6 @@ impl<I: Iterator<Item = InstanceIndex>> CollectFirst for I {
     fn collect_first(self, count: usize) -> BTreeSet<InstanceIndex> {
         self.take(count).collect()
     }
-}
-
-fn only_on(spec: &WorkloadSpec, node: &NodeName) -> WorkloadSpec {
-    let mut spec = spec.clone();
-    let own = format!("node.name={node}");
-    let all = if spec.placement.require.is_empty() {
-        own.clone()
-    } else {
-        format!("{}, {own}", spec.placement.require)
-    };
-    // A selector at its bound has no room for the name; the node was found to match it already.
-    spec.placement.require = all.parse().or_else(|_| own.parse::<Selector>()).unwrap_or_default();
-    spec
 }
 
 /// Instances of which the same is said, together.

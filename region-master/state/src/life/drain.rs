@@ -154,7 +154,9 @@ impl RegionState {
         let daemons =
             self.workloads.iter().filter(|(_, workload)| workload.record.spec.kind == WorkloadKind::Daemon);
         let keys: Vec<WorkloadKey> = daemons.map(|(key, _)| key.clone()).collect();
-        self.dirty.extend(keys);
+        for key in &keys {
+            self.look_at(key);
+        }
     }
 
     /// Looks at every workload with something on a node.
@@ -162,7 +164,9 @@ impl RegionState {
         let Some(node) = self.nodes.get(node) else { return };
         let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
         let keys: BTreeSet<WorkloadKey> = records.map(|record| record.intent.workload.clone()).collect();
-        self.dirty.extend(keys);
+        for key in &keys {
+            self.look_at(key);
+        }
         self.changed = true;
     }
 
