@@ -94,8 +94,9 @@ impl RegionState {
             self.next_eviction(key),
             Self::next_scale(record),
         ];
-        match waits.into_iter().flatten().min() {
-            // A wait of nothing would spin.
+        // What is due was looked at just before: only news makes a difference to it.
+        match waits.into_iter().flatten().filter(|wait| !wait.is_zero()).min() {
+            // A wait of nearly nothing would spin.
             Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(SHORTEST)),
             None => self.life.timers.clear(key),
         }
