@@ -82,7 +82,12 @@ impl Enroller {
     ) -> Result<(), skerry_link::FrameError> {
         match self.sign(key, enrolled) {
             Ok(grant) => {
-                tracing::info!(?enrolled, "a certificate is issued");
+                match enrolled {
+                    Enrolled::Node { node, site } => {
+                        tracing::info!(%node, %site, "a certificate is issued");
+                    }
+                    Enrolled::Region { region } => tracing::info!(%region, "a CA certificate is issued"),
+                }
                 request.grant(grant).await
             }
             Err(error) => {

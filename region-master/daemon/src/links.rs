@@ -116,7 +116,8 @@ pub(crate) async fn serve(
                     continue;
                 };
                 let child = Child::of(&identity);
-                let link = LinkTask { id, child, connection, brain: brain.clone(), table: table.clone() };
+                let (brain, table, cancel) = (brain.clone(), table.clone(), cancel.clone());
+                let link = LinkTask { id, child, connection, brain, table, cancel };
                 tasks.spawn(link.run(identity));
             }
             Some(Arrival::Enroll(session)) => {
@@ -139,6 +140,7 @@ struct LinkTask {
     connection: Connection,
     brain: BrainHandle,
     table: LinkTable,
+    cancel: CancellationToken,
 }
 
 impl LinkTask {
@@ -190,6 +192,9 @@ impl LinkTask {
                     return self.close(kind, &reason);
                 }
             }
+        }
+        if self.cancel.is_cancelled() {
+            return self.close(CloseReason::ShuttingDown, "the master ends");
         }
         self.close(CloseReason::Protocol, "the link does not keep up")
     }

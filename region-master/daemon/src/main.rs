@@ -48,7 +48,7 @@ async fn report(settings: &Settings) -> Result<()> {
     }
     println!("operator's context: {}", made.context.display());
     println!(
-        "next: start 'skerry-master', then 'skerry --config {} token create --site SITE'",
+        "next: start 'skerry-master', then 'skerry token create --site SITE --config {}'",
         made.context.display()
     );
     Ok(())

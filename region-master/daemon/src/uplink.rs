@@ -91,7 +91,9 @@ impl Uplink {
         let patience = KeepAlive::default().idle_timeout();
         let mut welcomes = Welcomes { dialer: &mut self.dialer, clock: &self.clock, signals: &self.signals };
         let end = tokio::select! {
-            // Whichever ends first ends the link, so nothing of the others is needed any more.
+            // Whichever ends first ends the link, so nothing of the others is needed any more. The end of the process comes
+            // first: the brain ends with it, and that is not to be told as something else.
+            biased;
             () = cancel.cancelled() => close(connection, CloseReason::ShuttingDown, "the master ends"),
             end = send(connection, sender, orders) => end,
             end = receive(connection, receiver, &self.brain, &mut welcomes) => end,

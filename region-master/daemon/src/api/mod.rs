@@ -5,6 +5,7 @@ mod callers;
 mod life;
 mod lists;
 mod logs;
+mod paging;
 mod places;
 mod read;
 mod service;

@@ -34,7 +34,12 @@ impl Api {
         let id: TokenId = token.id.to_string().parse().map_err(invalid)?;
         let expires = WallTime(self.clock.now().wall.0.saturating_add(ttl_ms));
         let secret = SecretHash(token.secret.hash());
-        tracing::info!(%operator, token = %id, ?scope, uses, "token created");
+        let whose = match &scope {
+            TokenScope::Site(site) => format!("site {site}"),
+            TokenScope::Region(Some(region)) => format!("region {region}"),
+            TokenScope::Region(None) => "any region".to_owned(),
+        };
+        tracing::info!(%operator, token = %id, whose, uses, "token created");
         let new = NewToken { id: id.clone(), secret, scope, expires, uses };
         self.ask(ApiCall::CreateToken(new)).await?;
         Ok(Response::new(v1::CreateTokenResponse {
