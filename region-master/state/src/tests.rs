@@ -11,6 +11,7 @@ mod order;
 mod placing;
 mod quotas;
 mod store;
+mod storm;
 mod tree;
 mod trees;
 mod workloads;

@@ -106,6 +106,10 @@ impl Tree {
         self.links.contains_key(name)
     }
 
+    pub(super) fn is_cut(&self, name: &str) -> bool {
+        self.cut.iter().any(|other| other == name)
+    }
+
     pub(super) fn heal(&mut self, name: &str) {
         self.cut.retain(|other| other != name);
         self.dial(name);
