@@ -1,4 +1,10 @@
-//! One region's brain: what was asked for, where it goes, what the nodes say.
+//! One region's brain: what was asked for, where it goes, what its children say.
+//!
+//! A region is a node of a tree. Its children are nodes and other regions, alike as far as they can be: a link, rows down, rows
+//! up. To the region above it is such a child itself. Workloads come from its own operators or as shares from above; level 1
+//! (`split`) deals their instances out to the own nodes and the regions below, and level 2 (`placing`) binds them to nodes.
+//! What a region cannot hold is handed back, and goes elsewhere in a bounded number of rounds. Everything goes on while a link
+//! is down.
 //!
 //! [`RegionState`] is a synchronous state machine. A shell feeds it [`Input`]s and carries out its [`Action`]s; the simulator
 //! does the same with virtual time. Everything it answers or sends waits until what it depends on is on disk.
