@@ -37,11 +37,13 @@ impl Above {
         let signals = Arc::new(RenewalSignals::default());
         let clock = Arc::clone(&identity.clock);
         let present = identity.shared.current();
-        let dial = DialSettings::to(parents.clone());
+        let mut dial = DialSettings::to(parents.clone());
+        dial.keep_alive = settings.keep_alive;
         let dialer = Dialer::new(dial, &present, ca.roots(), Arc::clone(&clock), rand::random())
             .context("the link to the region above")?;
         let uplink = Uplink {
             dialer,
+            keep_alive: settings.keep_alive,
             roots: ca.roots().clone(),
             clock: Arc::clone(&clock),
             brain,

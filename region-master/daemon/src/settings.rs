@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use clap::Args;
 use serde::Deserialize;
-use skerry_link::{JoinToken, TokenError, TrustDomain};
-use skerry_types::RegionName;
+use skerry_link::{JoinToken, KeepAlive, KeepAliveError, TokenError, TrustDomain};
+use skerry_types::{DurationError, RegionName, parse_duration};
 
 use crate::life::{NodeLife, RegionLife};
 
@@ -61,6 +61,11 @@ pub struct Flags {
     /// File with the join token
     #[arg(long, env = "SKERRY_MASTER_JOIN_TOKEN_FILE", value_name = "FILE", global = true)]
     pub join_token_file: Option<PathBuf>,
+    /// How often this region says on an idle link that it is there, 1s to 20m: after three times that without a word both sides
+    /// give the link to the region above up [default: 25s]
+    #[arg(long, env = "SKERRY_MASTER_KEEP_ALIVE", value_name = "DURATION", global = true)]
+    #[serde(default, deserialize_with = "parsed")]
+    pub keep_alive: Option<Interval>,
     /// How long the CA certificate of a region below holds, 10s to 3650d; regions renew it from half of that [default: 1825d]
     #[arg(long, env = "SKERRY_REGION_CERTIFICATE_LIFE", value_name = "DURATION", global = true)]
     #[serde(default, deserialize_with = "parsed")]
@@ -69,6 +74,29 @@ pub struct Flags {
     #[arg(long, env = "SKERRY_NODE_CERTIFICATE_LIFE", value_name = "DURATION", global = true)]
     #[serde(default, deserialize_with = "parsed")]
     pub node_certificate_life: Option<NodeLife>,
+}
+
+/// A keep-alive interval, written as a duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(pub KeepAlive);
+
+/// Why a text is no keep-alive interval.
+#[derive(Debug, thiserror::Error)]
+pub enum IntervalError {
+    /// Not a duration.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// Too short or too long.
+    #[error(transparent)]
+    KeepAlive(#[from] KeepAliveError),
+}
+
+impl FromStr for Interval {
+    type Err = IntervalError;
+
+    fn from_str(text: &str) -> Result<Self, IntervalError> {
+        Ok(Self(KeepAlive::new(parse_duration(text)?)?))
+    }
 }
 
 /// For values that serde does not know: written in the file as on the command line.
@@ -102,6 +130,8 @@ pub struct Settings {
     pub parent: Vec<String>,
     /// The join token of the region above, if one was given.
     pub join_token: Option<JoinToken>,
+    /// How often this region says that it is there, on the link to the region above.
+    pub keep_alive: KeepAlive,
     /// How long a node's certificate holds.
     pub node_certificate_life: NodeLife,
     /// How long the CA certificate of a region below holds.
@@ -163,6 +193,7 @@ impl Settings {
             advertise,
             parent: parent.iter().map(|address| with_link_port(address)).collect(),
             join_token,
+            keep_alive: flags.keep_alive.or(file.keep_alive).map(|interval| interval.0).unwrap_or_default(),
             region_certificate_life: flags
                 .region_certificate_life
                 .or(file.region_certificate_life)

@@ -29,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Keeps the link.
 pub(crate) struct Uplink {
     pub(crate) dialer: Dialer,
+    pub(crate) keep_alive: KeepAlive,
     pub(crate) roots: TrustRoots,
     pub(crate) clock: Arc<LinkClock>,
     pub(crate) brain: BrainHandle,
@@ -88,7 +89,7 @@ impl Uplink {
         let Ok(orders) = self.brain.parent_up().await else {
             return close(connection, CloseReason::ShuttingDown, "the master ends");
         };
-        let patience = KeepAlive::default().idle_timeout();
+        let patience = self.keep_alive.idle_timeout();
         let mut welcomes = Welcomes { dialer: &mut self.dialer, clock: &self.clock, signals: &self.signals };
         let end = tokio::select! {
             // Whichever ends first ends the link, so nothing of the others is needed any more. The end of the process comes

@@ -68,6 +68,7 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
     let intent = &view.intent;
     let status = view.status.as_deref();
     let reason = status.and_then(|status| status.reason.as_ref());
+    let ready_since = status.and_then(|status| status.ready_since);
     let node_address = view.facts.as_ref().and_then(|facts| facts.address);
     v1::Allocation {
         id: intent.id.to_string(),
@@ -91,6 +92,8 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         reachable: view.reachable,
         last_seen_ms: view.last_seen.0,
         region: view.region.to_string(),
+        ready: ready_since.is_some(),
+        ready_since_ms: ready_since.map_or(0, |since| since.0),
         ..v1::Allocation::default()
     }
 }
