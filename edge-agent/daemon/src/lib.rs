@@ -13,6 +13,7 @@ mod clock;
 mod control;
 mod facts;
 mod failure;
+mod gauges;
 mod join;
 mod ledger;
 mod link;

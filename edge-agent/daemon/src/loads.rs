@@ -1,4 +1,4 @@
-//! What allocations use, from the cgroups of their containers.
+//! What allocations use, from the cgroups of their containers, and the gauges that they publish.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use skerry_runtime::Runtime;
 use skerry_types::{AllocationId, AllocationLoad, Bytes, MilliCpu};
 use tokio::time::Instant;
 
+use crate::gauges;
 use crate::starts::runtime_reference;
 
 /// From one look to the next, at least: what scales by load wants to hear of it within a minute.
@@ -24,8 +25,16 @@ type Which = (ContainerRef, u32);
 #[derive(Debug)]
 pub(crate) struct Samples {
     at: Instant,
-    /// Processor time in nanoseconds since each one's start, and memory in bytes.
-    seen: BTreeMap<Which, (u64, u64)>,
+    seen: BTreeMap<Which, Sample>,
+}
+
+/// What a container used up to now.
+#[derive(Debug, Clone, Default)]
+struct Sample {
+    /// Processor time in nanoseconds since its start.
+    cpu_ns: u64,
+    memory_bytes: u64,
+    gauges: BTreeMap<String, u64>,
 }
 
 /// Makes loads of samples.
@@ -67,18 +76,23 @@ impl Meter {
         let passed =
             u64::try_from(samples.at.saturating_duration_since(last.at).as_nanos()).unwrap_or(u64::MAX);
         let mut loads: BTreeMap<AllocationId, Option<AllocationLoad>> = BTreeMap::new();
-        for (which, (cpu, memory)) in &samples.seen {
+        for (which, sample) in &samples.seen {
             let id = &which.0.allocation;
             let load = loads.entry(id.clone()).or_insert_with(|| Some(nothing(id)));
-            let Some((before, _)) = last.seen.get(which).filter(|_| passed > 0) else {
+            let Some(before) = last.seen.get(which).filter(|_| passed > 0) else {
                 *load = None;
                 continue;
             };
             if let Some(load) = load {
                 // Nanoseconds of a processor in nanoseconds: thousandths of a processor.
-                let milli = u128::from(cpu.saturating_sub(*before)) * 1000 / u128::from(passed);
+                let used = sample.cpu_ns.saturating_sub(before.cpu_ns);
+                let milli = u128::from(used) * 1000 / u128::from(passed);
                 load.cpu.0 = load.cpu.0.saturating_add(u64::try_from(milli).unwrap_or(u64::MAX));
-                load.memory.0 = load.memory.0.saturating_add(*memory);
+                load.memory.0 = load.memory.0.saturating_add(sample.memory_bytes);
+                for (name, value) in &sample.gauges {
+                    let sum = load.gauges.entry(name.clone()).or_default();
+                    *sum = sum.saturating_add(*value);
+                }
             }
         }
         loads.into_values().flatten().collect()
@@ -95,7 +109,11 @@ pub(crate) async fn sample(runtime: Arc<Runtime>, containers: Vec<Which>) -> Sam
     let at = Instant::now();
     for which in containers {
         if let Ok(Some(stats)) = runtime.stats(&runtime_reference(which.0.clone())).await {
-            seen.insert(which, (stats.cpu_usage_ns, stats.memory_bytes));
+            let gauges = gauges::read(which.1);
+            seen.insert(
+                which,
+                Sample { cpu_ns: stats.cpu_usage_ns, memory_bytes: stats.memory_bytes, gauges },
+            );
         }
     }
     Samples { at, seen }
@@ -115,7 +133,9 @@ mod tests {
                 allocation: AllocationId::new(allocation).unwrap(),
                 container: ContainerName::new(container).unwrap(),
             };
-            ((container, pid), (cpu_ms * 1_000_000, memory * MIB))
+            let gauges = BTreeMap::from([("queue".to_owned(), cpu_ms)]);
+            let sample = Sample { cpu_ns: cpu_ms * 1_000_000, memory_bytes: memory * MIB, gauges };
+            ((container, pid), sample)
         };
         Samples { at, seen: seen.iter().map(sample).collect() }
     }
@@ -123,6 +143,15 @@ mod tests {
     fn take(meter: &mut Meter, samples: Samples) -> Vec<(String, u64, u64)> {
         let loads = meter.take(samples).into_iter();
         loads.map(|load| (load.id.to_string(), load.cpu.0, load.memory.0 / MIB)).collect()
+    }
+
+    #[tokio::test]
+    async fn gauges_of_an_allocation_add_up() {
+        let (mut meter, start) = (Meter::new(), Instant::now());
+        let both = [("web-0-1", "a", 7, 500, 10), ("web-0-1", "b", 8, 250, 5)];
+        meter.take(samples(start, &both));
+        let loads = meter.take(samples(start + Duration::from_secs(10), &both));
+        assert_eq!(loads[0].gauges, [("queue".to_owned(), 750)].into());
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use tonic::Status;
 pub(crate) async fn resolve(registry: &Registry, spec: &mut WorkloadSpec) -> Result<(), Status> {
     let name = spec.key.to_string();
     let mut instance = (*spec.instance).clone();
-    for container in &mut instance.containers {
+    for container in instance.init.iter_mut().chain(&mut instance.containers) {
         let digest = digest_of(registry, &name, container).await?;
         container.digest = Some(digest);
     }
