@@ -35,6 +35,8 @@ const MEASUREMENTS: &[(&str, Measure)] = &[
     ("applies", |_| applies::measure()),
     ("idle", |_| idle::measure()),
     ("packing", |arguments| placement::packing(&arguments.openb)),
+    ("durable", |_| placement::durable()),
+    ("rollout", |_| placement::fleet_update()),
 ];
 
 /// Measures speeds and sizes of the release binaries in `$SKERRY_BIN_DIR`.
@@ -44,7 +46,7 @@ struct Arguments {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
-    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, packing
+    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, packing, durable, rollout
     #[arg(default_value = "")]
     filter: String,
     /// Folder of the openb trace

@@ -2,6 +2,7 @@
 
 mod bound;
 mod packer;
+mod region;
 mod replay;
 mod skerry;
 mod trace;
@@ -15,6 +16,8 @@ use packer::{Packer, Plain};
 use replay::{churn, fill, number, stretch_for, uniform};
 use skerry::{OneLevel, TwoLevel};
 use trace::{Trace, TraceNode};
+
+pub(crate) use region::fleet_update;
 
 /// The fullest that the trace's own nodes get when pods leave again, as a part of their graphics processors: high enough for
 /// room to be scarce, low enough for a good packer to refuse nobody.
@@ -36,6 +39,14 @@ const KNOWN: [(&str, Make); 2] = [
     ("first fit", |nodes| Ok(Box::new(Plain::first_fit(nodes)))),
     ("best fit", |nodes| Ok(Box::new(Plain::best_fit(nodes)))),
 ];
+
+/// Placements with every one of them on disk.
+pub(crate) fn durable() -> Result<Vec<Measurement>> {
+    let run = skerry_ground::Run::start("bench-durable")?;
+    let rows = region::durable(run.folder())?;
+    run.take_down()?;
+    Ok(rows)
+}
 
 /// The openb trace on its own nodes and on nodes that are all the same.
 pub(crate) fn packing(folder: &Path) -> Result<Vec<Measurement>> {

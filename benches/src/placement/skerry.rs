@@ -9,9 +9,9 @@ use skerry_federation::level1::{self, HandBack, ROUNDS_MAX, RegionView};
 use skerry_federation::{SketchInput, sketch};
 use skerry_types::{
     AllocationId, Attributes, Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet,
-    InstanceSpec, Labels, Limits, LinkClass, MilliCpu, MilliGpu, NodeName, Placement, Probes, RegionName,
-    Resources, RestartPolicy, RestartWhen, SiteDigest, SiteName, SiteSpec, TenantName, WallTime, WorkloadKey,
-    WorkloadName, WorkloadSpec,
+    InstanceSpec, Labels, Limits, LinkClass, MilliCpu, MilliGpu, NodeName, OnDisconnect, Placement, Probes,
+    RegionName, Resources, RestartPolicy, RestartWhen, SiteDigest, SiteName, SiteSpec, TenantName,
+    UpdatePolicy, WallTime, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
 
 use super::packer::{Free, Packer};
@@ -264,35 +264,57 @@ impl Region {
 
 impl Asked {
     fn new(pod: usize, need: &Amount) -> Result<Self> {
-        let container = ContainerSpec {
-            name: ContainerName::new("main")?,
-            image: String::new(),
-            digest: None,
-            command: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            resources: resources(need),
-            limits: Limits { cpu: None, memory: Bytes(1), pids: 1 },
-            ports: Vec::new(),
-            user: None,
-            read_only: false,
-            capabilities: Capabilities::default(),
-            probes: Probes::default(),
-            stop_signal: None,
-        };
-        let wait = std::time::Duration::from_secs(1);
-        let spec = InstanceSpec {
-            init: Vec::new(),
-            containers: vec![container],
-            restart: RestartPolicy { when: RestartWhen::Never, backoff: wait, max_backoff: wait },
-            stop_grace: wait,
-            schedule: None,
-            deadline: None,
-            stop_after: None,
-        };
+        let spec = instance(resources(need))?;
         let key = WorkloadKey { tenant: TenantName::default(), name: WorkloadName::new(format!("p{pod}"))? };
         Ok(Self { key, spec, id: id_of(pod)? })
     }
+}
+
+/// One container that needs this.
+fn instance(need: Resources) -> Result<InstanceSpec> {
+    let container = ContainerSpec {
+        name: ContainerName::new("main")?,
+        image: String::new(),
+        digest: None,
+        command: Vec::new(),
+        args: Vec::new(),
+        env: Vec::new(),
+        resources: need,
+        limits: Limits { cpu: None, memory: Bytes(1), pids: 1 },
+        ports: Vec::new(),
+        user: None,
+        read_only: false,
+        capabilities: Capabilities::default(),
+        probes: Probes::default(),
+        stop_signal: None,
+    };
+    let wait = std::time::Duration::from_secs(1);
+    Ok(InstanceSpec {
+        init: Vec::new(),
+        containers: vec![container],
+        restart: RestartPolicy { when: RestartWhen::Never, backoff: wait, max_backoff: wait },
+        stop_grace: wait,
+        schedule: None,
+        deadline: None,
+        stop_after: None,
+    })
+}
+
+/// A service whose instances need this each.
+pub(super) fn workload(name: &str, instances: u32, need: Resources) -> Result<WorkloadSpec> {
+    Ok(WorkloadSpec {
+        key: WorkloadKey { tenant: TenantName::default(), name: WorkloadName::new(name)? },
+        labels: Labels::new(),
+        kind: WorkloadKind::Service,
+        instances,
+        priority: WorkloadSpec::DEFAULT_PRIORITY,
+        instance: Arc::new(instance(need)?),
+        placement: Placement::default(),
+        update: UpdatePolicy::default(),
+        on_disconnect: OnDisconnect::default(),
+        scale: None,
+        exclusive: false,
+    })
 }
 
 fn id_of(pod: usize) -> Result<AllocationId> {

@@ -159,6 +159,7 @@ pub enum ObservedRow {
 
 /// The value of a row that a region sends down to a region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a row is made, encoded and dropped, never kept")]
 pub enum RegionRow {
     /// The child's part of a workload.
     Share(Share),

@@ -37,6 +37,8 @@ pub(super) fn plan(
             settle(policy, on_return, member, &mut plan);
         } else if member.live().any(|replica| replica.drain == Drain::Forced) {
             evict(member, gate, course, &mut plan);
+        } else if let Some(kept) = kept_of_former(on_return, member) {
+            stop_beside(policy, member, kept, &mut plan);
         } else {
             replace(policy, gate, course, member, &mut bounds, &mut plan);
         }
@@ -77,7 +79,18 @@ fn start_missing(member: &Member, gate: &Gate, course: &Course, plan: &mut Plan)
 /// A member with a wanted copy: what is beside it goes as soon as that does not hurt.
 fn settle(policy: &UpdatePolicy, on_return: OnReturn, member: &Member, plan: &mut Plan) {
     let wanted: Vec<&Replica> = member.current().filter(|replica| replica.is_wanted()).collect();
-    let kept = keep(on_return, &wanted);
+    stop_beside(policy, member, keep(on_return, &wanted), plan);
+}
+
+/// Of several copies of the former generation the one that stays, when a lost node's copy is back beside its replacement: the
+/// room of the others may be what an update waits for. One that runs beside a drained copy is that copy's successor.
+fn kept_of_former<'a>(on_return: OnReturn, member: &'a Member) -> Option<&'a Replica> {
+    let former: Vec<&Replica> = member.live().collect();
+    let alike = former.iter().all(|replica| !replica.current && replica.drain == Drain::No);
+    (former.len() > 1 && alike).then(|| keep(on_return, &former))
+}
+
+fn stop_beside(policy: &UpdatePolicy, member: &Member, kept: &Replica, plan: &mut Plan) {
     let others = member.live().filter(|replica| replica.id != kept.id);
     for other in others {
         let hurts = other.is_ready() && !kept.is_settled(policy.min_healthy);
@@ -109,7 +122,7 @@ fn keep<'a>(on_return: OnReturn, wanted: &[&'a Replica]) -> &'a Replica {
         };
         well(a).cmp(&well(b)).then(by_policy).then_with(|| b.id.cmp(&a.id))
     });
-    best.expect("a member is settled only with a wanted copy")
+    best.expect("one is kept only of some")
 }
 
 /// The time of a drain is over: what is there goes, and another copy is sought at once.

@@ -235,6 +235,9 @@ fn one_of_two_stays_when_a_node_returns() {
     check(OnReturn::KeepOriginal, "F R", "-0.0");
     check(OnReturn::KeepOriginal, "S Q", "-0.0");
     check(OnReturn::KeepNew, "R S", "-0.1");
+    check(OnReturn::KeepOriginal, "r r", "-0.1");
+    check(OnReturn::KeepNew, "r r", "-0.0");
+    check(OnReturn::KeepOriginal, "f r", "-0.0");
 }
 
 /// Plays a whole move: what is started becomes ready a step later, what is stopped is gone.

@@ -94,6 +94,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skerry-federation",
             "skerry-region-state",
             "skerry-rollout",
+            "skerry-store",
+            "skerry-wire",
         ],
     ),
     ("xtask", &["skerry-ground"]),
