@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use skerry_region_state::{
-    Action, ApiCall, ApiReply, CallId, ChildIdentity, EnrollWish, Input, LinkId, NewToken, NodeIdentity,
-    RegionConfig, RegionState, SecretHash, TokenScope,
+    Action, ApiCall, CallId, ChildIdentity, EnrollWish, Input, LinkId, NewToken, NodeIdentity, RegionConfig,
+    RegionState, SecretHash, TokenScope,
 };
 use skerry_store::{SledStore, Store};
 use skerry_types::{
@@ -219,7 +219,6 @@ impl Region {
                     }
                     Action::Send(link, ToChild::Rows(frame)) => self.hear(link, frame),
                     Action::Reply(_, Err(error)) => bail!("the region refuses: {error}"),
-                    Action::Reply(_, Ok(ApiReply::Applied(_))) => {}
                     _ => {}
                 }
             }

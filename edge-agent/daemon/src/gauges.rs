@@ -70,8 +70,8 @@ mod tests {
         check("queue_length 12.5\nsessions  3\n", &[("queue_length", 12_500), ("sessions", 3000)]);
         check("queue 1\nhalf 2", &[("queue", 1000)]);
         check("a -1\nb NaN\nc inf\nd\ne/f 1\n# 2\ng 1\n", &[("g", 1000)]);
-        let many: String = (0..99).map(|n| format!("g{n} {n}\n")).collect();
-        assert_eq!(parse(&many).len(), GAUGES_MAX);
+        let many: Vec<String> = (0..99).map(|n| format!("g{n} {n}\n")).collect();
+        assert_eq!(parse(&many.concat()).len(), GAUGES_MAX);
     }
 
     #[test]

@@ -94,7 +94,6 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         region: view.region.to_string(),
         ready: ready_since.is_some(),
         ready_since_ms: ready_since.map_or(0, |since| since.0),
-        ..v1::Allocation::default()
     }
 }
 

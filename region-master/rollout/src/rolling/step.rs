@@ -84,7 +84,7 @@ fn settle(policy: &UpdatePolicy, on_return: OnReturn, member: &Member, plan: &mu
 
 /// Of several copies of the former generation the one that stays, when a lost node's copy is back beside its replacement: the
 /// room of the others may be what an update waits for. One that runs beside a drained copy is that copy's successor.
-fn kept_of_former<'a>(on_return: OnReturn, member: &'a Member) -> Option<&'a Replica> {
+fn kept_of_former(on_return: OnReturn, member: &Member) -> Option<&Replica> {
     let former: Vec<&Replica> = member.live().collect();
     let alike = former.iter().all(|replica| !replica.current && replica.drain == Drain::No);
     (former.len() > 1 && alike).then(|| keep(on_return, &former))
