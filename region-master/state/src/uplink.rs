@@ -8,9 +8,10 @@ use skerry_wire::{
     RowsFrame, TableId, ToChild, ToParent, Welcome, Writer,
 };
 
+use crate::child::Child;
 use crate::digests::{Pace, UpKey};
 use crate::input::Action;
-use crate::ledger::{DOWN, Value, down_key, down_row_key, put};
+use crate::ledger::{DOWN, TOMBSTONE, Value, child_key, down_key, down_row_key, put};
 use crate::records::{ChildName, UplinkRecord};
 use crate::regions::pair;
 use crate::state::{Effect, RegionState};
@@ -271,7 +272,13 @@ impl RegionState {
         let revision = self.next_revision();
         let (key, value) = (down_row_key(&row), row.encode());
         put(self.outbox.batch(), &Value::DownV1(region.clone(), revision, row));
-        self.show_row(&ChildName::Region(region.clone()), revision, key, value.into());
+        let child = ChildName::Region(region.clone());
+        // What was taken back and is given again is no longer gone, on disk neither.
+        let buried = |child: &mut Child| child.writer.tombstones().any(|gone| *gone == key);
+        if self.child_mut(&child).is_some_and(buried) {
+            self.outbox.batch().delete(TOMBSTONE, child_key(&child, &key));
+        }
+        self.show_row(&child, revision, key, value.into());
         revision
     }
 
