@@ -48,7 +48,7 @@ impl RegionState {
         if let Some(former) = self.former_of(record) {
             pending.extend(self.place_missing(&former, &starts(false)));
         }
-        self.make_room(record, &pending, members);
+        self.make_room(record, plan, &pending, members);
         self.found_no_place(pending);
     }
 
@@ -59,13 +59,22 @@ impl RegionState {
     }
 
     /// An update that may surge and may also have a gap takes the gap where there is no room beside: it would wait for ever.
-    fn make_room(&mut self, record: &WorkloadRecord, pending: &[Pending], members: &[rolling::Member]) {
+    fn make_room(
+        &mut self,
+        record: &WorkloadRecord,
+        plan: &Plan,
+        pending: &[Pending],
+        members: &[rolling::Member],
+    ) {
         let policy = &record.spec.update;
         if policy.max_surge == 0 || policy.max_unavailable == 0 {
             return;
         }
         let waits = |instance| pending.iter().any(|pending| pending.instances.contains(instance));
-        let ready = |replica: &&rolling::Replica| matches!(replica.health, rolling::Health::Ready(_));
+        // What the plan stops is a gap as well.
+        let ready = |replica: &&rolling::Replica| {
+            matches!(replica.health, rolling::Health::Ready(_)) && !plan.stop.contains(&replica.id)
+        };
         let gaps = members.iter().filter(|member| !member.replicas.iter().any(|r| ready(&r))).count();
         let left = usize::try_from(policy.max_unavailable).unwrap_or(usize::MAX).saturating_sub(gaps);
         let stuck = members.iter().filter(|member| waits(member.instance) && !member.replicas.is_empty());
