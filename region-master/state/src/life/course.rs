@@ -66,8 +66,10 @@ impl RegionState {
         to: Generation,
         reverts: Option<Generation>,
     ) {
-        // A newer one supersedes one under way; what that came from is still the last that was well.
-        let present = self.life.rollouts.get(key).filter(|_| reverts.is_none());
+        // A newer one supersedes one under way; what that came from is still the last that was well, unless it takes back one
+        // that failed.
+        let present =
+            self.life.rollouts.get(key).filter(|present| reverts.is_none() && present.reverts.is_none());
         let (from, former) = match present {
             Some(present) => (present.from, Arc::clone(&present.former)),
             None => former,
