@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skerry_types::{AllocationId, Desired, Resources};
 use skerry_wire::{Cursor, ToParent, Welcome, decode};
 
-use crate::event::NodeAt;
+use crate::event::{NodeAt, Party};
 use crate::runtime::Container;
 use crate::world::World;
 
@@ -30,9 +30,8 @@ impl World {
     /// A running container is ended only when the region wants it ended.
     pub(crate) fn check_stop(&mut self, at: NodeAt, container: &Container, by: &str) {
         let id = &container.intent.id;
-        let name = &self.hosts[at].name;
-        let wanted = self
-            .master
+        let (name, master) = (&self.hosts[at].name, self.hosts[at].master);
+        let wanted = self.masters[master]
             .state
             .intents()
             .any(|(node, intent)| intent.id == *id && node == name && intent.desired == Desired::Run);
@@ -43,7 +42,12 @@ impl World {
 
     /// Peers that mean well have no reason to close a link, but for one that was dialled anew or a node that was removed.
     pub(crate) fn check_close(&mut self, reason: &str) {
-        let known = ["dialled again", "is not a node of this region"];
+        let known = [
+            "dialled again",
+            "is not a node of this region",
+            "is not a region below this one",
+            "the regions above have changed",
+        ];
         if !known.iter().any(|known| reason.contains(known)) {
             self.fail(format!("a link is closed: {reason}"));
         }
@@ -56,24 +60,28 @@ impl World {
         if on_disk.epoch != acked.epoch || on_disk.revision < acked.revision {
             self.fail(format!("n{at} acknowledges {acked:?} with {on_disk:?} on disk"));
         }
-        self.hosts[at].acked_by_agent = Some(acked);
+        self.hosts[at].way.acked_by_child = Some(acked);
     }
 
-    /// What an agent acknowledged it has for ever.
-    pub(crate) fn check_hello(&mut self, at: NodeAt, message: &ToParent) {
+    /// What a child acknowledged it has for ever.
+    pub(crate) fn check_hello(&mut self, child: Party, message: &ToParent) {
         let ToParent::Hello(hello) = message else { return };
-        let Some(acked) = self.hosts[at].acked_by_agent else { return };
+        let Some(acked) = self.way(child).acked_by_child else { return };
         if hello.cursor.epoch != acked.epoch || hello.cursor.revision < acked.revision {
-            self.fail(format!("n{at} acknowledged {acked:?} and has {:?}", hello.cursor));
+            self.fail(format!("{child:?} acknowledged {acked:?} and has {:?}", hello.cursor));
         }
     }
 
-    /// What the master acknowledged it has as long as the node's tables live.
-    pub(crate) fn check_welcome(&mut self, at: NodeAt, welcome: &Welcome) {
-        let host = &self.hosts[at];
-        let Some(acked) = host.acked_by_master.filter(|acked| acked.epoch.0 == host.life) else { return };
+    /// What a master acknowledged it has as long as the child's tables live.
+    pub(crate) fn check_welcome(&mut self, child: Party, welcome: &Welcome) {
+        let life = match child {
+            Party::Node(at) => Some(self.hosts[at].life),
+            Party::Master(_) => None,
+        };
+        let acked = self.way(child).acked_by_parent;
+        let Some(acked) = acked.filter(|acked| life.is_none_or(|life| acked.epoch.0 == life)) else { return };
         if welcome.cursor.epoch != acked.epoch || welcome.cursor.revision < acked.revision {
-            self.fail(format!("the master acknowledged {acked:?} of n{at} and has {:?}", welcome.cursor));
+            self.fail(format!("a master acknowledged {acked:?} of {child:?} and has {:?}", welcome.cursor));
         }
     }
 }

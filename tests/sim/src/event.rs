@@ -8,10 +8,13 @@ use skerry_wire::{ToChild, ToParent};
 /// Which node, by its place in the world.
 pub(crate) type NodeAt = usize;
 
-/// Who has a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which master, by its place in the world; the root is the first.
+pub(crate) type MasterAt = usize;
+
+/// Who has a disk, and maybe a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Party {
-    Master,
+    Master(MasterAt),
     Node(NodeAt),
 }
 
@@ -35,19 +38,19 @@ pub(crate) enum Parcel<Message> {
 pub(crate) enum Event {
     Commit { party: Party, life: u64 },
     Space(Party),
-    Timer { node: NodeAt, life: u64, due_us: u64 },
-    Dial { node: NodeAt, life: u64 },
+    Timer { party: Party, life: u64, due_us: u64 },
+    Dial { party: Party, life: u64 },
     Up(LinkId, Parcel<ToParent>),
     Down(LinkId, Parcel<ToChild>),
     Lost(LinkId, Side),
-    Heal(NodeAt),
+    Heal(Party),
     Inventory { node: NodeAt, life: u64, keeper: u64 },
     Execute { node: NodeAt, life: u64, op: OpId },
     Answer { node: NodeAt, life: u64, op: OpId, result: Result<Outcome, Failure> },
     Ends { node: NodeAt, pid: u32, kind: ExitKind },
     BootAgent(NodeAt),
     BootKeeper(NodeAt),
-    BootMaster,
+    BootMaster(MasterAt),
     Operator,
     Fault,
     Stage,

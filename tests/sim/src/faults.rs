@@ -11,23 +11,33 @@ impl World {
         }
         self.soon(SECOND..60 * SECOND, Event::Fault);
         let at = self.rng.below(self.hosts.len());
+        let master = self.rng.below(self.masters.len());
+        let child = self.any_child(at);
         match self.rng.below(16) {
             0..3 => {
                 let longest = [5, 60, 900][self.rng.below(3)] * SECOND;
-                self.cut(at, longest);
+                self.cut(child, longest);
             }
-            3 => self.hosts[at].stalled_until_us = self.now_us + self.rng.within(100 * MS..9 * SECOND),
-            4 | 5 => self.flap(at),
+            3 => {
+                let until = self.now_us + self.rng.within(100 * MS..9 * SECOND);
+                self.way(child).stalled_until_us = until;
+            }
+            4 | 5 => self.flap(child),
             6 | 7 => self.crash_agent(at, 30 * SECOND),
-            8 => self.crash_master(),
+            8 => self.crash_master(master),
             9 => self.crash_keeper(at),
             10 => self.reboot(at),
             11 => self.fill(Party::Node(at)),
-            12 => self.fill(Party::Master),
+            12 => self.fill(Party::Master(master)),
             13 => self.hosts[at].fails_until_us = self.now_us + self.rng.within(SECOND..60 * SECOND),
-            14 => self.hosts[at].delay_us = [5 * MS, 50 * MS, 2 * SECOND][self.rng.below(3)],
+            14 => {
+                let delay_us = [5 * MS, 50 * MS, 2 * SECOND][self.rng.below(3)];
+                self.way(child).delay_us = delay_us;
+            }
             _ => {
-                self.crash_master();
+                for at in 0..self.masters.len() {
+                    self.crash_master(at);
+                }
                 for at in 0..self.hosts.len() {
                     self.crash_agent(at, 30 * SECOND);
                     self.crash_keeper(at);
@@ -36,15 +46,25 @@ impl World {
         }
     }
 
-    fn cut(&mut self, at: NodeAt, longest_us: u64) {
-        self.hosts[at].path_is_cut = true;
-        self.soon(100 * MS..longest_us, Event::Heal(at));
-        self.flap(at);
+    /// A node or a region: whose way to its parent something happens to.
+    fn any_child(&mut self, node: NodeAt) -> Party {
+        let regions = self.masters.len() - 1;
+        if regions > 0 && self.rng.percent(40) {
+            Party::Master(1 + self.rng.below(regions))
+        } else {
+            Party::Node(node)
+        }
     }
 
-    /// The node's link breaks. Both sides may take long to notice.
-    pub(crate) fn flap(&mut self, at: NodeAt) {
-        if let Some(link) = self.hosts[at].link {
+    fn cut(&mut self, child: Party, longest_us: u64) {
+        self.way(child).is_cut = true;
+        self.soon(100 * MS..longest_us, Event::Heal(child));
+        self.flap(child);
+    }
+
+    /// A link breaks. Both sides may take long to notice.
+    pub(crate) fn flap(&mut self, child: Party) {
+        if let Some(link) = self.way(child).link {
             let child_us = [0, SECOND, 60 * SECOND][self.rng.below(3)];
             let parent_us = [0, SECOND, 60 * SECOND][self.rng.below(3)];
             self.break_link(link, child_us, parent_us);
@@ -54,10 +74,7 @@ impl World {
     /// A disk is full, or slow, for a while.
     fn fill(&mut self, party: Party) {
         let slow = self.rng.percent(40);
-        let disk = match party {
-            Party::Master => &mut self.master.disk,
-            Party::Node(at) => &mut self.hosts[at].disk,
-        };
+        let disk = self.disk(party);
         if slow {
             disk.slowest = 15 * SECOND;
         } else {

@@ -4,17 +4,24 @@
 //! event what must always hold, then stops the faults and checks that all agree, that nodes live on alone, that the master
 //! is right 5 s after a cut heals, and that silence follows. A seed replays bit for bit.
 //!
+//! A world is one region, or a tree of up to four, with operators at each of them.
+//!
 //! What must always hold: what operators were told is so stays so; nothing is acknowledged before it is on disk; no node is
-//! over-committed and no host port is given twice; an instance has one place; a healthy container is ended only when the
-//! region wants it ended; no container is started twice; queues are bounded and no timer spins.
+//! over-committed and no host port is given twice; an instance runs in one region, and in one more where it may be replaced; a
+//! healthy container is ended only when the region wants it ended; an update that makes before it breaks never stops the last
+//! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; no container is started
+//! twice; queues are bounded and no timer spins.
 //!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
+mod agreement;
+mod asks;
 mod check;
 mod disk;
 mod event;
 mod faults;
 mod finale;
+mod judge;
 mod link;
 mod master;
 mod mutation;
@@ -22,6 +29,8 @@ mod node;
 mod operator;
 mod rng;
 mod runtime;
+mod spec;
+mod tamper;
 mod world;
 
 use std::fmt;

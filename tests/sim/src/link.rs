@@ -1,10 +1,11 @@
 //! Links: whole messages in order, until one breaks.
 
-use skerry_region_state::{Input as MasterInput, LinkId};
-use skerry_wire::{ToChild, ToParent};
+use skerry_region_state::{ChildIdentity, Input as MasterInput, LinkId, RegionIdentity};
+use skerry_types::WallTime;
+use skerry_wire::{Cursor, ToChild, ToParent};
 
 use crate::Mutation;
-use crate::event::{Event, NodeAt, Parcel, Side};
+use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::world::{MS, SECOND, World};
 
 /// Longest wait between two dials.
@@ -12,11 +13,45 @@ const DIAL_EVERY_MAX: u64 = 4 * SECOND;
 /// Frames of rows that may be unanswered.
 const IN_FLIGHT_MAX: u32 = 4;
 
+/// A child's way to its parent.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// The link that the child holds for its own.
+    pub(crate) link: Option<LinkId>,
+    dials: u32,
+    pub(crate) is_cut: bool,
+    pub(crate) stalled_until_us: u64,
+    pub(crate) delay_us: u64,
+    pub(crate) acked_by_parent: Option<Cursor>,
+    pub(crate) acked_by_child: Option<Cursor>,
+}
+
+impl Way {
+    pub(crate) fn new() -> Self {
+        Self {
+            link: None,
+            dials: 0,
+            is_cut: false,
+            stalled_until_us: 0,
+            delay_us: 50 * MS,
+            acked_by_parent: None,
+            acked_by_child: None,
+        }
+    }
+
+    pub(crate) fn mend(&mut self) {
+        self.is_cut = false;
+        self.stalled_until_us = 0;
+        self.delay_us = 50 * MS;
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    pub(crate) node: NodeAt,
-    agent_life: u64,
-    master_life: u64,
+    pub(crate) child: Party,
+    parent: MasterAt,
+    child_life: u64,
+    parent_life: u64,
     /// What is on its way is lost.
     broken: bool,
     /// When the last parcel arrives, each way.
@@ -28,20 +63,61 @@ pub(crate) struct Pipe {
 }
 
 impl World {
-    pub(crate) fn dial(&mut self, at: NodeAt, life: u64) {
-        let host = &self.hosts[at];
-        if host.life != life || host.agent.is_none() || host.link.is_some() {
+    pub(crate) fn way(&mut self, child: Party) -> &mut Way {
+        match child {
+            Party::Master(at) => &mut self.masters[at].way,
+            Party::Node(at) => &mut self.hosts[at].way,
+        }
+    }
+
+    /// Which life of a party's process.
+    pub(crate) fn life(&self, party: Party) -> u64 {
+        match party {
+            Party::Master(at) => self.masters[at].life,
+            Party::Node(at) => self.hosts[at].life,
+        }
+    }
+
+    fn is_up(&self, party: Party) -> bool {
+        match party {
+            Party::Master(at) => self.masters[at].up,
+            Party::Node(at) => self.hosts[at].agent.is_some(),
+        }
+    }
+
+    fn parent_of(&self, child: Party) -> Option<MasterAt> {
+        match child {
+            Party::Master(at) => self.masters[at].parent,
+            Party::Node(at) => Some(self.hosts[at].master),
+        }
+    }
+
+    fn identity(&self, child: Party) -> ChildIdentity {
+        match child {
+            Party::Node(at) => self.hosts[at].identity(self.now_us),
+            Party::Master(at) => ChildIdentity::Region(RegionIdentity {
+                region: self.masters[at].name.clone(),
+                expires: WallTime(self.now_us),
+                key: self.masters[at].key(),
+            }),
+        }
+    }
+
+    pub(crate) fn dial(&mut self, child: Party, life: u64) {
+        let Some(parent) = self.parent_of(child) else { return };
+        if self.life(child) != life || !self.is_up(child) || self.way(child).link.is_some() {
             return;
         }
-        if host.path_is_cut || !self.master.up {
-            return self.dial_later(at);
+        if self.way(child).is_cut || !self.masters[parent].up {
+            return self.dial_later(child);
         }
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let pipe = Pipe {
-            node: at,
-            agent_life: life,
-            master_life: self.master.life,
+            child,
+            parent,
+            child_life: life,
+            parent_life: self.masters[parent].life,
             broken: false,
             last_up_us: 0,
             last_down_us: 0,
@@ -49,16 +125,16 @@ impl World {
             open_down: 0,
         };
         self.pipes.insert(link, pipe);
-        self.hosts[at].link = Some(link);
+        self.way(child).link = Some(link);
         self.send_up(link, Parcel::Open);
     }
 
-    pub(crate) fn dial_later(&mut self, at: NodeAt) {
-        let host = &mut self.hosts[at];
-        let life = host.life;
-        let bound = ((500 * MS) << host.dials.min(8)).min(DIAL_EVERY_MAX);
-        host.dials += 1;
-        self.soon(bound / 2..bound, Event::Dial { node: at, life });
+    pub(crate) fn dial_later(&mut self, child: Party) {
+        let life = self.life(child);
+        let way = self.way(child);
+        let bound = ((500 * MS) << way.dials.min(8)).min(DIAL_EVERY_MAX);
+        way.dials += 1;
+        self.soon(bound / 2..bound, Event::Dial { party: child, life });
     }
 
     pub(crate) fn send_up(&mut self, link: LinkId, parcel: Parcel<ToParent>) {
@@ -71,10 +147,13 @@ impl World {
             Parcel::Message(ToParent::Ack(_)) => pipe.open_down = pipe.open_down.saturating_sub(1),
             _ => {}
         }
-        let (open, delay) = (pipe.open_up, self.rng.within(MS..self.hosts[pipe.node].delay_us));
-        pipe.last_up_us = (self.now_us + delay).max(pipe.last_up_us);
-        let at = pipe.last_up_us;
-        self.at(at, Event::Up(link, parcel));
+        let (open, child) = (pipe.open_up, pipe.child);
+        let arrives = self.now_us + self.travel(child);
+        if let Some(pipe) = self.pipes.get_mut(&link) {
+            pipe.last_up_us = arrives.max(pipe.last_up_us);
+            let at = pipe.last_up_us;
+            self.at(at, Event::Up(link, parcel));
+        }
         self.check_in_flight(open);
     }
 
@@ -88,11 +167,19 @@ impl World {
             Parcel::Message(ToChild::Ack(_)) => pipe.open_up = pipe.open_up.saturating_sub(1),
             _ => {}
         }
-        let (open, delay) = (pipe.open_down, self.rng.within(MS..self.hosts[pipe.node].delay_us));
-        pipe.last_down_us = (self.now_us + delay).max(pipe.last_down_us);
-        let at = pipe.last_down_us;
-        self.at(at, Event::Down(link, parcel));
+        let (open, child) = (pipe.open_down, pipe.child);
+        let arrives = self.now_us + self.travel(child);
+        if let Some(pipe) = self.pipes.get_mut(&link) {
+            pipe.last_down_us = arrives.max(pipe.last_down_us);
+            let at = pipe.last_down_us;
+            self.at(at, Event::Down(link, parcel));
+        }
         self.check_in_flight(open);
+    }
+
+    fn travel(&mut self, child: Party) -> u64 {
+        let delay_us = self.way(child).delay_us;
+        self.rng.within(MS..delay_us)
     }
 
     fn check_in_flight(&mut self, open: u32) {
@@ -103,8 +190,8 @@ impl World {
 
     /// A stalled path holds parcels back, in order.
     fn is_stalled(&mut self, link: LinkId) -> Option<u64> {
-        let pipe = self.pipes.get(&link)?;
-        let until = self.hosts[pipe.node].stalled_until_us;
+        let child = self.pipes.get(&link)?.child;
+        let until = self.way(child).stalled_until_us;
         (until > self.now_us).then_some(until)
     }
 
@@ -117,20 +204,21 @@ impl World {
             return self.at(until, Event::Up(link, parcel));
         }
         let Some(pipe) = self.pipes.get(&link) else { return };
-        if pipe.broken || pipe.master_life != self.master.life || !self.master.up {
+        let (parent, child) = (pipe.parent, pipe.child);
+        if pipe.broken || pipe.parent_life != self.masters[parent].life || !self.masters[parent].up {
             return;
         }
-        let node = pipe.node;
         match parcel {
             Parcel::Open => {
-                let identity = self.hosts[node].identity(self.now_us);
+                let identity = self.identity(child);
                 self.send_down(link, Parcel::Open);
-                self.tell_master(MasterInput::LinkUp(link, identity));
+                self.tell_master(parent, MasterInput::LinkUp(link, identity));
             }
             Parcel::Message(ToParent::Rows(_)) if self.loses() => {}
             Parcel::Message(message) => {
-                self.check_hello(node, &message);
-                self.tell_master(MasterInput::Received(link, message));
+                self.check_hello(child, &message);
+                let message = self.tamper_up(message);
+                self.tell_master(parent, MasterInput::Received(link, message));
             }
             Parcel::Close => self.lost(link, Side::Parent),
         }
@@ -141,19 +229,30 @@ impl World {
             return self.at(until, Event::Down(link, parcel));
         }
         let Some(pipe) = self.pipes.get(&link) else { return };
-        let (node, life) = (pipe.node, pipe.agent_life);
-        if pipe.broken || self.hosts[node].life != life || self.hosts[node].link != Some(link) {
+        let (child, life, broken) = (pipe.child, pipe.child_life, pipe.broken);
+        if broken || self.life(child) != life || self.way(child).link != Some(link) {
             return;
         }
         match parcel {
-            Parcel::Open => self.tell_agent(node, skerry_agent_state::Input::LinkUp),
+            Parcel::Open => match child {
+                Party::Node(node) => self.tell_agent(node, skerry_agent_state::Input::LinkUp),
+                Party::Master(at) => self.tell_master(at, MasterInput::ParentUp),
+            },
             Parcel::Message(ToChild::Rows(_)) if self.loses() => {}
             Parcel::Message(message) => {
                 if let ToChild::Welcome(welcome) = &message {
-                    self.hosts[node].dials = 0;
-                    self.check_welcome(node, welcome);
+                    self.way(child).dials = 0;
+                    self.check_welcome(child, welcome);
                 }
-                self.tell_agent(node, skerry_agent_state::Input::Received(message));
+                match child {
+                    Party::Node(node) => {
+                        self.tell_agent(node, skerry_agent_state::Input::Received(message));
+                    }
+                    Party::Master(at) => {
+                        let message = self.tamper_down(message);
+                        self.tell_master(at, MasterInput::FromParent(message));
+                    }
+                }
             }
             Parcel::Close => self.lost(link, Side::Child),
         }
@@ -169,26 +268,36 @@ impl World {
         self.soon(0..parent_us + 1, Event::Lost(link, Side::Parent));
     }
 
-    pub(crate) fn break_all(&mut self) {
-        let links: Vec<LinkId> = self.pipes.keys().copied().collect();
+    /// A master's process ends: so do all links of its.
+    pub(crate) fn break_links_of(&mut self, at: MasterAt) {
+        let below = self.pipes.iter().filter(|(_, pipe)| pipe.parent == at);
+        let links: Vec<LinkId> = below.map(|(link, _)| *link).collect();
         for link in links {
             self.break_link(link, 10 * SECOND, MS);
+        }
+        if let Some(link) = self.masters[at].way.link.take() {
+            self.break_link(link, 0, 60 * SECOND);
         }
     }
 
     pub(crate) fn lost(&mut self, link: LinkId, side: Side) {
         let Some(pipe) = self.pipes.get(&link) else { return };
-        let (node, life, master_life) = (pipe.node, pipe.agent_life, pipe.master_life);
+        let (child, life, parent, parent_life) = (pipe.child, pipe.child_life, pipe.parent, pipe.parent_life);
         match side {
-            Side::Child if self.hosts[node].life == life && self.hosts[node].link == Some(link) => {
-                self.hosts[node].link = None;
-                self.tell_agent(node, skerry_agent_state::Input::LinkDown);
-                self.dial_later(node);
+            Side::Child if self.life(child) == life && self.way(child).link == Some(link) => {
+                self.way(child).link = None;
+                match child {
+                    Party::Node(node) => self.tell_agent(node, skerry_agent_state::Input::LinkDown),
+                    Party::Master(at) => self.tell_master(at, MasterInput::ParentDown),
+                }
+                self.dial_later(child);
             }
-            Side::Parent if self.master.life == master_life => {
-                self.tell_master(MasterInput::LinkDown(link));
-                if self.is(Mutation::OfflineIsGone) {
-                    self.remove_node(node);
+            Side::Parent if self.masters[parent].life == parent_life => {
+                self.tell_master(parent, MasterInput::LinkDown(link));
+                match child {
+                    Party::Node(node) if self.is(Mutation::OfflineIsGone) => self.remove_node(node),
+                    Party::Master(at) if self.is(Mutation::RegionAwayIsGone) => self.remove_region(at),
+                    Party::Node(_) | Party::Master(_) => {}
                 }
             }
             Side::Child | Side::Parent => {}

@@ -1,40 +1,63 @@
-//! The master: the region's brain, its disk, and the shell between them.
+//! A master: a region's brain, its disk, and the shell between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use skerry_region_state::{
     Action, ApiCall, ApiReply, CallId, EnrollWish, Input, NewToken, RegionConfig, RegionState, SecretHash,
     TokenId, TokenScope,
 };
-use skerry_types::{
-    AllocationId, AllocationIntent, Desired, InstanceIndex, Now, RegionName, SiteName, WallTime, WorkloadKey,
-};
-use skerry_wire::{Epoch, ToChild};
+use skerry_types::{AllocationId, Now, RegionName, SiteName, WallTime};
+use skerry_wire::{Epoch, ToChild, ToParent};
 
 use crate::Mutation;
 use crate::disk::Disk;
-use crate::event::{Event, NodeAt, Parcel, Party};
+use crate::event::{Event, MasterAt, Parcel, Party, Side};
+use crate::link::Way;
 use crate::world::{MS, SECOND, World, clock};
 
 const SECRET: SecretHash = SecretHash([7; 32]);
 
 #[derive(Debug)]
 pub(crate) struct Master {
+    pub(crate) name: RegionName,
+    pub(crate) parent: Option<MasterAt>,
+    pub(crate) way: Way,
     /// The brain; while the process is down, what it will begin with.
     pub(crate) state: RegionState,
     pub(crate) disk: Disk,
     pub(crate) up: bool,
     pub(crate) life: u64,
     boot_us: u64,
+    timer_us: Option<u64>,
     next_call: u64,
     /// Allocations that should run, as of the last input.
-    runs: BTreeSet<AllocationId>,
+    pub(crate) runs: BTreeSet<AllocationId>,
 }
 
 impl Master {
-    pub(crate) fn new() -> Self {
-        let state = load(clock(SECOND, 0, 0), &Disk::new()).expect("an empty store can be read");
-        Self { state, disk: Disk::new(), up: true, life: 1, boot_us: 0, next_call: 0, runs: BTreeSet::new() }
+    pub(crate) fn new(at: MasterAt, parent: Option<MasterAt>) -> Self {
+        let name = RegionName::new(format!("r{at}")).expect("a region name");
+        let config = config(&name, parent);
+        let state = load(config, clock(SECOND, 0, 0), &Disk::new()).expect("an empty store can be read");
+        Self {
+            name,
+            parent,
+            way: Way::new(),
+            state,
+            disk: Disk::new(),
+            up: true,
+            life: 1,
+            boot_us: 0,
+            timer_us: None,
+            next_call: 0,
+            runs: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..self.name.as_str().len()].copy_from_slice(self.name.as_str().as_bytes());
+        key
     }
 
     pub(crate) fn next_call(&mut self) -> CallId {
@@ -43,146 +66,179 @@ impl Master {
     }
 }
 
-fn load(now: Now, disk: &Disk) -> Result<RegionState, skerry_region_state::LoadError> {
-    let region = RegionName::new("north").expect("a region name");
-    let config = RegionConfig { region, epoch: Epoch(77), software: "sim".to_owned(), has_parent: false };
+fn config(name: &RegionName, parent: Option<MasterAt>) -> RegionConfig {
+    let region = name.clone();
+    RegionConfig { region, epoch: Epoch(77), software: "sim".to_owned(), has_parent: parent.is_some() }
+}
+
+fn load(config: RegionConfig, now: Now, disk: &Disk) -> Result<RegionState, skerry_region_state::LoadError> {
     RegionState::load(config, now, disk.rows())
 }
 
 impl World {
-    pub(crate) fn enroll_hosts(&mut self) {
+    /// The world begins with all nodes and regions on their masters' disks.
+    pub(crate) fn enroll_all(&mut self) {
         for at in 0..self.hosts.len() {
-            let id: TokenId = format!("t{at}").parse().expect("a token id");
+            let host = &self.hosts[at];
+            let (master, node, key) = (host.master, host.name.clone(), host.key());
             let site = SiteName::new("s1").expect("a site name");
-            let scope = TokenScope::Site(site);
-            let new =
-                NewToken { id: id.clone(), secret: SECRET, scope, expires: WallTime(u64::MAX), uses: 1 };
-            let call = self.master.next_call();
-            self.tell_master(Input::Call(call, ApiCall::CreateToken(new)));
-            let (call, host) = (self.master.next_call(), &self.hosts[at]);
-            let (node, key) = (host.name.clone(), host.key());
-            let wish = EnrollWish::Node { node, site: None };
-            self.tell_master(Input::Enroll { call, token: id, secret: SECRET, wish, key });
+            let token = format!("t{at}").parse().expect("a token id");
+            self.enroll(master, token, TokenScope::Site(site), EnrollWish::Node { node, site: None }, key);
         }
-        // The world begins with its nodes on the master's disk.
-        if let Some(id) = self.master.disk.commit() {
-            self.tell_master(Input::Persisted(id));
+        for at in 0..self.masters.len() {
+            let (region, key) = (self.masters[at].name.clone(), self.masters[at].key());
+            let Some(parent) = self.masters[at].parent else { continue };
+            let token = format!("r{at}").parse().expect("a token id");
+            let scope = TokenScope::Region(Some(region.clone()));
+            self.enroll(parent, token, scope, EnrollWish::Region { region }, key);
+        }
+        for at in 0..self.masters.len() {
+            if let Some(id) = self.masters[at].disk.commit() {
+                self.tell_master(at, Input::Persisted(id));
+            }
         }
     }
 
-    pub(crate) fn tell_master(&mut self, input: Input) {
-        if !self.master.up {
+    fn enroll(&mut self, at: MasterAt, id: TokenId, scope: TokenScope, wish: EnrollWish, key: [u8; 32]) {
+        let new = NewToken { id: id.clone(), secret: SECRET, scope, expires: WallTime(u64::MAX), uses: 1 };
+        let call = self.masters[at].next_call();
+        self.tell_master(at, Input::Call(call, ApiCall::CreateToken(new)));
+        let call = self.masters[at].next_call();
+        self.tell_master(at, Input::Enroll { call, token: id, secret: SECRET, wish, key });
+    }
+
+    pub(crate) fn tell_master(&mut self, at: MasterAt, input: Input) {
+        if !self.masters[at].up {
             return;
         }
-        let now = clock(self.now_us, self.master.boot_us, 0);
-        self.master.state.handle(now, input);
-        self.act_master();
-        self.check_region();
+        let now = self.master_now(at);
+        self.masters[at].state.handle(now, input);
+        self.act_master(at);
+        self.set_master_timer(at);
+        self.check_region(at);
     }
 
-    fn act_master(&mut self) {
-        while let Some(action) = self.master.state.poll_action() {
+    fn master_now(&self, at: MasterAt) -> Now {
+        clock(self.now_us, self.masters[at].boot_us, 0)
+    }
+
+    fn act_master(&mut self, at: MasterAt) {
+        while let Some(action) = self.masters[at].state.poll_action() {
             match action {
                 Action::Persist(id, batch) => {
-                    self.master.disk.submit(id, batch);
+                    self.writes += 1;
+                    self.masters[at].disk.submit(id, batch);
                     if self.is(Mutation::MasterSkipsPersistWait) {
-                        let now = clock(self.now_us, self.master.boot_us, 0);
-                        self.master.state.handle(now, Input::Persisted(id));
+                        let now = self.master_now(at);
+                        self.masters[at].state.handle(now, Input::Persisted(id));
                     }
                 }
                 Action::Send(link, message) => {
                     if let (ToChild::Ack(cursor), Some(pipe)) = (&message, self.pipes.get(&link)) {
-                        self.hosts[pipe.node].acked_by_master = Some(*cursor);
+                        let child = pipe.child;
+                        self.way(child).acked_by_parent = Some(*cursor);
                     }
                     self.send_down(link, Parcel::Message(message));
                 }
                 Action::Close { link, reason } => {
                     self.check_close(&reason);
                     self.send_down(link, Parcel::Close);
-                    self.after(MS, Event::Lost(link, crate::event::Side::Parent));
+                    self.after(MS, Event::Lost(link, Side::Parent));
                 }
-                Action::Reply(call, Ok(ApiReply::Allocations(page))) => {
-                    self.operators.page = Some((call, page));
+                Action::SendParent(message) => {
+                    let way = &mut self.masters[at].way;
+                    if let ToParent::Ack(cursor) = message {
+                        way.acked_by_child = Some(cursor);
+                    }
+                    if let Some(link) = way.link {
+                        self.send_up(link, Parcel::Message(message));
+                    }
                 }
-                Action::Reply(call, reply) => self.replied(call, &reply),
-                Action::Certify(..)
-                | Action::Changed(_)
-                | Action::SendParent(_)
-                | Action::CloseParent { .. } => {}
+                Action::CloseParent { reason } => {
+                    self.check_close(&reason);
+                    if let Some(link) = self.masters[at].way.link {
+                        self.break_link(link, 0, 100 * MS);
+                    }
+                }
+                Action::Reply(call, reply) => match reply {
+                    Ok(ApiReply::Allocations(page)) => self.lists.allocations = Some(page.items),
+                    Ok(ApiReply::Workloads(page)) => self.lists.workloads = Some(page.items),
+                    Ok(ApiReply::Nodes(page)) => self.lists.nodes = Some(page.items),
+                    reply => self.replied(at, call, &reply),
+                },
+                Action::Certify(_, Err(refusal)) => self.fail(format!("nobody may join: {refusal}")),
+                Action::Certify(..) | Action::Changed(_) => {}
             }
         }
-        self.work_disk(Party::Master);
+        self.work_disk(Party::Master(at));
     }
 
-    pub(crate) fn crash_master(&mut self) {
-        if !self.master.up {
+    fn set_master_timer(&mut self, at: MasterAt) {
+        let master = &mut self.masters[at];
+        let due = master.state.poll_timeout();
+        let due_us = due
+            .map(|due| master.boot_us + u64::try_from(due.0.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX));
+        if master.timer_us == due_us {
+            return;
+        }
+        master.timer_us = due_us;
+        let life = master.life;
+        if let Some(due_us) = due_us {
+            self.at(due_us, Event::Timer { party: Party::Master(at), life, due_us });
+        }
+    }
+
+    pub(crate) fn master_timer(&mut self, at: MasterAt, life: u64, due_us: u64) {
+        let master = &mut self.masters[at];
+        let sleeps = self.options.mutation == Some(Mutation::MastersNeverWake);
+        if master.life != life || !master.up || master.timer_us != Some(due_us) || sleeps {
+            return;
+        }
+        master.timer_us = None;
+        self.ticks += 1;
+        self.tell_master(at, Input::Timeout);
+        let now = self.master_now(at).mono;
+        if self.masters[at].state.poll_timeout().is_some_and(|due| due <= now) {
+            self.fail(format!("a time of the master of {} stays due", self.masters[at].name));
+        }
+    }
+
+    pub(crate) fn crash_master(&mut self, at: MasterAt) {
+        if !self.masters[at].up {
             return;
         }
         let keep_none = self.is(Mutation::MasterSkipsPersistWait);
-        self.master.up = false;
-        self.master.life += 1;
-        self.master.disk.crash(&mut self.rng, keep_none);
-        self.operators.forget_callers();
-        self.break_all();
-        self.reload_master();
-        self.soon(100 * MS..60 * SECOND, Event::BootMaster);
+        let master = &mut self.masters[at];
+        master.up = false;
+        master.life += 1;
+        master.timer_us = None;
+        master.disk.crash(&mut self.rng, keep_none);
+        self.operators.forget_callers(at);
+        self.break_links_of(at);
+        self.reload_master(at);
+        self.soon(100 * MS..60 * SECOND, Event::BootMaster(at));
     }
 
     /// What a start would begin with, so that the world can be judged while the master is down.
-    fn reload_master(&mut self) {
-        self.master.boot_us = self.now_us;
-        match load(clock(self.now_us, self.master.boot_us, 0), &self.master.disk) {
-            Ok(state) => self.master.state = state,
-            Err(error) => self.fail(format!("the master cannot read its store: {error}")),
+    fn reload_master(&mut self, at: MasterAt) {
+        let master = &mut self.masters[at];
+        master.boot_us = self.now_us;
+        let config = config(&master.name, master.parent);
+        match load(config, clock(self.now_us, self.now_us, 0), &master.disk) {
+            Ok(state) => master.state = state,
+            Err(error) => self.fail(format!("a master cannot read its store: {error}")),
         }
-        self.check_region();
+        self.check_region(at);
     }
 
-    pub(crate) fn boot_master(&mut self) {
-        if self.master.up {
+    pub(crate) fn boot_master(&mut self, at: MasterAt) {
+        if self.masters[at].up {
             return;
         }
-        self.reload_master();
-        self.master.up = true;
-        self.act_master();
-    }
-
-    pub(crate) fn remove_node(&mut self, at: NodeAt) {
-        let (call, name) = (self.master.next_call(), self.hosts[at].name.clone());
-        self.tell_master(Input::Call(call, ApiCall::RemoveNode(name)));
-    }
-
-    /// One place for each instance, and what operators were told is so.
-    fn check_region(&mut self) {
-        let mut places: BTreeMap<(&WorkloadKey, InstanceIndex), &str> = BTreeMap::new();
-        let mut doubled = None;
-        for (node, intent) in self.master.state.intents().filter(|(_, i)| i.desired == Desired::Run) {
-            // While an update replaces an instance, the old one's row says stop before the new one's says run.
-            if let Some(other) = places.insert((&intent.workload, intent.instance), node.as_str()) {
-                doubled = Some(format!(
-                    "instance {} of {} is placed on {other} and on {node}",
-                    intent.instance, intent.workload
-                ));
-            }
-        }
-        let lost = self.operators.missing(&self.master.state);
-        if let Some(what) = doubled.or(lost).or_else(|| self.replaced_unseen()) {
-            self.fail(what);
-        }
-        let runs = self.master.state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
-        self.master.runs = runs.map(|(_, intent)| intent.id.clone()).collect();
-    }
-
-    /// An instance that is still wanted is given up only when its node is there to stop it: else it would run twice.
-    fn replaced_unseen(&self) -> Option<String> {
-        let region = &self.master.state;
-        let wanted = |intent: &AllocationIntent| {
-            region.wanted().any(|spec| spec.key == intent.workload && intent.instance.0 < spec.instances)
-        };
-        let mut stopped = region.intents().filter(|(_, intent)| {
-            intent.desired == Desired::Stop && self.master.runs.contains(&intent.id) && wanted(intent)
-        });
-        let (node, intent) = stopped.find(|(node, _)| !region.is_connected(node))?;
-        Some(format!("{} is replaced while {node} is not heard from", intent.id))
+        self.reload_master(at);
+        self.masters[at].up = true;
+        self.act_master(at);
+        self.set_master_timer(at);
+        self.dial_later(Party::Master(at));
     }
 }

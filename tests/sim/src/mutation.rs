@@ -25,11 +25,21 @@ pub enum Mutation {
     KeeperForgets,
     /// An end of a container is told to nobody.
     ExitsAreLost,
+    /// A region that is cut off is taken out of the tree, and what it has goes elsewhere.
+    RegionAwayIsGone,
+    /// A region does not hear that a share is taken back.
+    WithdrawalsAreLost,
+    /// A region holds twice of a tenant's limit what it was granted.
+    GrantsAreDoubled,
+    /// A region does not say what it handed back.
+    HandBacksAreLost,
+    /// Timers of masters never fire.
+    MastersNeverWake,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::MasterSkipsPersistWait,
         Self::AgentSkipsPersistWait,
         Self::AgentKeepsEpoch,
@@ -40,6 +50,11 @@ impl Mutation {
         Self::TimersNeverFire,
         Self::KeeperForgets,
         Self::ExitsAreLost,
+        Self::RegionAwayIsGone,
+        Self::WithdrawalsAreLost,
+        Self::GrantsAreDoubled,
+        Self::HandBacksAreLost,
+        Self::MastersNeverWake,
     ];
 }
 

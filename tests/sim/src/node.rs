@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_agent_state::{Action, AgentConfig, AgentState, Failure, Input, OpId, Operation, Outcome};
-use skerry_region_state::{ChildIdentity, LinkId, NodeIdentity};
+use skerry_region_state::{ChildIdentity, NodeIdentity};
 use skerry_types::{
     AllocationId, AllocationIntent, Bytes, ImageDigest, MilliCpu, NodeFacts, NodeName, Now, Resources,
     SiteName, WallTime,
 };
-use skerry_wire::{Cursor, Epoch, ToParent};
+use skerry_wire::{Epoch, ToParent};
 
 use crate::Mutation;
 use crate::disk::Disk;
-use crate::event::{Event, NodeAt, Parcel, Party};
+use crate::event::{Event, MasterAt, NodeAt, Parcel, Party};
+use crate::link::Way;
 use crate::rng::Rng;
 use crate::runtime::Container;
 use crate::world::{MS, SECOND, World, clock};
@@ -22,6 +23,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 #[derive(Debug)]
 pub(crate) struct Host {
+    /// Whose node it is.
+    pub(crate) master: MasterAt,
     pub(crate) name: NodeName,
     pub(crate) capacity: Resources,
     skew_ms: i64,
@@ -33,12 +36,7 @@ pub(crate) struct Host {
     pub(crate) boots: u32,
     pub(crate) disk: Disk,
     timer_us: Option<u64>,
-    /// The link that the agent holds for its own.
-    pub(crate) link: Option<LinkId>,
-    pub(crate) dials: u32,
-    pub(crate) path_is_cut: bool,
-    pub(crate) stalled_until_us: u64,
-    pub(crate) delay_us: u64,
+    pub(crate) way: Way,
     pub(crate) keeper_is_up: bool,
     pub(crate) keeper_life: u64,
     /// The agent has the keeper's listing, and hears of what happens since.
@@ -53,14 +51,13 @@ pub(crate) struct Host {
     pub(crate) cancelled: BTreeSet<OpId>,
     pub(crate) busy_until: BTreeMap<AllocationId, u64>,
     pub(crate) fails_until_us: u64,
-    pub(crate) acked_by_master: Option<Cursor>,
-    pub(crate) acked_by_agent: Option<Cursor>,
 }
 
 impl Host {
-    pub(crate) fn new(at: NodeAt, rng: &mut Rng) -> Self {
+    pub(crate) fn new(at: NodeAt, master: MasterAt, rng: &mut Rng) -> Self {
         let cores = rng.within(2..8);
         Self {
+            master,
             name: NodeName::new(format!("n{at}")).expect("a node name"),
             capacity: Resources {
                 cpu: MilliCpu(cores * 1000),
@@ -75,11 +72,7 @@ impl Host {
             boots: 1,
             disk: Disk::new(),
             timer_us: None,
-            link: None,
-            dials: 0,
-            path_is_cut: false,
-            stalled_until_us: 0,
-            delay_us: 50 * MS,
+            way: Way::new(),
             keeper_is_up: false,
             keeper_life: 1,
             listed: false,
@@ -92,8 +85,6 @@ impl Host {
             cancelled: BTreeSet::new(),
             busy_until: BTreeMap::new(),
             fails_until_us: 0,
-            acked_by_master: None,
-            acked_by_agent: None,
         }
     }
 
@@ -155,7 +146,7 @@ impl World {
         let facts = host.facts();
         self.tell_agent(at, Input::Facts(facts));
         self.expect_inventory(at);
-        self.dial_later(at);
+        self.dial_later(Party::Node(at));
     }
 
     /// The agent asks the keeper what there is, once both are up.
@@ -191,7 +182,7 @@ impl World {
                 }
                 Action::Send(message) => self.send(at, message),
                 Action::CloseLink { reason } => {
-                    let link = host.link;
+                    let link = host.way.link;
                     self.check_close(&reason);
                     if let Some(link) = link {
                         self.break_link(link, 0, 100 * MS);
@@ -212,7 +203,7 @@ impl World {
         if let ToParent::Ack(cursor) = message {
             self.check_ack(at, cursor);
         }
-        if let Some(link) = self.hosts[at].link {
+        if let Some(link) = self.hosts[at].way.link {
             self.send_up(link, Parcel::Message(message));
         }
     }
@@ -228,7 +219,7 @@ impl World {
         host.timer_us = due_us;
         let life = host.life;
         if let Some(due_us) = due_us {
-            self.at(due_us, Event::Timer { node: at, life, due_us });
+            self.at(due_us, Event::Timer { party: Party::Node(at), life, due_us });
         }
     }
 
@@ -274,12 +265,20 @@ impl World {
         host.busy_until.clear();
         host.cancelled.clear();
         let ops = std::mem::take(&mut host.ops);
-        if let Some(link) = host.link.take() {
+        if let Some(link) = host.way.link.take() {
             self.break_link(link, 0, 60 * SECOND);
         }
         for operation in ops.into_values() {
             self.finish_without_agent(at, &operation);
         }
         self.soon(100 * MS..back_within_us, Event::BootAgent(at));
+    }
+
+    /// Takes a node out of its region.
+    pub(crate) fn remove_node(&mut self, at: NodeAt) {
+        let (master, name) = (self.hosts[at].master, self.hosts[at].name.clone());
+        let call = self.masters[master].next_call();
+        let request = skerry_region_state::ApiCall::RemoveNode(name);
+        self.tell_master(master, skerry_region_state::Input::Call(call, request));
     }
 }

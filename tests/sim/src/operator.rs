@@ -1,50 +1,61 @@
-//! Operators at random, and what they were told.
+//! What operators were told, and what that means for what regions must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use skerry_region_state::{
-    AllocationView, ApiCall, ApiError, ApiReply, CallId, Filter, Input, Page, RegionState,
+    AllocationView, ApiCall, ApiError, ApiReply, CallId, Filter, Input, NodeView, RegionState, WorkloadView,
 };
-use skerry_types::{
-    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Limits,
-    MilliCpu, Placement, PortName, PortSpec, Protocol, Resources, RestartPolicy, RestartWhen, TenantName,
-    WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
-};
+use skerry_types::{InstanceSpec, WorkloadKey, WorkloadSpec};
 
-use crate::event::Event;
-use crate::finale::Stage;
-use crate::rng::Rng;
-use crate::world::{SECOND, World};
-
-const WORKLOADS: usize = 4;
+use crate::event::MasterAt;
+use crate::world::World;
 
 /// What a workload may be, by what its operators asked for; `None`: gone.
-type Wish = Option<Arc<WorkloadSpec>>;
+pub(crate) type Wish = Option<Arc<WorkloadSpec>>;
+
+/// A workload and the master where it is applied.
+pub(crate) type Owned = (MasterAt, WorkloadKey);
 
 #[derive(Debug, Default)]
 pub(crate) struct Operators {
-    /// By workload, in order: what was acknowledged last, then what was asked for since.
-    wishes: BTreeMap<WorkloadKey, Vec<(CallId, Wish)>>,
-    open: BTreeMap<CallId, WorkloadKey>,
+    /// In order: what was acknowledged last, then what was asked for since.
+    wishes: BTreeMap<Owned, Vec<(CallId, Wish)>>,
+    open: BTreeMap<(MasterAt, CallId), WorkloadKey>,
+    /// Workloads that may have gone back to an earlier version.
+    gone_back: BTreeSet<Owned>,
+    /// Everything that instances of a workload were ever asked to run.
+    versions: BTreeMap<Owned, Vec<Arc<InstanceSpec>>>,
     pub(crate) acknowledged: u64,
-    pub(crate) page: Option<(CallId, Page<AllocationView>)>,
+}
+
+/// What lists last said.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    pub(crate) allocations: Option<Vec<AllocationView>>,
+    pub(crate) workloads: Option<Vec<WorkloadView>>,
+    pub(crate) nodes: Option<Vec<NodeView>>,
 }
 
 impl Operators {
     /// The master died: its callers never hear.
-    pub(crate) fn forget_callers(&mut self) {
-        self.open.clear();
+    pub(crate) fn forget_callers(&mut self, at: MasterAt) {
+        self.open.retain(|(master, _), _| *master != at);
     }
 
-    /// What the region does not hold, though it was acknowledged and nothing else was asked for since.
-    pub(crate) fn missing(&self, region: &RegionState) -> Option<String> {
+    pub(crate) fn may_go_back(&mut self, owned: Owned) {
+        self.gone_back.insert(owned);
+    }
+
+    /// What a region does not hold, though it was acknowledged and nothing else was asked for since.
+    pub(crate) fn missing(&self, at: MasterAt, region: &RegionState) -> Option<String> {
         let held: BTreeMap<&WorkloadKey, &Arc<WorkloadSpec>> =
-            region.wanted().map(|spec| (&spec.key, spec)).collect();
-        self.wishes.iter().find_map(|(key, wishes)| {
+            region.owned().map(|spec| (&spec.key, spec)).collect();
+        let of_it = self.wishes.iter().filter(|((master, _), _)| *master == at);
+        of_it.into_iter().find_map(|(owned, wishes)| {
+            let (_, key) = owned;
             let is = held.get(key).copied();
-            let good = wishes.iter().any(|(_, wish)| wish.as_ref() == is);
+            let good = wishes.iter().any(|(_, wish)| wish.as_ref() == is || self.is_earlier(owned, wish, is));
             let version = |spec: &Arc<WorkloadSpec>| {
                 format!("{} {:?}", spec.instances, spec.instance.containers[0].args)
             };
@@ -53,39 +64,37 @@ impl Operators {
                 .then(|| format!("workload {key} is {:?}, where {known:?} was acknowledged", is.map(version)))
         })
     }
+
+    /// Whether it is an earlier version in the number that was asked for.
+    fn is_earlier(&self, owned: &Owned, wish: &Wish, is: Option<&Arc<WorkloadSpec>>) -> bool {
+        let Some((wish, is)) = wish.as_ref().zip(is) else { return false };
+        let versions = self.versions.get(owned).map(Vec::as_slice).unwrap_or_default();
+        self.gone_back.contains(owned)
+            && wish.instances == is.instances
+            && versions.iter().any(|version| *version == is.instance)
+    }
 }
 
 impl World {
-    pub(crate) fn operate(&mut self) {
-        if self.stage != Stage::Storm {
-            return;
+    /// Asks for something that changes what a workload is to be.
+    pub(crate) fn wish(&mut self, at: MasterAt, key: WorkloadKey, request: ApiCall, wish: Wish) {
+        let call = self.masters[at].next_call();
+        let owned = (at, key.clone());
+        if let Some(spec) = &wish {
+            if spec.update.auto_revert {
+                self.operators.may_go_back(owned.clone());
+            }
+            self.operators.versions.entry(owned.clone()).or_default().push(Arc::clone(&spec.instance));
         }
-        self.soon(SECOND / 2..30 * SECOND, Event::Operator);
-        if !self.master.up {
-            return;
-        }
-        let which = self.rng.below(WORKLOADS);
-        let name = WorkloadName::new(format!("w{which}")).expect("a workload name");
-        let key = WorkloadKey { tenant: TenantName::default(), name };
-        let wish = (!self.rng.percent(15)).then(|| Arc::new(spec(&mut self.rng, key.clone(), which)));
-        self.ask(key, wish);
-    }
-
-    fn ask(&mut self, key: WorkloadKey, wish: Wish) {
-        let call = self.master.next_call();
-        let request = match &wish {
-            Some(spec) => ApiCall::Apply { spec: Arc::clone(spec), dry_run: false },
-            None => ApiCall::Delete(key.clone()),
-        };
-        let wishes = self.operators.wishes.entry(key.clone()).or_insert_with(|| vec![(CallId(0), None)]);
+        let wishes = self.operators.wishes.entry(owned).or_insert_with(|| vec![(CallId(0), None)]);
         wishes.push((call, wish));
-        self.operators.open.insert(call, key);
-        self.tell_master(Input::Call(call, request));
+        self.operators.open.insert((at, call), key);
+        self.tell_master(at, Input::Call(call, request));
     }
 
-    pub(crate) fn replied(&mut self, call: CallId, reply: &Result<ApiReply, ApiError>) {
-        let Some(key) = self.operators.open.remove(&call) else { return };
-        let Some(wishes) = self.operators.wishes.get_mut(&key) else { return };
+    pub(crate) fn replied(&mut self, at: MasterAt, call: CallId, reply: &Result<ApiReply, ApiError>) {
+        let Some(key) = self.operators.open.remove(&(at, call)) else { return };
+        let Some(wishes) = self.operators.wishes.get_mut(&(at, key)) else { return };
         if reply.is_err() {
             wishes.retain(|(id, _)| *id != call);
             return;
@@ -94,78 +103,26 @@ impl World {
         wishes.retain(|(id, _)| *id >= call);
     }
 
-    /// All allocations as an operator sees them; `None` while the master owes the answer.
-    pub(crate) fn list(&mut self) -> Option<Vec<AllocationView>> {
-        let call = self.master.next_call();
-        self.tell_master(Input::Call(call, ApiCall::Allocations(Filter::default())));
-        self.operators.page.take().filter(|(id, _)| *id == call).map(|(_, page)| page.items)
+    fn list(&mut self, at: MasterAt, request: ApiCall) {
+        let call = self.masters[at].next_call();
+        self.lists = Lists::default();
+        self.tell_master(at, Input::Call(call, request));
     }
-}
 
-fn spec(rng: &mut Rng, key: WorkloadKey, which: usize) -> WorkloadSpec {
-    let fixed = which == 0;
-    let host = match rng.below(3) {
-        _ if fixed => HostPort::Fixed(8080),
-        0 => HostPort::None,
-        _ => HostPort::Auto,
-    };
-    let port = PortSpec {
-        name: PortName::new("http").expect("a port name"),
-        container: 80,
-        protocol: Protocol::Tcp,
-        host,
-    };
-    let count = 1 + rng.below(2);
-    let mut containers: Vec<ContainerSpec> = (0..count).map(|at| container(rng, at)).collect();
-    containers[0].ports.push(port);
-    WorkloadSpec {
-        key,
-        labels: Labels::new(),
-        kind: WorkloadKind::Service,
-        instances: u32::try_from(rng.below(if fixed { 3 } else { 5 })).unwrap_or_default(),
-        instance: Arc::new(InstanceSpec {
-            containers,
-            restart: RestartPolicy {
-                when: if rng.percent(80) { RestartWhen::Always } else { RestartWhen::OnFailure },
-                backoff: Duration::from_millis(500),
-                max_backoff: Duration::from_secs(8),
-            },
-            stop_grace: Duration::from_secs(rng.within(1..5)),
-            init: Vec::new(),
-            schedule: None,
-            deadline: None,
-            stop_after: None,
-        }),
-        placement: Placement::default(),
-        priority: WorkloadSpec::DEFAULT_PRIORITY,
-        update: skerry_types::UpdatePolicy::default(),
-        on_disconnect: skerry_types::OnDisconnect::default(),
-        scale: None,
-        exclusive: false,
+    /// All allocations of a region as an operator sees them; `None` while its master owes the answer.
+    pub(crate) fn allocations(&mut self, at: MasterAt) -> Option<Vec<AllocationView>> {
+        self.list(at, ApiCall::Allocations(Filter::default()));
+        self.lists.allocations.take()
     }
-}
 
-fn container(rng: &mut Rng, at: usize) -> ContainerSpec {
-    let image = rng.below(6);
-    ContainerSpec {
-        name: ContainerName::new(format!("c{at}")).expect("a container name"),
-        image: format!("registry.example/i{image}:1"),
-        digest: ImageDigest::new(format!("sha256:{image:064x}")).ok(),
-        command: Vec::new(),
-        args: vec![rng.within(0..3).to_string()],
-        env: Vec::new(),
-        resources: Resources {
-            cpu: MilliCpu(rng.within(1..6) * 100),
-            memory: Bytes(rng.within(1..6) << 26),
-            disk: Bytes(0),
-            ..Resources::default()
-        },
-        limits: Limits { cpu: None, memory: Bytes(1 << 29), pids: 64 },
-        ports: Vec::new(),
-        user: None,
-        read_only: false,
-        capabilities: Capabilities::default(),
-        probes: skerry_types::Probes::default(),
-        stop_signal: None,
+    pub(crate) fn workloads(&mut self, at: MasterAt) -> Option<Vec<WorkloadView>> {
+        self.list(at, ApiCall::Workloads(Filter::default()));
+        self.lists.workloads.take()
+    }
+
+    /// All nodes of a region and of those below it.
+    pub(crate) fn nodes_below(&mut self, at: MasterAt) -> Option<Vec<NodeView>> {
+        self.list(at, ApiCall::Nodes(Filter { below: true, ..Filter::default() }));
+        self.lists.nodes.take()
     }
 }

@@ -11,6 +11,7 @@ use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind
 use crate::Mutation;
 use crate::event::{Event, NodeAt};
 use crate::finale::Stage;
+use crate::spec;
 use crate::world::{MS, SECOND, World};
 
 /// A container as the kernel and the keeper have it.
@@ -20,7 +21,7 @@ pub(crate) struct Container {
     pub(crate) name: ContainerName,
     attempt: u32,
     started_at: WallTime,
-    started_us: u64,
+    pub(crate) started_us: u64,
     /// How it ended, if it did.
     exit: Option<Exit>,
     /// Some agent knows that it runs.
@@ -74,6 +75,14 @@ impl World {
         }
         let Some(operation) = self.hosts[at].ops.remove(&op) else { return };
         let result = self.carry_out(at, op, &operation);
+        let intent = match &operation {
+            Operation::Pull { intent } | Operation::Prepare { intent, .. } => Some(intent),
+            Operation::Start { intent, .. } => Some(intent),
+            _ => None,
+        };
+        if let (Err(_), Some(intent)) = (&result, intent) {
+            self.trouble(at, intent);
+        }
         self.soon(1..20 * MS, Event::Answer { node: at, life, op, result });
     }
 
@@ -132,7 +141,7 @@ impl World {
         }
         let digests = intent.spec.all_containers().filter_map(|container| container.digest.clone());
         let missing: Vec<_> = digests.filter(|digest| !host.images.contains(digest)).collect();
-        if !missing.is_empty() && host.path_is_cut {
+        if !missing.is_empty() && host.way.is_cut {
             return Err(Failure::transient(ReasonCode::RegistryUnreachable, "no way to the registry"));
         }
         host.images.extend(missing);
@@ -196,10 +205,15 @@ impl World {
         host.containers.insert(pid, container);
         self.draw_fate(at, pid);
         self.check_capacity(at);
+        self.judge_start(at, intent);
         pid
     }
 
     fn draw_fate(&mut self, at: NodeAt, pid: u32) {
+        let Some(container) = self.hosts[at].containers.get(&pid) else { return };
+        if spec::is_bad(&container.intent.spec) {
+            return self.soon(MS..500 * MS, Event::Ends { node: at, pid, kind: ExitKind::Code(3) });
+        }
         if self.stage != Stage::Storm {
             return;
         }
@@ -244,7 +258,8 @@ impl World {
     pub(crate) fn container_ends(&mut self, at: NodeAt, pid: u32, kind: ExitKind) {
         let Some(container) = self.hosts[at].containers.get(&pid) else { return };
         // When the storm is over, fates do not come true any more.
-        if self.stage == Stage::Storm || container.told_to_end {
+        let bad = spec::is_bad(&container.intent.spec);
+        if self.stage == Stage::Storm || container.told_to_end || bad {
             self.end_container(at, pid, kind);
         }
     }
@@ -263,6 +278,7 @@ impl World {
             ran_for: Duration::from_micros(now_us - container.started_us),
         };
         container.exit = Some(exit);
+        let intent = Arc::clone(&container.intent);
         let input = Input::Exited {
             container: ContainerRef {
                 allocation: container.intent.id.clone(),
@@ -272,7 +288,9 @@ impl World {
             exit,
             log_tail: "last words".to_owned(),
         };
-        if host.keeper_is_up && host.listed && !self.is(Mutation::ExitsAreLost) {
+        let heard = host.keeper_is_up && host.listed;
+        self.trouble(at, &intent);
+        if heard && !self.is(Mutation::ExitsAreLost) {
             self.tell_agent(at, input);
         }
     }

@@ -8,12 +8,14 @@ use std::time::Duration;
 use skerry_region_state::LinkId;
 use skerry_types::{MonoTime, Now, WallTime};
 
+use crate::disk::Disk;
 use crate::event::{Event, Party};
 use crate::finale::Stage;
+use crate::judge::Judge;
 use crate::link::Pipe;
 use crate::master::Master;
 use crate::node::Host;
-use crate::operator::Operators;
+use crate::operator::{Lists, Operators};
 use crate::rng::Rng;
 use crate::{Mutation, Options, Outcome, Violation};
 
@@ -34,7 +36,8 @@ pub(crate) struct World {
     order: u64,
     at_once: u32,
     heap: BTreeMap<(u64, u64), Event>,
-    pub(crate) master: Master,
+    /// Parents stand before their children.
+    pub(crate) masters: Vec<Master>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) pipes: BTreeMap<LinkId, Pipe>,
     pub(crate) next_link: u64,
@@ -44,6 +47,13 @@ pub(crate) struct World {
     pub(crate) frames: u64,
     /// Operations that agents began.
     pub(crate) begun: u64,
+    /// Batches that masters wrote.
+    pub(crate) writes: u64,
+    /// Timers of masters that fired.
+    pub(crate) ticks: u64,
+    /// What a master last answered to somebody who asked for a list.
+    pub(crate) lists: Lists,
+    pub(crate) judge: Judge,
     found: Option<String>,
     trace: VecDeque<String>,
     digest: DefaultHasher,
@@ -52,8 +62,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(options: Options) -> Self {
         let mut rng = Rng::new(options.seed);
-        let count = 2 + rng.below(3);
-        let hosts = (0..count).map(|at| Host::new(at, &mut rng)).collect();
+        let masters = tree(&mut rng);
+        let hosts = nodes(&masters, &mut rng);
         let mut world = Self {
             options,
             rng,
@@ -61,7 +71,7 @@ impl World {
             order: 0,
             at_once: 0,
             heap: BTreeMap::new(),
-            master: Master::new(),
+            masters,
             hosts,
             pipes: BTreeMap::new(),
             next_link: 0,
@@ -69,6 +79,10 @@ impl World {
             stage: Stage::Storm,
             frames: 0,
             begun: 0,
+            writes: 0,
+            ticks: 0,
+            lists: Lists::default(),
+            judge: Judge::default(),
             found: None,
             trace: VecDeque::new(),
             digest: DefaultHasher::new(),
@@ -78,11 +92,15 @@ impl World {
     }
 
     fn begin(&mut self) {
-        self.enroll_hosts();
+        self.enroll_all();
+        for at in 1..self.masters.len() {
+            self.dial_later(Party::Master(at));
+        }
         for at in 0..self.hosts.len() {
             self.after(0, Event::BootKeeper(at));
             self.after(MS, Event::BootAgent(at));
         }
+        self.limit_tenant();
         self.after(SECOND, Event::Operator);
         self.after(20 * SECOND, Event::Fault);
         let storm_us = u64::try_from(self.options.storm.as_micros()).unwrap_or(u64::MAX);
@@ -134,19 +152,20 @@ impl World {
         match event {
             Event::Commit { party, life } => self.commit(party, life),
             Event::Space(party) => self.space(party),
-            Event::Timer { node, life, due_us } => self.timer(node, life, due_us),
-            Event::Dial { node, life } => self.dial(node, life),
+            Event::Timer { party: Party::Node(at), life, due_us } => self.timer(at, life, due_us),
+            Event::Timer { party: Party::Master(at), life, due_us } => self.master_timer(at, life, due_us),
+            Event::Dial { party, life } => self.dial(party, life),
             Event::Up(link, parcel) => self.deliver_up(link, parcel),
             Event::Down(link, parcel) => self.deliver_down(link, parcel),
             Event::Lost(link, side) => self.lost(link, side),
-            Event::Heal(node) => self.hosts[node].path_is_cut = false,
+            Event::Heal(child) => self.way(child).is_cut = false,
             Event::Inventory { node, life, keeper } => self.inventory(node, life, keeper),
             Event::Execute { node, life, op } => self.execute(node, life, op),
             Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
             Event::Ends { node, pid, kind } => self.container_ends(node, pid, kind),
             Event::BootAgent(node) => self.boot_agent(node),
             Event::BootKeeper(node) => self.boot_keeper(node),
-            Event::BootMaster => self.boot_master(),
+            Event::BootMaster(at) => self.boot_master(at),
             Event::Operator => self.operate(),
             Event::Fault => self.strike(),
             Event::Stage => self.next_stage(),
@@ -190,21 +209,25 @@ impl World {
         self.trace.push_back(line);
     }
 
+    pub(crate) fn disk(&mut self, party: Party) -> &mut Disk {
+        match party {
+            Party::Master(at) => &mut self.masters[at].disk,
+            Party::Node(at) => &mut self.hosts[at].disk,
+        }
+    }
+
     fn commit(&mut self, party: Party, life: u64) {
-        let (mine, disk) = match party {
-            Party::Master => (self.master.life, &mut self.master.disk),
-            Party::Node(at) => (self.hosts[at].life, &mut self.hosts[at].disk),
-        };
-        if mine != life {
+        if self.life(party) != life {
             return;
         }
+        let disk = self.disk(party);
         if disk.full {
             disk.busy = false;
             return;
         }
         if let Some(id) = disk.commit() {
             match party {
-                Party::Master => self.tell_master(skerry_region_state::Input::Persisted(id)),
+                Party::Master(at) => self.tell_master(at, skerry_region_state::Input::Persisted(id)),
                 Party::Node(at) => self.tell_agent(at, skerry_agent_state::Input::Persisted(id)),
             }
         }
@@ -212,10 +235,8 @@ impl World {
 
     /// Lets a disk that has something to write begin.
     pub(crate) fn work_disk(&mut self, party: Party) {
-        let (life, disk) = match party {
-            Party::Master => (self.master.life, &mut self.master.disk),
-            Party::Node(at) => (self.hosts[at].life, &mut self.hosts[at].disk),
-        };
+        let life = self.life(party);
+        let disk = self.disk(party);
         if disk.wants_commit() {
             disk.busy = true;
             let slowest = disk.slowest;
@@ -224,14 +245,40 @@ impl World {
     }
 
     pub(crate) fn space(&mut self, party: Party) {
-        let disk = match party {
-            Party::Master => &mut self.master.disk,
-            Party::Node(at) => &mut self.hosts[at].disk,
-        };
+        let disk = self.disk(party);
         disk.full = false;
         disk.slowest = 20 * MS;
         self.work_disk(party);
     }
+}
+
+/// A root; most seeds have regions below it, some a region below one of those.
+fn tree(rng: &mut Rng) -> Vec<Master> {
+    let mut masters = vec![Master::new(0, None)];
+    if rng.percent(20) {
+        return masters;
+    }
+    masters.extend([Master::new(1, Some(0)), Master::new(2, Some(0))]);
+    if rng.percent(40) {
+        masters.push(Master::new(3, Some(1)));
+    }
+    masters
+}
+
+/// A single region has a few nodes; in a tree every region but maybe the root has one or two.
+fn nodes(masters: &[Master], rng: &mut Rng) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for master in 0..masters.len() {
+        let count = match (masters.len(), master) {
+            (1, _) => 2 + rng.below(3),
+            (_, 0) => rng.below(2),
+            _ => 1 + rng.below(2),
+        };
+        for _ in 0..count {
+            hosts.push(Host::new(hosts.len(), master, rng));
+        }
+    }
+    hosts
 }
 
 /// What a party that started at `boot_us` and whose clock is off by `skew_ms` takes for the present.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use skerry_sim::{Options, Outcome, run};
 
 /// Seeds of the fixed corpus.
-const CORPUS: u64 = 20;
+const CORPUS: u64 = 12;
 /// How long fresh seeds are tried.
 const FRESH_FOR: Duration = Duration::from_secs(8);
 

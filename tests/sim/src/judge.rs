@@ -1,0 +1,200 @@
+//! What must hold over the whole tree, by what runs and not by what masters say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skerry_region_state::RolloutState;
+use skerry_types::{
+    AllocationId, AllocationIntent, Desired, InstanceIndex, InstanceSet, InstanceSpec, MilliCpu, Resources,
+    WorkloadKey,
+};
+
+use crate::event::{MasterAt, NodeAt};
+use crate::spec::{self, Rules};
+use crate::world::{SECOND, World};
+
+/// A copy that has run for this long is known to run by everybody who hears of it.
+const STEADY: u64 = 200 * SECOND;
+
+/// What the judge remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// Allocations all of whose containers ran at some time.
+    pub(crate) ran: BTreeSet<(MasterAt, AllocationId)>,
+    /// What did not run well, whoever is to blame.
+    troubled: BTreeMap<(MasterAt, WorkloadKey), Vec<Arc<InstanceSpec>>>,
+    /// Nodes that were ever to be emptied, and those whose time was to be up.
+    pub(crate) emptied: BTreeSet<NodeAt>,
+    pub(crate) forced: BTreeSet<NodeAt>,
+    /// The highest limit that the tenant ever had.
+    pub(crate) ceiling: MilliCpu,
+}
+
+impl World {
+    /// What a region wants is within bounds, and what operators were told is so.
+    pub(crate) fn check_region(&mut self, at: MasterAt) {
+        let found = self
+            .operators
+            .missing(at, &self.masters[at].state)
+            .or_else(|| self.doubled(at))
+            .or_else(|| self.beyond_limit());
+        if let Some(what) = found {
+            self.fail(what);
+        }
+        self.check_newly_stopped(at);
+        let runs = self.masters[at].state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+        self.masters[at].runs = runs.map(|(_, intent)| intent.id.clone()).collect();
+    }
+
+    fn was_emptied(&self, at: MasterAt) -> bool {
+        self.judge.emptied.iter().any(|node| self.hosts[*node].master == at)
+    }
+
+    /// How many copies of an instance a region may want at a time.
+    fn copies_allowed(&self, at: MasterAt, key: &WorkloadKey) -> usize {
+        let rules = Rules::of(key);
+        let beside = rules.surge().max(usize::from(self.was_emptied(at)));
+        1 + beside + usize::from(rules == Rules::Replaced)
+    }
+
+    fn doubled(&self, at: MasterAt) -> Option<String> {
+        let mut places: BTreeMap<(&WorkloadKey, InstanceIndex), Vec<&str>> = BTreeMap::new();
+        let region = &self.masters[at].state;
+        for (node, intent) in region.intents().filter(|(_, i)| i.desired == Desired::Run) {
+            places.entry((&intent.workload, intent.instance)).or_default().push(node.as_str());
+        }
+        let mut over =
+            places.into_iter().filter(|((key, _), nodes)| nodes.len() > self.copies_allowed(at, key));
+        let ((key, instance), nodes) = over.next()?;
+        Some(format!("instance {instance} of {key} is placed on {}", nodes.join(" and on ")))
+    }
+
+    /// What workloads of the tenant may take, wherever they were admitted, is within its limit.
+    fn beyond_limit(&self) -> Option<String> {
+        let owned = self.masters.iter().flat_map(|master| master.state.owned());
+        let its = owned.filter(|spec| spec.key.tenant == spec::limited());
+        let used =
+            its.fold(Resources::ZERO, |sum, spec| sum + spec.instance.resources().times(spec.instances));
+        (used.cpu > self.judge.ceiling).then(|| {
+            format!("the tenant uses {} where its limit never was above {}", used.cpu, self.judge.ceiling)
+        })
+    }
+
+    /// An instance that is still wanted is stopped only for what is better, within the bounds of its update.
+    fn check_newly_stopped(&mut self, at: MasterAt) {
+        let master = &self.masters[at];
+        let mut wanted: BTreeMap<WorkloadKey, InstanceSet> = BTreeMap::new();
+        for (_, intent) in master.state.intents() {
+            let key = &intent.workload;
+            wanted.entry(key.clone()).or_insert_with(|| master.state.local_instances(key));
+        }
+        let stopped = master.state.intents().filter(|(_, intent)| {
+            intent.desired == Desired::Stop
+                && master.runs.contains(&intent.id)
+                && wanted.get(&intent.workload).is_some_and(|set| set.contains(intent.instance))
+        });
+        let stopped: Vec<(NodeAt, Arc<AllocationIntent>)> = stopped
+            .filter_map(|(node, intent)| {
+                let node = self.hosts.iter().position(|host| host.name == *node)?;
+                Some((node, Arc::clone(intent)))
+            })
+            .collect();
+        for (node, intent) in stopped {
+            self.judge_stop(at, node, &intent);
+        }
+    }
+
+    /// Another copy that should run, and did at some time.
+    fn has_other(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
+        self.masters[at].state.intents().any(|(_, other)| {
+            other.workload == intent.workload
+                && other.instance == intent.instance
+                && other.id != intent.id
+                && other.desired == Desired::Run
+                && self.judge.ran.contains(&(at, other.id.clone()))
+        })
+    }
+
+    fn judge_stop(&mut self, at: MasterAt, node: NodeAt, intent: &AllocationIntent) {
+        let rules = Rules::of(&intent.workload);
+        if self.has_other(at, intent) || self.judge.forced.contains(&node) {
+            return;
+        }
+        let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
+        if !heard && rules != Rules::Replaced {
+            let what = format!("{} is replaced while n{node} is not heard from", intent.id);
+            return self.fail(what);
+        }
+        if rules.max_unavailable() == 0 && self.is_steady(node, intent) {
+            self.fail(format!("{} is the last copy, runs well, and is told to stop", intent.id));
+        }
+    }
+
+    fn is_steady(&self, node: NodeAt, intent: &AllocationIntent) -> bool {
+        let host = &self.hosts[node];
+        // An agent that has just begun does not know yet what runs, and says so.
+        if host.agent.is_none() || host.boot_us + STEADY > self.now_us {
+            return false;
+        }
+        let its = host.containers.values().filter(|container| container.intent.id == intent.id);
+        let long = its.filter(|c| c.runs() && c.started_us + STEADY < self.now_us).count();
+        long == intent.spec.containers.len()
+    }
+
+    /// A container starts: its instance runs nowhere else in the tree, but for a replacement.
+    pub(crate) fn judge_start(&mut self, at: NodeAt, intent: &AllocationIntent) {
+        let rules = Rules::of(&intent.workload);
+        let running = self.hosts[at].containers.values().filter(|c| c.intent.id == intent.id && c.runs());
+        if running.count() == intent.spec.containers.len() {
+            self.judge.ran.insert((self.hosts[at].master, intent.id.clone()));
+        }
+        if rules == Rules::Clash {
+            return;
+        }
+        let mut regions = BTreeSet::new();
+        for host in &self.hosts {
+            let its = host.containers.values().filter(|c| {
+                c.runs() && c.intent.workload == intent.workload && c.intent.instance == intent.instance
+            });
+            if its.into_iter().any(|container| self.is_wanted(host.master, &container.intent.id)) {
+                regions.insert(host.master);
+            }
+        }
+        if regions.len() > 1 + usize::from(rules == Rules::Replaced) {
+            let what =
+                format!("instance {} of {} runs in regions {regions:?}", intent.instance, intent.workload);
+            self.fail(what);
+        }
+    }
+
+    fn is_wanted(&self, at: MasterAt, id: &AllocationId) -> bool {
+        self.masters[at].state.intents().any(|(_, i)| i.id == *id && i.desired == Desired::Run)
+    }
+
+    /// Something of an allocation went wrong.
+    pub(crate) fn trouble(&mut self, at: NodeAt, intent: &AllocationIntent) {
+        let key = (self.hosts[at].master, intent.workload.clone());
+        let known = self.judge.troubled.entry(key).or_default();
+        if !known.contains(&intent.spec) {
+            known.push(Arc::clone(&intent.spec));
+        }
+    }
+
+    /// An update fails only by what it updated.
+    pub(crate) fn look_at_rollouts(&mut self, at: MasterAt) {
+        let views = self.workloads(at).unwrap_or_default();
+        let failed = views.iter().filter(|view| {
+            view.rollout.state == RolloutState::Failed && view.rollout.message.contains("do not run")
+        });
+        for view in failed {
+            let troubled = self.judge.troubled.get(&(at, view.spec.key.clone()));
+            if !troubled.is_some_and(|known| known.contains(&view.spec.instance)) {
+                let what = format!(
+                    "the rollout of {} in {} failed, and nothing of it did: {}",
+                    view.spec.key, self.masters[at].name, view.rollout.message
+                );
+                return self.fail(what);
+            }
+        }
+    }
+}

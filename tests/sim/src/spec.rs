@@ -1,0 +1,184 @@
+//! Workloads as operators make them up. What a name ends with says which rules hold for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skerry_types::{
+    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Limits,
+    MilliCpu, OnDisconnect, OnReturn, Placement, PortName, PortSpec, Probes, Protocol, Resources,
+    RestartPolicy, RestartWhen, TenantName, UpdatePolicy, WorkloadKey, WorkloadKind, WorkloadName,
+    WorkloadSpec,
+};
+
+use crate::event::MasterAt;
+use crate::rng::Rng;
+
+/// What the containers of a version that never runs are told.
+const BAD: &str = "bad";
+/// Longer than a cut of the last stages, so that only storms make replacements.
+const REPLACE_AFTER_S: std::ops::Range<u64> = 200..300;
+
+/// The rules of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// It wants one port of the node's.
+    Port,
+    /// What is away for long is replaced.
+    Replaced,
+    /// An update makes before it breaks.
+    Surge,
+    /// It is of a tenant with a limit.
+    Limited,
+    /// Every region has one of this name.
+    Clash,
+}
+
+impl Rules {
+    const ALL: [Self; 5] = [Self::Port, Self::Replaced, Self::Surge, Self::Limited, Self::Clash];
+
+    fn letter(self) -> char {
+        match self {
+            Self::Port => 'p',
+            Self::Replaced => 'r',
+            Self::Surge => 's',
+            Self::Limited => 'l',
+            Self::Clash => 'c',
+        }
+    }
+
+    pub(crate) fn of(key: &WorkloadKey) -> Self {
+        let last = key.name.as_str().chars().next_back();
+        Self::ALL.into_iter().find(|rules| Some(rules.letter()) == last).unwrap_or(Self::Clash)
+    }
+
+    pub(crate) fn surge(self) -> usize {
+        usize::from(matches!(self, Self::Surge | Self::Limited))
+    }
+
+    pub(crate) fn max_unavailable(self) -> usize {
+        match self {
+            Self::Surge => 0,
+            Self::Limited => 2,
+            Self::Port | Self::Replaced | Self::Clash => 1,
+        }
+    }
+}
+
+/// The tenant with a limit.
+pub(crate) fn limited() -> TenantName {
+    TenantName::new("acme").expect("a tenant name")
+}
+
+/// One of the workloads that operators of a region know of.
+pub(crate) fn any_key(rng: &mut Rng, at: MasterAt) -> WorkloadKey {
+    let rules = match at {
+        0 => Rules::ALL[rng.below(5)],
+        _ => Rules::ALL[1 + rng.below(4)],
+    };
+    let name = if rules == Rules::Clash { "c".to_owned() } else { format!("w{at}-{}", rules.letter()) };
+    let tenant = if rules == Rules::Limited { limited() } else { TenantName::default() };
+    WorkloadKey { tenant, name: WorkloadName::new(name).expect("a workload name") }
+}
+
+/// Whether it is a version that never runs.
+pub(crate) fn is_bad(spec: &InstanceSpec) -> bool {
+    spec.containers.iter().any(|container| container.args.iter().any(|word| word == BAD))
+}
+
+/// Makes a version that never runs.
+pub(crate) fn spoil(spec: &mut WorkloadSpec) {
+    Arc::make_mut(&mut spec.instance).containers[0].args = vec![BAD.to_owned()];
+}
+
+/// Makes another version, which runs and takes no more than the one before.
+pub(crate) fn renew(spec: &mut WorkloadSpec) {
+    Arc::make_mut(&mut spec.instance).containers[0].args = vec!["mended".to_owned()];
+}
+
+pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
+    let rules = Rules::of(&key);
+    let host = match rng.below(3) {
+        _ if rules == Rules::Port => HostPort::Fixed(8080),
+        0 => HostPort::None,
+        _ => HostPort::Auto,
+    };
+    let name = PortName::new("http").expect("a port name");
+    let port = PortSpec { name, container: 80, protocol: Protocol::Tcp, host };
+    let count = 1 + rng.below(2);
+    let mut containers: Vec<ContainerSpec> = (0..count).map(|at| container(rng, at)).collect();
+    containers[0].ports.push(port);
+    let small = matches!(rules, Rules::Port | Rules::Clash);
+    WorkloadSpec {
+        key,
+        labels: Labels::new(),
+        kind: WorkloadKind::Service,
+        instances: u32::try_from(rng.below(if small { 3 } else { 6 })).unwrap_or_default(),
+        instance: Arc::new(InstanceSpec {
+            containers,
+            restart: RestartPolicy {
+                when: if rng.percent(80) { RestartWhen::Always } else { RestartWhen::OnFailure },
+                backoff: Duration::from_millis(500),
+                max_backoff: Duration::from_secs(8),
+            },
+            stop_grace: Duration::from_secs(rng.within(1..5)),
+            init: Vec::new(),
+            schedule: None,
+            deadline: None,
+            stop_after: None,
+        }),
+        placement: Placement::default(),
+        priority: WorkloadSpec::DEFAULT_PRIORITY,
+        update: update(rng, rules),
+        on_disconnect: on_disconnect(rng, rules),
+        scale: None,
+        exclusive: false,
+    }
+}
+
+fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
+    UpdatePolicy {
+        max_unavailable: u32::try_from(rules.max_unavailable()).unwrap_or_default(),
+        max_surge: u32::try_from(rules.surge()).unwrap_or_default(),
+        canary: u32::from(rng.percent(20)),
+        auto_revert: rng.percent(50),
+        min_healthy: Duration::from_secs(rng.within(0..4)),
+        deadline: Duration::from_secs(90),
+        ..UpdatePolicy::default()
+    }
+}
+
+fn on_disconnect(rng: &mut Rng, rules: Rules) -> OnDisconnect {
+    if rules != Rules::Replaced {
+        return OnDisconnect::default();
+    }
+    OnDisconnect {
+        replace_after: Some(Duration::from_secs(rng.within(REPLACE_AFTER_S))),
+        on_return: [OnReturn::KeepOriginal, OnReturn::KeepNew, OnReturn::KeepHealthiest][rng.below(3)],
+        stop_after: None,
+    }
+}
+
+fn container(rng: &mut Rng, at: usize) -> ContainerSpec {
+    let image = rng.below(6);
+    ContainerSpec {
+        name: ContainerName::new(format!("c{at}")).expect("a container name"),
+        image: format!("registry.example/i{image}:1"),
+        digest: ImageDigest::new(format!("sha256:{image:064x}")).ok(),
+        command: Vec::new(),
+        args: vec![rng.within(0..30).to_string()],
+        env: Vec::new(),
+        resources: Resources {
+            cpu: MilliCpu(rng.within(1..6) * 100),
+            memory: Bytes(rng.within(1..6) << 26),
+            disk: Bytes(0),
+            ..Resources::default()
+        },
+        limits: Limits { cpu: None, memory: Bytes(1 << 29), pids: 64 },
+        ports: Vec::new(),
+        user: None,
+        read_only: false,
+        capabilities: Capabilities::default(),
+        probes: Probes::default(),
+        stop_signal: None,
+    }
+}
