@@ -1,33 +1,24 @@
 use std::collections::BTreeMap;
-use std::fs;
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
-use skerry_ground::{Host, Registry, Run, Snapshot, Wan, image, image_dir};
+use skerry_ground::region::{registries_file, tail};
+use skerry_ground::{Cut, Host, Registry, Run, Snapshot, Wan, image, image_dir, until};
 
-use crate::node::tail;
-use crate::{Master, Node, Operator};
+use crate::{Below, Container, Master, Node, Operator, Plan, SOON};
 
 /// Lines of each log that are shown when a test fails.
 const SHOWN_LINES: usize = 80;
 
-/// What a test's region is made of.
-#[derive(Debug, Clone, Default)]
-pub struct Plan<'p> {
-    /// Name and site of each node.
-    pub nodes: &'p [(&'p str, &'p str)],
-    /// Images that are pushed to the registry; with none, there is no registry.
-    pub images: &'p [&'p str],
-    /// Flags of every start of the master.
-    pub master_flags: &'p [&'p str],
-    /// Flags of every start of each agent.
-    pub agent_flags: &'p [&'p str],
-    /// Whether nodes are left for the test to join and start.
-    pub unjoined: bool,
-}
+/// The host of the plan's own master.
+const MASTER: &str = "master";
+
+/// The plan's own region.
+const ROOT: &str = "north";
 
 /// A region of real processes.
 #[derive(Debug)]
@@ -38,14 +29,28 @@ pub struct Region {
     pub master: Master,
     /// The registry, if the plan has images.
     pub registry: Option<Registry>,
-    /// The nodes by name.
+    /// The nodes by name, those of regions below too.
     pub nodes: BTreeMap<String, Node>,
     /// The first operator.
     pub operator: Operator,
+    /// The regions below, by name.
+    pub below: BTreeMap<String, Child>,
     /// Words that, on a line of a log, make an ERROR one that the test provokes.
     pub expected_errors: Vec<&'static str>,
     name: String,
     folder: PathBuf,
+}
+
+/// A region below another.
+#[derive(Debug)]
+pub struct Child {
+    /// Its master.
+    pub master: Master,
+    /// Its first operator.
+    pub operator: Operator,
+    /// The host of the master of the region above.
+    above: String,
+    nodes: Vec<String>,
 }
 
 /// Lays the ground, runs `test` in it, removes every workload, compares each node with what it was, and takes everything down.
@@ -89,23 +94,27 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 impl Region {
     fn lay_out(run: &Run, plan: &Plan<'_>) -> Result<Self> {
         let mut wan = Wan::new(run)?;
-        let host = wan.host("master")?;
+        let host = wan.host(MASTER)?;
         let registry = match plan.images {
             [] => None,
             _ => Some(Registry::start(&wan.host("registry")?)?),
         };
-        let mut master_flags: Vec<String> = plan.master_flags.iter().map(|flag| (*flag).to_owned()).collect();
-        if let Some(registry) = &registry {
-            let file = run.folder().join("registries.toml");
-            fs::write(&file, registries(registry, registry.password())).context("writing registries.toml")?;
-            master_flags.extend(["--registries".to_owned(), file.display().to_string()]);
-        }
-        let master = Master::init(&host, &master_flags)?;
+        let registries = registries_file(registry.as_ref(), run.folder())?;
+        let mut flags: Vec<OsString> = plan.master_flags.iter().map(OsString::from).collect();
+        flags.extend(["--domain".into(), "e2e.example".into(), "--registries".into(), registries.into()]);
+        let (master, _) = Master::init_with(&host, ROOT, &flags)?;
         let operator = Operator::new(wan.namespace(), master.context());
-        let name = run.name().to_owned();
-        let folder = run.folder().to_owned();
-        let (nodes, expected_errors) = (BTreeMap::new(), Vec::new());
-        Ok(Self { wan, master, registry, nodes, operator, expected_errors, name, folder })
+        Ok(Self {
+            wan,
+            master,
+            registry,
+            nodes: BTreeMap::new(),
+            operator,
+            below: BTreeMap::new(),
+            expected_errors: Vec::new(),
+            name: run.name().to_owned(),
+            folder: run.folder().to_owned(),
+        })
     }
 
     fn settle(&mut self, plan: &Plan<'_>) -> Result<()> {
@@ -115,20 +124,64 @@ impl Region {
                 registry.push(&image.layout, &image.name_and_tag())?;
             }
         }
-        self.master.start(&self.operator)?;
-        for (name, site) in plan.nodes {
-            self.add_node(name, plan.agent_flags)?;
-            if !plan.unjoined {
-                let token = self.token(site, &[])?;
-                let node = self.node_mut(name)?;
-                node.try_join(&token)?.ok()?;
-                node.start()?;
+        self.master.start()?;
+        for below in plan.below {
+            self.add_region(below, plan.agent_flags)?;
+        }
+        let own = self.operator.clone();
+        self.join_all(plan.nodes, plan.agent_flags, &own, plan.unjoined)?;
+        for below in plan.below {
+            let operator = self.child(below.region)?.operator.clone();
+            for (name, _) in below.nodes {
+                self.node_mut(name)?.reachable(&operator)?;
             }
         }
         if !plan.unjoined {
-            let operator = self.operator.clone();
             for (name, _) in plan.nodes {
-                self.node_mut(name)?.reachable(&operator)?;
+                self.node_mut(name)?.reachable(&own)?;
+            }
+        }
+        let below: usize = plan.below.iter().map(|below| below.nodes.len()).sum();
+        until("the word of all nodes at the root", SOON, || {
+            let nodes = own.list("nodes -A")?;
+            let there = nodes.iter().filter(|node| node.get("reachable").is_some_and(|is| is == true));
+            Ok((there.count() >= below).then_some(()))
+        })
+    }
+
+    /// Makes a region below another, with its nodes on the way to join.
+    fn add_region(&mut self, below: &Below<'_>, flags: &[&str]) -> Result<()> {
+        let (above, operator) = match below.parent {
+            None => (MASTER.to_owned(), self.operator.clone()),
+            Some(parent) => {
+                let parent = self.child(parent)?;
+                (parent.master.host().name().to_owned(), parent.operator.clone())
+            }
+        };
+        let host = self.wan.host(&format!("m{}", below.region))?;
+        let token = operator.region_token(below.region)?;
+        let (mut master, _) = Master::init_below(&host, below.region, &token, &self.registries_path())?;
+        master.start()?;
+        let operator = Operator::new(self.wan.namespace(), master.context());
+        self.join_all(below.nodes, flags, &operator, false)?;
+        let nodes = below.nodes.iter().map(|(name, _)| (*name).to_owned()).collect();
+        self.below.insert(below.region.to_owned(), Child { master, operator, above, nodes });
+        Ok(())
+    }
+
+    /// Adds nodes; unless they are left to the test, starts them with a token of their site.
+    fn join_all(
+        &mut self,
+        nodes: &[(&str, &str)],
+        flags: &[&str],
+        operator: &Operator,
+        unjoined: bool,
+    ) -> Result<()> {
+        for (name, site) in nodes {
+            self.add_node(name, flags)?;
+            if !unjoined {
+                let token = operator.token(site, 1)?;
+                self.node_mut(name)?.start(Some(&token))?;
             }
         }
         Ok(())
@@ -137,12 +190,9 @@ impl Region {
     /// Adds a host with an agent that has not joined.
     pub fn add_node(&mut self, name: &str, flags: &[&str]) -> Result<()> {
         let host = self.wan.host(name)?;
-        let mut all = vec!["--keep-alive".to_owned(), "1s".to_owned()];
-        if self.registry.is_some() {
-            all.extend(["--registries".to_owned(), self.registries_path().display().to_string()]);
-        }
-        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        self.nodes.insert(name.to_owned(), Node::new(&host, &all));
+        let mut all = vec!["--keep-alive", "1s"];
+        all.extend(flags);
+        self.nodes.insert(name.to_owned(), Node::new(&host, &self.registries_path(), &all));
         Ok(())
     }
 
@@ -155,7 +205,7 @@ impl Region {
     pub fn token(&self, site: &str, flags: &[&str]) -> Result<String> {
         let mut arguments = vec!["token", "create", "--site", site, "-o", "json"];
         arguments.extend(flags);
-        let said = self.operator.skerry(&arguments)?.ok()?;
+        let said = self.operator.run(&arguments)?.ok()?;
         let value: Value = serde_json::from_str(&said.out).context("reading the token")?;
         let token = value.get("token").and_then(Value::as_str);
         Ok(token.with_context(|| format!("no token in {}", said.out))?.to_owned())
@@ -164,6 +214,38 @@ impl Region {
     /// A node by name.
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.nodes.get(name).with_context(|| format!("the region has no node {name}"))
+    }
+
+    /// A region below.
+    pub fn child(&self, region: &str) -> Result<&Child> {
+        self.below.get(region).with_context(|| format!("there is no region {region} below"))
+    }
+
+    /// A region below, to start or end its master.
+    pub fn child_mut(&mut self, region: &str) -> Result<&mut Child> {
+        self.below.get_mut(region).with_context(|| format!("there is no region {region} below"))
+    }
+
+    /// Cuts the link between a region's master and the one above, and nothing else.
+    pub fn cut_uplink(&self, region: &str) -> Result<()> {
+        let child = self.child(region)?;
+        child.master.host().cut(&Cut::Between(child.above.clone()))
+    }
+
+    /// Undoes [`Region::cut_uplink`].
+    pub fn heal_uplink(&self, region: &str) -> Result<()> {
+        self.child(region)?.master.host().heal()
+    }
+
+    /// All containers of all nodes.
+    pub fn containers(&self) -> Vec<Container> {
+        self.nodes.values().flat_map(Node::containers).collect()
+    }
+
+    /// The containers of a workload on the nodes of a region below.
+    pub fn containers_in(&self, region: &str, workload: &str) -> Result<Vec<Container>> {
+        let nodes = self.child(region)?.nodes.iter().filter_map(|name| self.nodes.get(name));
+        Ok(nodes.flat_map(|node| node.containers_of(workload)).collect())
     }
 
     /// A node by name, to start or end its processes.
@@ -202,15 +284,16 @@ impl Region {
         eprintln!("{} {}: {what}", self.name, since_start());
     }
 
-    /// Deletes every workload, waits until nothing of it is left, and looks whether the nodes agree.
+    /// Deletes every workload at its owner, waits until nothing of it is left, and looks whether the nodes agree.
     pub fn clear(&mut self) -> Result<()> {
-        let workloads = self.operator.list("workloads")?;
-        let names = workloads.iter().filter_map(|one| one.pointer("/metadata/name").and_then(Value::as_str));
-        for name in names {
-            let said = self.operator.skerry(&["delete", "workload", name, "--wait", "--timeout", "60s"])?;
-            // It may have been on its way out already.
-            if !said.err.contains("there is no workload") {
-                said.ok().with_context(|| self.operator.whole_state())?;
+        let children = self.below.iter().map(|(region, child)| (region.as_str(), &child.operator));
+        for (region, operator) in children.chain([(ROOT, &self.operator)]) {
+            for name in owned(operator, region)? {
+                let said = operator.run(&["delete", "workload", &name, "--wait", "--timeout", "60s"])?;
+                // It may have been on its way out already.
+                if !said.err.contains("there is no workload") {
+                    said.ok().with_context(|| operator.whole_state())?;
+                }
             }
         }
         for node in self.nodes.values() {
@@ -230,7 +313,7 @@ impl Region {
     /// ERROR means that a person must act: none may be there but those that the test provokes.
     fn no_unexpected_errors(&self) -> Result<()> {
         let logs = self.nodes.values().flat_map(|node| [node.log(), node.keeper_log()]);
-        for log in logs.chain([self.master.log()]) {
+        for log in logs.chain(self.masters().map(|(_, master)| master.log())) {
             let bad = log.lines().find(|line| {
                 let wrong = line.contains("ERROR") || line.contains("panicked at");
                 wrong && !self.expected_errors.iter().any(|part| line.contains(part))
@@ -238,6 +321,11 @@ impl Region {
             ensure!(bad.is_none(), "in a log: {}", bad.unwrap_or_default());
         }
         Ok(())
+    }
+
+    fn masters(&self) -> impl Iterator<Item = (&str, &Master)> {
+        let below = self.below.iter().map(|(name, child)| (name.as_str(), &child.master));
+        std::iter::once((ROOT, &self.master)).chain(below)
     }
 
     fn everything_said(&self) -> String {
@@ -248,7 +336,9 @@ impl Region {
         let shown = |what: &str, log: &str| {
             format!("--- {} {what}, the last lines\n{}", self.name, tail(log, SHOWN_LINES))
         };
-        parts.push(shown("master", &self.master.log()));
+        for (name, master) in self.masters() {
+            parts.push(shown(&format!("master {name}"), &master.log()));
+        }
         for (name, node) in &self.nodes {
             parts.push(shown(&format!("agent {name}"), &node.log()));
             parts.push(shown(&format!("keeper {name}"), &node.keeper_log()));
@@ -262,11 +352,10 @@ fn since_start() -> String {
     format!("{:5.1} s", START.get_or_init(Instant::now).elapsed().as_secs_f32())
 }
 
-/// How to reach the registry, with this password.
-pub(crate) fn registries(registry: &Registry, password: &str) -> String {
-    let (authority, ca, user) = (registry.authority(), registry.ca(), registry.user());
-    format!(
-        "[host.\"{authority}\"]\nca = \"{}\"\nusername = \"{user}\"\npassword = \"{password}\"\n",
-        ca.display()
-    )
+/// The workloads that were applied at this region's own master.
+fn owned(operator: &Operator, region: &str) -> Result<Vec<String>> {
+    let is_own = |one: &&Value| one.pointer("/status/region").and_then(Value::as_str) == Some(region);
+    let workloads = operator.list("workloads")?;
+    let names = workloads.iter().filter(is_own).filter_map(|one| one.pointer("/metadata/name")?.as_str());
+    Ok(names.map(str::to_owned).collect())
 }

@@ -29,7 +29,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show Skerry at work: three edge nodes, a link that breaks, processes that die.
+    /// Show Skerry at work: two regions of edge nodes, links that break, processes that die, updates.
     Demo(demo::Options),
     /// Run everything that must pass: format, lints, house rules, all tests. Needs root.
     Test,

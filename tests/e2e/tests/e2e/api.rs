@@ -135,7 +135,7 @@ fn acknowledged_work_survives(region: &mut Region) -> Result<()> {
         let done = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
         region.step(&format!("{} applies were acknowledged in {wait:?}", done.len()));
         must_be.extend(done);
-        region.master.start(&region.operator)?;
+        region.master.start()?;
         let listed = region.operator.list("workloads")?;
         let there: BTreeSet<String> = listed
             .iter()

@@ -86,7 +86,7 @@ impl Chaos {
         let operator = region.operator.clone();
         let caller = std::thread::spawn(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            operator.skerry_with(&arguments, &input)
+            operator.run_with(&arguments, &input)
         });
         // The moment of the fault, not a wait for something.
         std::thread::sleep(wait);
@@ -228,7 +228,7 @@ fn held(region: &Region) -> Result<BTreeMap<String, Version>> {
 fn strike(region: &mut Region, victim: Victim) -> Result<()> {
     match victim {
         Victim::Master => region.master.kill(),
-        Victim::Agent(node) => region.node_mut(node)?.kill_agent(),
+        Victim::Agent(node) => region.node_mut(node)?.kill(),
         // One that was just killed may not be back yet.
         Victim::Keeper(node) if region.node(node)?.keeper().is_some() => region.node(node)?.kill_keeper(),
         Victim::Keeper(_) => Ok(()),
@@ -239,12 +239,11 @@ fn strike(region: &mut Region, victim: Victim) -> Result<()> {
 fn revive(region: &mut Region, victims: &[Victim]) -> Result<()> {
     for victim in victims {
         if let Victim::Agent(node) = victim {
-            region.node_mut(node)?.start()?;
+            region.node_mut(node)?.start(None)?;
         }
     }
     if victims.contains(&Victim::Master) {
-        let operator = region.operator.clone();
-        region.master.start(&operator)?;
+        region.master.start()?;
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ fn runs_out(node: &Node, at: u64) -> Result<()> {
 
 fn back(region: &mut Region) -> Result<()> {
     let operator = region.operator.clone();
-    region.master.start(&operator)?;
+    region.master.start()?;
     region.node_mut("n1")?.reachable(&operator)?;
     region.operator.running("sleeper-n1")
 }
@@ -95,9 +95,9 @@ fn now_ms() -> Result<u64> {
 fn agent_restarted_too(region: &mut Region) -> Result<()> {
     region.step("the same, and the agent is killed meanwhile");
     region.master.kill()?;
-    region.node_mut("n1")?.kill_agent()?;
+    region.node_mut("n1")?.kill()?;
     runs_out(region.node("n1")?, now_ms()? + u64::try_from(LIFE.as_millis())?)?;
-    region.node_mut("n1")?.start()?;
+    region.node_mut("n1")?.start(None)?;
     until("the agent is up without a master", SOON, || {
         Ok((region.node("n1")?.log().matches("the agent is up").count() == 2).then_some(()))
     })?;
@@ -143,7 +143,7 @@ fn joins(region: &mut Region, name: &str, environment: &[(&str, String)]) -> Res
     let node = region.node_mut(name)?;
     node.set_environment(environment);
     node.try_join(&token)?.ok()?;
-    node.start()?;
+    node.start(None)?;
     node.reachable(&operator)?;
     // The test would prove nothing if the clock were right.
     let logged = node.log();
@@ -180,9 +180,9 @@ fn jumps(region: &mut Region, name: &str, environment: &[(&str, String)]) -> Res
     let operator = region.operator.clone();
     let node = region.node_mut(name)?;
     let before = node.containers();
-    node.kill_agent()?;
+    node.kill()?;
     node.set_environment(environment);
-    node.start()?;
+    node.start(None)?;
     unreachable_first(region, name)?;
     region.node_mut(name)?.reachable(&operator)?;
     region.operator.running(&format!("sleeper-{name}"))?;
@@ -204,7 +204,7 @@ fn both_restart(region: &mut Region) -> Result<()> {
     let operator = region.operator.clone();
     region.master.kill()?;
     let began = Instant::now();
-    region.master.start(&operator)?;
+    region.master.start()?;
     for name in ["ahead", "behind"] {
         region.node_mut(name)?.reachable(&operator)?;
         region.operator.running(&format!("sleeper-{name}"))?;

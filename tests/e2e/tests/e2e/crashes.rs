@@ -94,9 +94,9 @@ impl Fault {
         }
         let node = region.node_mut("n1")?;
         if self.has(Daemon::Agent) && self.gently {
-            node.stop_agent()?;
+            node.stop(SOON)?;
         } else if self.has(Daemon::Agent) {
-            node.kill_agent()?;
+            node.kill()?;
         }
         if self.has(Daemon::Keeper) { node.kill_keeper() } else { Ok(()) }
     }
@@ -104,10 +104,10 @@ impl Fault {
     fn restart(self, region: &mut Region) -> Result<()> {
         let operator = region.operator.clone();
         if self.has(Daemon::Agent) {
-            region.node_mut("n1")?.start()?;
+            region.node_mut("n1")?.start(None)?;
         }
         if self.has(Daemon::Master) {
-            region.master.start(&operator)?;
+            region.master.start()?;
         }
         region.node_mut("n1")?.reachable(&operator)
     }
@@ -270,7 +270,7 @@ fn power_cycle(region: &mut Region) -> Result<()> {
     let node = region.node("n1")?;
     node.power_on()?;
     node.host().cut(&skerry_ground::Cut::Both)?;
-    region.node_mut("n1")?.start()?;
+    region.node_mut("n1")?.start(None)?;
     let named = |all: &[Container]| -> Vec<(String, String)> {
         all.iter().map(|one| (one.allocation.clone(), one.name.clone())).collect()
     };

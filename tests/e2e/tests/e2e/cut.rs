@@ -73,16 +73,16 @@ fn long_cut(region: &Region, late: &Workload) -> Result<()> {
     let victim = only(node.containers_of("victim"))?;
     node.host().cut(&Cut::Both)?;
     noticed(region)?;
-    let shown = region.operator.skerry(&["get", "allocations"])?.ok()?;
+    let shown = region.operator.run(&["get", "allocations"])?.ok()?;
     ensure!(shown.out.contains("was running"), "a stale state must say so: {}", shown.out);
-    let logs = region.operator.skerry(&["logs", "workload/tick"])?.exits(1)?;
+    let logs = region.operator.run(&["logs", "workload/tick"])?.exits(1)?;
     logs.says(&["n1", "not connected"])?;
 
     end(&victim)?;
     let again = until("the victim's restart", SOON, || {
         Ok(node.containers_of("victim").into_iter().find(|one| *one != victim))
     })?;
-    region.operator.skerry(&["delete", "workload", "doomed"])?.ok()?;
+    region.operator.run(&["delete", "workload", "doomed"])?.ok()?;
     region.operator.apply(&[late])?;
     ensure!(node.containers_of("doomed").len() == 1, "nothing is told to a node that is cut off");
 

@@ -105,14 +105,14 @@ fn logs(region: &Region) -> Result<()> {
         Ok(shown.contains("tick 3\n").then_some(shown))
     })?;
     ensure!(shown.starts_with("hello tick\ntick 1\ntick 2\n"), "{shown}");
-    let last = region.operator.skerry(&["logs", "workload/tick", "--tail", "1"])?.ok()?;
+    let last = region.operator.run(&["logs", "workload/tick", "--tail", "1"])?.ok()?;
     ensure!(last.out.lines().count() == 1, "{last:?}");
     let file = region.folder().join("follow.log");
     let mut follower = region.operator.start(&["logs", "-f", &id, "--tail", "1"], &file)?;
     until("more ticks", SOON, || Ok((follower.log().lines().count() > 5).then_some(())))?;
     follower.kill()?;
     region.operator.delete("tick")?;
-    let gone = region.operator.skerry(&["logs", &id])?;
+    let gone = region.operator.run(&["logs", &id])?;
     ensure!(gone.code == 1, "{gone:?}");
     Ok(())
 }
@@ -137,22 +137,22 @@ fn update(region: &Region) -> Result<()> {
 
 fn lists(region: &Region) -> Result<()> {
     region.step("what the lists say");
-    let said = region.operator.skerry(&["get", "nodes"])?.ok()?;
+    let said = region.operator.run(&["get", "nodes"])?.ok()?;
     said.says(&["n1", "n2", "n3", "oslo", "bergen", "reachable"])?;
-    region.operator.skerry(&["get", "sites"])?.ok()?.says(&["oslo", "bergen"])?;
-    region.operator.skerry(&["get", "regions"])?.ok()?.says(&["north"])?;
-    region.operator.skerry(&["describe", "workload", "hello"])?.ok()?.says(&["hello", "n1", "n2", "n3"])?;
-    region.operator.skerry(&["describe", "node", "n3"])?.ok()?.says(&["bergen", "reachable"])?;
-    let events = region.operator.skerry(&["events"])?.ok()?;
+    region.operator.run(&["get", "sites"])?.ok()?.says(&["oslo", "bergen"])?;
+    region.operator.run(&["get", "regions"])?.ok()?.says(&["north"])?;
+    region.operator.run(&["describe", "workload", "hello"])?.ok()?.says(&["hello", "n1", "n2", "n3"])?;
+    region.operator.run(&["describe", "node", "n3"])?.ok()?.says(&["bergen", "reachable"])?;
+    let events = region.operator.run(&["events"])?.ok()?;
     ensure!(events.out.lines().count() > 3, "{events:?}");
     let waited =
-        region.operator.skerry(&["wait", "workload/hello", "--for", "deleted", "--timeout", "200ms"])?;
+        region.operator.run(&["wait", "workload/hello", "--for", "deleted", "--timeout", "200ms"])?;
     waited.exits(3).map(drop)
 }
 
 fn delete(region: &Region) -> Result<()> {
     region.step("a deleted workload leaves nothing, at once");
-    region.operator.skerry(&["delete", "workload", "hello"])?.ok()?;
+    region.operator.run(&["delete", "workload", "hello"])?.ok()?;
     region.operator.wait("workload/hello", "deleted", Duration::from_secs(10))?;
     region.operator.delete("web")?;
     for node in region.nodes.values() {

@@ -43,9 +43,8 @@ pub(crate) fn is_held_up(region: &Region, workload: &str, reason: &str, words: &
     })
     .with_context(|| format!("the last seen: {last}"))?;
     let id = found["id"].as_str().context("an allocation has an id")?;
-    region.operator.skerry(&["describe", "allocation", id])?.ok()?.says(&[reason, "main"])?.says(words)?;
-    let waited =
-        region.operator.skerry(&["wait", &of(workload), "--for", "running", "--timeout", "200ms"])?;
+    region.operator.run(&["describe", "allocation", id])?.ok()?.says(&[reason, "main"])?.says(words)?;
+    let waited = region.operator.run(&["wait", &of(workload), "--for", "running", "--timeout", "200ms"])?;
     waited.exits(3)?.says(words)?;
     ensure!(region.nodes.values().all(|node| node.containers_of(workload).is_empty()), "it runs");
     Ok(())
@@ -185,7 +184,7 @@ fn small_node(region: &mut Region) -> Result<()> {
     let node: &mut Node = region.node_mut("n1")?;
     node.small_cache(32)?;
     node.try_join(&token)?.ok()?;
-    node.start()?;
+    node.start(None)?;
     node.reachable(&operator)
 }
 

@@ -1,6 +1,7 @@
 //! Real processes, real containers and real faults. One file per topic, and most often one region per file: laying the ground
 //! costs more than most checks.
 
+mod answers;
 mod api;
 mod chaos;
 mod clocks;
@@ -12,3 +13,4 @@ mod images;
 mod join;
 mod placement;
 mod refusals;
+mod tree;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use skerry_e2e::{Plan, Region, Workload, in_region};
+use skerry_e2e::{Plan, Region, SOON, Workload, in_region};
 use skerry_ground::until_ok;
 
 #[test]
@@ -42,9 +42,9 @@ fn what_fits_nowhere_is_told_with_every_reason() {
 fn check(region: &Region, workload: &Workload, parts: &[&str]) -> Result<()> {
     let (operator, name) = (&region.operator, workload.name());
     operator.apply(&[workload])?;
-    operator.skerry(&["describe", "workload", name])?.ok()?.says(parts)?;
+    operator.run(&["describe", "workload", name])?.ok()?.says(parts)?;
     let subject = format!("workload/{name}");
-    let waited = operator.skerry(&["wait", &subject, "--for", "running", "--timeout", "100ms"])?;
+    let waited = operator.run(&["wait", &subject, "--for", "running", "--timeout", "100ms"])?;
     waited.exits(3)?.says(&["not placed"])?;
     let found = operator.list(&format!("workloads {name}"))?;
     let pending = found.first().and_then(|one| one.pointer("/status/pending/0/reasons")?.as_array());
@@ -76,11 +76,11 @@ fn a_taint(region: &mut Region, strict: &Workload) -> Result<()> {
     let operator = region.operator.clone();
     let node = region.node_mut("n1")?;
     let before = node.containers();
-    node.stop_agent()?;
+    node.stop(SOON)?;
     node.add_flags(&["--taint", "maintenance"]);
-    node.start()?;
+    node.start(None)?;
     node.reachable(&operator)?;
-    until_ok("the taint is known", skerry_e2e::SOON, || {
+    until_ok("the taint is known", SOON, || {
         let nodes = region.operator.list("nodes n1")?;
         let taints = nodes.first().and_then(|node| node.pointer("/taints/0").and_then(Value::as_str));
         ensure!(taints == Some("maintenance"), "{nodes:?}");

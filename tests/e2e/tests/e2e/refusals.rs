@@ -56,15 +56,11 @@ spec:
         let manifest = good.replacen(from, to, 1);
         region.operator.apply_refused(&manifest)?.says(parts)?;
     }
-    region.operator.skerry_with(&["apply", "--dry-run", "-f", "-"], &good)?.ok()?.says(&["dry run"])?;
-    region.operator.skerry(&["apply", "-f", "/nowhere/web.yaml"])?.exits(1)?.says(&["/nowhere/web.yaml"])?;
-    region.operator.skerry(&["apply"])?.exits(2)?;
-    region
-        .operator
-        .skerry(&["describe", "workload", "web"])?
-        .exits(1)?
-        .says(&["there is no workload 'web'"])?;
-    let waited = region.operator.skerry(&["wait", "workload/web", "--for", "running", "--timeout", "1s"])?;
+    region.operator.run_with(&["apply", "--dry-run", "-f", "-"], &good)?.ok()?.says(&["dry run"])?;
+    region.operator.run(&["apply", "-f", "/nowhere/web.yaml"])?.exits(1)?.says(&["/nowhere/web.yaml"])?;
+    region.operator.run(&["apply"])?.exits(2)?;
+    region.operator.run(&["describe", "workload", "web"])?.exits(1)?.says(&["there is no workload 'web'"])?;
+    let waited = region.operator.run(&["wait", "workload/web", "--for", "running", "--timeout", "1s"])?;
     waited.exits(1)?.says(&["there is no workload 'web'"])?;
     Ok(())
 }
@@ -106,16 +102,16 @@ fn registry(region: &mut Region, image: &str) -> Result<()> {
 
 fn restart(region: &mut Region) -> Result<()> {
     region.master.kill()?;
-    region.master.start(&region.operator)
+    region.master.start()
 }
 
 fn nothing_fits(region: &Region, image: &str) -> Result<()> {
     region.step("no node at all");
     region.operator.apply(&[&Workload::new("alone", image, &["sleep"])])?;
-    let said = region.operator.skerry(&["describe", "workload", "alone"])?.ok()?;
+    let said = region.operator.run(&["describe", "workload", "alone"])?.ok()?;
     said.says(&["no node"])?;
     let waited =
-        region.operator.skerry(&["wait", "workload/alone", "--for", "running", "--timeout", "300ms"])?;
+        region.operator.run(&["wait", "workload/alone", "--for", "running", "--timeout", "300ms"])?;
     waited.exits(3)?.says(&["no node"])?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use crate::Seen;
 
@@ -18,67 +19,64 @@ pub struct Container {
 }
 
 impl Container {
-    /// The containers among these processes, by allocation. `cgroup` is the group above all of them.
-    pub(crate) fn among(processes: &[Seen], cgroup: &str) -> Vec<Self> {
-        let places: BTreeMap<u32, (&str, &str)> =
-            processes.iter().filter_map(|seen| Some((seen.pid, place(seen, cgroup)?))).collect();
-        let is_first = |seen: &&Seen| places.get(&seen.parent) != places.get(&seen.pid);
-        let mut found: Vec<Self> = processes
-            .iter()
-            .filter(is_first)
-            .filter_map(|seen| {
-                let (allocation, name) = places.get(&seen.pid)?;
-                Some(Self {
-                    allocation: (*allocation).to_owned(),
-                    name: (*name).to_owned(),
-                    pid: seen.pid,
-                    start_ticks: seen.start_ticks,
-                    command: seen.command.clone(),
-                })
-            })
-            .collect();
-        found.sort();
-        found
+    /// Reads a process; `None` for one that is not the first of a container whose files are below `folder`. A probe that runs
+    /// inside of a container is in its cgroup too, but is not its first.
+    pub(crate) fn of(seen: &Seen, folder: &Path) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{}/status", seen.pid)).ok()?;
+        if !is_first(&status) {
+            return None;
+        }
+        let (allocation, name) = place(&seen.root_mount, folder.to_str()?)?;
+        Some(Self {
+            allocation: allocation.to_owned(),
+            name: name.to_owned(),
+            pid: seen.pid,
+            start_ticks: seen.start_ticks,
+            command: seen.command.clone(),
+        })
+    }
+
+    /// Whether this very start still runs.
+    pub fn is_alive(&self) -> bool {
+        Seen::of(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks)
     }
 }
 
-/// Allocation and container of a process, by the path of its memory cgroup: `CGROUP/ALLOCATION/CONTAINER`.
-fn place<'a>(seen: &'a Seen, cgroup: &str) -> Option<(&'a str, &'a str)> {
-    seen.cgroups.iter().find_map(|path| {
-        let below = path.trim_start_matches('/').strip_prefix(cgroup)?;
-        below.trim_start_matches('/').split_once('/')
-    })
+/// Whether a process is number 1 of a process namespace other than this one, by its `/proc/PID/status`.
+fn is_first(status: &str) -> bool {
+    let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let ids: Vec<&str> = inside.split_whitespace().collect();
+    ids.len() > 1 && ids.last() == Some(&"1")
+}
+
+/// Allocation and container, by the path of the writable layer: `.../writable/ALLOCATION/CONTAINER/...`.
+fn place<'a>(root_mount: &'a str, folder: &str) -> Option<(&'a str, &'a str)> {
+    let layer = root_mount.split([',', ' ']).find_map(|word| word.strip_prefix("upperdir="))?;
+    let (_, below) = layer.strip_prefix(folder)?.split_once("/writable/")?;
+    let mut parts = below.split('/');
+    Some((parts.next()?, parts.next()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(pid: u32, parent: u32, cgroup: &str) -> Seen {
-        let (command, root_mount) = (format!("program {pid}"), String::new());
-        Seen {
-            pid,
-            parent,
-            start_ticks: 5,
-            command,
-            cgroups: vec![cgroup.to_owned()],
-            network: 0,
-            root_mount,
-        }
+    #[test]
+    fn only_the_first_process_of_a_namespace_is_a_container() {
+        assert!(is_first("Name:\tx\nNSpid:\t420\t1\n"));
+        assert!(!is_first("NSpid:\t421\t7\n"));
+        assert!(!is_first("NSpid:\t1\n"));
+        assert!(!is_first("Name:\tx\n"));
     }
 
     #[test]
-    fn only_first_processes_of_containers_are_found() {
-        let processes = [
-            seen(10, 1, "/run/n1"),
-            seen(11, 10, "/run/n1/web-0-1/main"),
-            seen(12, 11, "/run/n1/web-0-1/main"),
-            seen(13, 10, "/run/n1/web-0-1/side"),
-            seen(14, 10, "/run/n2/web-1-2/main"),
-        ];
-        let found = Container::among(&processes, "run/n1");
-        let names: Vec<_> =
-            found.iter().map(|one| (one.allocation.as_str(), one.name.as_str(), one.pid)).collect();
-        assert_eq!(names, [("web-0-1", "main", 11), ("web-0-1", "side", 13)]);
+    fn the_writable_layer_names_the_container() {
+        let mount = |upper: &str| {
+            format!("1 2 0:3 / / rw - overlay overlay rw,lowerdir=/c,upperdir={upper},workdir=/w")
+        };
+        let at = mount("/run/n1/disk/agent/writable/web-0-1/main/upper");
+        assert_eq!(place(&at, "/run/n1"), Some(("web-0-1", "main")));
+        assert_eq!(place(&at, "/run/n2"), None);
+        assert_eq!(place("1 2 0:3 / / rw - ext4 /dev/vda rw", "/run/n1"), None);
     }
 }

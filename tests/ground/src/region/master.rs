@@ -1,47 +1,88 @@
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Operator, START_LIMIT, tail};
+use super::{Operator, SOON, read, tail};
 use crate::{Host, Process, binary, output, until};
 
 /// A `skerry-master` on a host. It is stopped when this is dropped.
 #[derive(Debug)]
 pub struct Master {
     host: Host,
-    flags: Vec<String>,
+    region: String,
+    flags: Vec<OsString>,
     process: Option<Process>,
 }
 
 impl Master {
     /// Makes the region's CA and first operator; gives what `skerry-master init` printed. It does not run yet.
     pub fn init(host: &Host, region: &str, registries: &Path) -> Result<(Self, String)> {
-        let data = host.disk().join("master").display().to_string();
-        let common = ["--data-dir".to_owned(), data, "--advertise".to_owned(), host.address().to_string()];
-        let mut command = host.command(binary("skerry-master")?);
-        command.arg("init").args(["--region", region]).args(&common);
+        let registries: [OsString; 2] = ["--registries".into(), registries.into()];
+        Self::init_with(host, region, &registries)
+    }
+
+    /// As [`Master::init`], for a region below the one whose token this is. It notices a cut link to it in three seconds.
+    pub fn init_below(host: &Host, region: &str, token: &str, registries: &Path) -> Result<(Self, String)> {
+        let flags = ["--registries".into(), registries.into(), "--keep-alive".into(), "1s".into()];
+        let master = Self::new(host, region, &flags);
+        let mut command = master.init_command()?;
+        command.env("SKERRY_MASTER_JOIN_TOKEN", token);
         let said = output(&mut command)?;
-        let [api, links] = [7443, 7444].map(|port| SocketAddr::from((host.address(), port)).to_string());
-        let mut flags = common.to_vec();
-        flags.extend(["--api".to_owned(), api, "--links".to_owned(), links]);
-        flags.extend(["--registries".to_owned(), registries.display().to_string()]);
-        Ok((Self { host: host.clone(), flags, process: None }, said))
+        Ok((master, said))
+    }
+
+    /// As [`Master::init`], with these flags at each start.
+    pub fn init_with(host: &Host, region: &str, flags: &[OsString]) -> Result<(Self, String)> {
+        let master = Self::new(host, region, flags);
+        let said = output(&mut master.init_command()?)?;
+        Ok((master, said))
+    }
+
+    /// A master whose `init` is the caller's to run.
+    pub fn new(host: &Host, region: &str, flags: &[OsString]) -> Self {
+        Self { host: host.clone(), region: region.to_owned(), flags: flags.to_vec(), process: None }
+    }
+
+    /// `skerry-master init`, not started yet.
+    pub fn init_command(&self) -> Result<Command> {
+        let mut command = self.command("init")?;
+        command.args(["--region", &self.region]);
+        Ok(command)
+    }
+
+    fn command(&self, verb: &str) -> Result<Command> {
+        let mut command = self.host.command(binary("skerry-master")?);
+        command.arg(verb).arg("--data-dir").arg(self.data_dir());
+        command.args(["--advertise", &self.host.address().to_string()]);
+        command.args(["--api", &self.api().to_string(), "--links", &self.links().to_string()]);
+        command.args(&self.flags);
+        Ok(command)
+    }
+
+    /// Starts the process, without waiting for more.
+    pub fn launch(&mut self) -> Result<()> {
+        self.process = Some(Process::start("skerry-master", self.command("run")?, self.log_path())?);
+        Ok(())
     }
 
     /// Starts it and waits until it answers.
     pub fn start(&mut self) -> Result<()> {
-        let mut command: Command = self.host.command(binary("skerry-master")?);
-        command.args(&self.flags);
-        self.process = Some(Process::start("skerry-master", command, self.log_path())?);
+        self.launch()?;
+        self.answers()
+    }
+
+    /// Waits until it answers.
+    pub fn answers(&mut self) -> Result<()> {
         let operator = self.operator();
-        until("an answer of the master", START_LIMIT, || {
+        until(&format!("an answer of the master of {}", self.region), SOON, || {
             if let Some(process) = &mut self.process
                 && let Some(status) = process.exit()?
             {
-                bail!("the master ended: {status}: {}", tail(process.log_path(), 5));
+                bail!("the master ended: {status}: {}", tail(&process.log(), 5));
             }
             Ok(operator.skerry(&["version", "--request-timeout", "2s"]).ok().map(drop))
         })
@@ -53,8 +94,8 @@ impl Master {
     }
 
     /// Asks it to end and waits for that.
-    pub fn stop(&mut self, limit: Duration) -> Result<()> {
-        self.process.take().context("the master does not run")?.stop(limit).map(drop)
+    pub fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.process.take().context("the master does not run")?.stop(limit)
     }
 
     /// Leaves it running for good.
@@ -67,9 +108,29 @@ impl Master {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// The machine it runs on.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Where it keeps everything.
+    pub fn data_dir(&self) -> PathBuf {
+        self.host.disk().join("master")
+    }
+
+    /// Where operators connect, TCP.
+    pub fn api(&self) -> SocketAddr {
+        (self.host.address(), 7443).into()
+    }
+
+    /// Where nodes and regions below connect, UDP.
+    pub fn links(&self) -> SocketAddr {
+        (self.host.address(), 7444).into()
     }
 
     /// The first operator, at work on the master's host.
@@ -79,11 +140,16 @@ impl Master {
 
     /// The context file of the first operator.
     pub fn context(&self) -> PathBuf {
-        self.host.disk().join("master/operator.toml")
+        self.data_dir().join("operator.toml")
     }
 
     /// The file with everything it ever wrote.
     pub fn log_path(&self) -> PathBuf {
         self.host.log("master")
+    }
+
+    /// Everything it ever wrote.
+    pub fn log(&self) -> String {
+        read(&self.log_path())
     }
 }

@@ -1,16 +1,23 @@
-//! A region of Skerry on hosts: its master, its nodes, and an operator with the `skerry` command.
+//! Regions of Skerry on hosts: masters, nodes, and operators with the `skerry` command.
 //!
-//! It starts, kills and looks at real processes. What a node runs is read from `/proc`, so that no daemon has to be believed.
+//! It starts, kills and looks at real processes. What a node runs is read from `/proc`, so that no daemon has to be believed: a
+//! container's identity is its process id and start time as the kernel has them.
 
 mod container;
+mod load;
 mod master;
 mod node;
 mod operator;
+mod said;
+mod traces;
 
 pub use container::Container;
+pub use load::Load;
 pub use master::Master;
 pub use node::Node;
 pub use operator::Operator;
+pub use said::Said;
+pub use traces::Traces;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,26 +27,32 @@ use anyhow::{Context, Result};
 
 use crate::Registry;
 
-/// Longest that a daemon may take to come up. A quiet machine needs a tenth of a second.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// Longest that anything takes which happens at once on a quiet machine; generous, since many things share two cores.
+pub const SOON: Duration = Duration::from_secs(30);
 
-/// Writes a `registries.toml` for a registry into `folder`, and gives its path.
-pub fn registries_file(registry: &Registry, folder: &Path) -> Result<PathBuf> {
-    let (path, ca) = (folder.join("registries.toml"), registry.ca());
-    let text = format!(
-        "[host.\"{}\"]\nca = \"{}\"\nusername = \"{}\"\npassword = \"{}\"\n",
-        registry.authority(),
-        ca.display(),
-        registry.user(),
-        registry.password()
-    );
+/// Writes a `registries.toml` for a registry into `folder`, and gives its path. Without a registry the file is empty.
+pub fn registries_file<'r>(registry: impl Into<Option<&'r Registry>>, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("registries.toml");
+    let text = registry.into().map_or_else(String::new, |registry| {
+        format!(
+            "[host.\"{}\"]\nca = \"{}\"\nusername = \"{}\"\npassword = \"{}\"\n",
+            registry.authority(),
+            registry.ca().display(),
+            registry.user(),
+            registry.password()
+        )
+    });
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
 }
 
-/// The last lines of a log file; empty when there is none.
-pub(crate) fn tail(path: &Path, lines: usize) -> String {
-    let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+/// A log file; empty when there is none.
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     let from = all.len().saturating_sub(lines);
     all.get(from..).unwrap_or_default().join("\n")

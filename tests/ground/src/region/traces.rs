@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Node;
+use super::Node;
 
 /// What workloads leave on a node while they run: links, packet rules, mounts, cgroups, entries of folders, processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Traces {
             let name = line.split(": ").nth(1).and_then(|name| name.split('@').next()).unwrap_or(line);
             items.insert(format!("link {name}"));
         }
-        let rules = skerry_ground::output(host.command("nft").args(["--stateless", "list", "ruleset"]))?;
+        let rules = crate::output(host.command("nft").args(["--stateless", "list", "ruleset"]))?;
         items.extend(
             rules.lines().map(str::trim).filter(|line| line.len() > 1).map(|line| format!("nft {line}")),
         );

@@ -14,6 +14,8 @@ pub(super) struct Placed {
     pub(super) workload: String,
     pub(super) node: String,
     pub(super) phase: String,
+    pub(super) generation: u64,
+    pub(super) ready: bool,
     pub(super) reachable: bool,
     node_address: String,
     ports: Vec<Port>,
@@ -36,7 +38,7 @@ impl Placed {
     /// All of them.
     pub(super) fn all(operator: &Operator) -> Result<Vec<Self>> {
         let read = |value| serde_json::from_value(value).context("reading an allocation");
-        operator.list("allocations")?.into_iter().map(read).collect()
+        operator.list("allocations -A")?.into_iter().map(read).collect()
     }
 
     /// Those of one workload.

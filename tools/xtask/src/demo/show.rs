@@ -72,6 +72,19 @@ impl Step {
         self.skerry_as(&format!("skerry {}", arguments.join(" ")), operator, arguments)
     }
 
+    /// As [`Step::skerry`], typed at a certain master.
+    pub(crate) fn skerry_on(
+        &mut self,
+        host: &str,
+        operator: &Operator,
+        arguments: &[&str],
+    ) -> Result<String> {
+        self.on(host, format!("skerry {}", arguments.join(" ")));
+        let said = operator.skerry(arguments)?;
+        self.note(&said);
+        Ok(said)
+    }
+
     /// As [`Step::skerry`], with another line shown: for paths that would only distract.
     pub(crate) fn skerry_as(
         &mut self,
