@@ -11,6 +11,9 @@ use skerry_ground::{until, until_ok};
 /// How soon the root must agree once a link between regions is whole again.
 const AGREES: Duration = Duration::from_secs(10);
 
+/// A region that is back has 30 s to say how its instances are before one of two copies goes.
+const RETURNED: Duration = Duration::from_secs(60);
+
 /// The regions, and each one's nodes at two sites.
 const TREE: [Below<'static>; 2] = [
     Below { region: "west", parent: None, nodes: &[("w1", "bergen"), ("w2", "bergen"), ("w3", "voss")] },
@@ -49,7 +52,13 @@ fn a_region_that_is_away_is_replaced_once() {
             Ok((region.containers_in("east", "hello")?.len() == 2).then_some(()))
         })?;
         ensure!(region.containers_in("west", "hello")? == there, "the region that is away was touched");
+
+        region.step("it returns");
         region.heal_uplink("west")?;
+        until("the end of the surplus", RETURNED, || {
+            Ok((region.containers_in("east", "hello")?.len() == 1).then_some(()))
+        })?;
+        ensure!(region.containers_in("west", "hello")? == there, "the original stays");
         region.operator.running("hello")
     });
 }
