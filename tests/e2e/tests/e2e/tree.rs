@@ -12,7 +12,7 @@ use skerry_ground::{until, until_ok};
 const AGREES: Duration = Duration::from_secs(10);
 
 /// A region that is back has 30 s to say how its instances are before one of two copies goes.
-const RETURNED: Duration = Duration::from_secs(60);
+const RETURNED: Duration = Duration::from_mins(1);
 
 /// The regions, and each one's nodes at two sites.
 const TREE: [Below<'static>; 2] = [
