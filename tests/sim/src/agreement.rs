@@ -37,7 +37,11 @@ impl World {
         }
         let mut wrong: Vec<String> = Vec::new();
         for (at, lists) in shown.iter().enumerate() {
-            wrong.extend(lists.allocations.iter().filter_map(|view| self.disagreement(view)));
+            // What has no room moves now and then, and is judged when all is over.
+            let stuck: BTreeSet<_> =
+                lists.workloads.iter().filter(|view| is_stuck(view)).map(|view| &view.spec.key).collect();
+            let rests = lists.allocations.iter().filter(|view| !stuck.contains(&view.intent.workload));
+            wrong.extend(rests.filter_map(|view| self.disagreement(view, far)));
             wrong.extend(self.unkept(at, lists));
         }
         for host in &self.hosts {
@@ -54,11 +58,15 @@ impl World {
         }
     }
 
-    fn disagreement(&self, view: &AllocationView) -> Option<String> {
+    fn disagreement(&self, view: &AllocationView, far: bool) -> Option<String> {
         let id = &view.intent.id;
         let host = self.hosts.iter().find(|host| host.name == view.node)?;
         let status = view.status.as_deref();
         let phase = status.map(|status| status.phase);
+        if !far && matches!(phase, None | Some(Phase::Pending | Phase::Pulling | Phase::Starting)) {
+            // It was placed just now.
+            return None;
+        }
         if view.intent.desired != Desired::Run || !view.reachable || phase != Some(Phase::Running) {
             let reach = if view.reachable { "reachable" } else { "unreachable" };
             return Some(format!("{id} is {:?}, {reach}, {phase:?}", view.intent.desired));
@@ -121,6 +129,7 @@ impl World {
         let regions = self.regions_for(at, spec);
         let stuck = regions.iter().flat_map(|region| &shown[*region].workloads);
         let stuck = stuck.filter(|share| share.spec.key == *key).any(is_stuck);
+        let none = BTreeMap::new();
         let mut wrong = Vec::new();
         let mut places: BTreeMap<u32, Vec<&AllocationView>> = BTreeMap::new();
         let views = regions.iter().flat_map(|region| &shown[*region].allocations);
@@ -137,7 +146,9 @@ impl World {
             let told = (view.placed, view.running);
             wrong.push(format!("{key} is shown to have (placed, running) {told:?}, and has {placed}"));
         }
-        wrong.extend(Self::unmoved(view, &places));
+        // What a region hands on and takes back keeps its version until there is room to move it.
+        let alone = self.masters.len() == 1;
+        wrong.extend(Self::unmoved(view, if alone { &places } else { &none }));
         for region in &regions[1..] {
             let shares = shown[*region].workloads.iter().filter(|share| share.spec.key == *key);
             wrong.extend(shares.filter_map(|share| Self::unmoved(share, &BTreeMap::new())));
@@ -225,7 +236,7 @@ fn is_stuck(view: &WorkloadView) -> bool {
     let waits = view.pending.iter().any(|pending| !pending.reasons.is_empty());
     // One that was stuck counts as done when everything was away for long; what was left out then has no room still.
     let no_room_beside = Rules::of(&view.spec.key).max_unavailable() == 0;
-    no_room_beside || waits && state != RolloutState::Done
+    no_room_beside || state == RolloutState::Failed || waits && state != RolloutState::Done
 }
 
 fn running<'a>(host: &'a Host, id: &'a AllocationId) -> impl Iterator<Item = (&'a u32, &'a Container)> {

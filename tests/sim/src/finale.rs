@@ -3,6 +3,7 @@
 use skerry_types::{Desired, ExitKind};
 
 use crate::event::{Event, Party};
+use crate::spec;
 use crate::world::{SECOND, World};
 
 /// From the last fault until everybody has answered: a broken link that nobody noticed yet, a start, a disk with room again.
@@ -10,6 +11,10 @@ const ANSWERS_WITHIN: u64 = 120 * SECOND;
 /// From the last call of an operator to agreement: a backoff, a pull, a stop with its grace, times the instances that an update
 /// replaces one after another, and the rounds in which regions are asked.
 const SETTLES_WITHIN: u64 = 600 * SECOND;
+/// How soon an operator who got no answer asks again.
+const ASKS_AGAIN: u64 = 5 * SECOND;
+/// A master that has no answer after so long has none at all.
+const ANSWERS_BY: u64 = 4000 * SECOND;
 /// How long everybody is on their own: the longest backoff, a boot, and room to spare.
 const OFFLINE_FOR: u64 = 150 * SECOND;
 /// From healing until what each master shows of its own nodes is right.
@@ -48,8 +53,14 @@ impl World {
                 (Stage::Mend, ANSWERS_WITHIN)
             }
             Stage::Mend => {
-                self.mend();
-                (Stage::Settle, SETTLES_WITHIN)
+                if self.mend() {
+                    (Stage::Settle, SETTLES_WITHIN)
+                } else {
+                    if self.now_us > ANSWERS_BY {
+                        self.fail("a master does not answer".to_owned());
+                    }
+                    (Stage::Mend, ASKS_AGAIN)
+                }
             }
             Stage::Settle => {
                 self.check_agreement("after the faults", true);
@@ -82,6 +93,13 @@ impl World {
     }
 
     fn check_silence(&mut self) {
+        // A version that never runs, left beside one that does for want of room, is tried again for ever.
+        let mut intents = self.masters.iter().flat_map(|master| master.state.intents());
+        let never_rests = intents.any(|(_, intent)| spec::is_bad(&intent.spec));
+        drop(intents);
+        if never_rests {
+            return;
+        }
         let (frames, begun, writes) = (self.frames, self.begun, self.writes);
         if frames + begun + writes > 0 {
             self.fail(format!(
@@ -146,7 +164,9 @@ impl World {
         let mut still = Vec::new();
         for host in &self.hosts {
             let intents = self.masters[host.master].state.intents();
-            let its = intents.filter(|(node, i)| **node == host.name && i.desired == Desired::Run);
+            let its = intents.filter(|(node, i)| {
+                **node == host.name && i.desired == Desired::Run && !spec::is_bad(&i.spec)
+            });
             for (node, intent) in its {
                 let runs = host.containers.values().filter(|c| c.intent.id == intent.id && c.runs()).count();
                 let wanted = intent.spec.containers.len();

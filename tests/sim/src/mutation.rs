@@ -29,8 +29,8 @@ pub enum Mutation {
     RegionAwayIsGone,
     /// A region does not hear that a share is taken back.
     WithdrawalsAreLost,
-    /// A region holds twice of a tenant's limit what it was granted.
-    GrantsAreDoubled,
+    /// A region takes what it was granted of a tenant's limit for no limit.
+    GrantsAreUnbounded,
     /// A region does not say what it handed back.
     HandBacksAreLost,
     /// Timers of masters never fire.
@@ -52,7 +52,7 @@ impl Mutation {
         Self::ExitsAreLost,
         Self::RegionAwayIsGone,
         Self::WithdrawalsAreLost,
-        Self::GrantsAreDoubled,
+        Self::GrantsAreUnbounded,
         Self::HandBacksAreLost,
         Self::MastersNeverWake,
     ];

@@ -1,7 +1,6 @@
 //! What mistakes do to rows on their way between regions.
 
 use skerry_region_state::{ApiCall, Input};
-use skerry_types::MilliCpu;
 use skerry_wire::{DigestRow, RegionRow, Row, RowsFrame, TableId, ToChild, ToParent};
 
 use crate::Mutation;
@@ -20,8 +19,8 @@ impl World {
                     .filter(|row| row.value.is_none())
                     .for_each(|row| row.key.table = TableId(999));
             }
-            if self.is(Mutation::GrantsAreDoubled) {
-                rows.iter_mut().for_each(double);
+            if self.is(Mutation::GrantsAreUnbounded) {
+                rows.iter_mut().for_each(unbound);
             }
         }
         message
@@ -45,10 +44,10 @@ impl World {
     }
 }
 
-fn double(row: &mut Row) {
+fn unbound(row: &mut Row) {
     let read = row.value.as_deref().map(RegionRow::decode);
     if let Some(Ok(RegionRow::Tenant(mut grant))) = read {
-        grant.escrow.cpu = grant.escrow.cpu.map(|cpu| MilliCpu(cpu.0 * 2));
+        grant.escrow.cpu = None;
         row.value = Some(RegionRow::Tenant(grant).encode());
     }
 }
