@@ -29,7 +29,8 @@ impl World {
             (12..24, Some(known)) => self.scale(at, &known),
             (24..28, Some(_)) => self.steer(at, LifeCall::Pause(key)),
             (28..38, Some(_)) => self.steer(at, LifeCall::Resume(key)),
-            (38..44, Some(_)) => {
+            // Going back is not held against the tenant's limit.
+            (38..44, Some(_)) if spec::Rules::of(&key) != spec::Rules::Limited => {
                 self.operators.may_go_back((at, key.clone()));
                 self.steer(at, LifeCall::Undo(key, None));
             }

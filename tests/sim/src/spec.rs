@@ -140,7 +140,7 @@ fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
         max_unavailable: u32::try_from(rules.max_unavailable()).unwrap_or_default(),
         max_surge: u32::try_from(rules.surge()).unwrap_or_default(),
         canary: u32::from(rng.percent(20)),
-        auto_revert: rng.percent(50),
+        auto_revert: rng.percent(50) && rules != Rules::Limited,
         min_healthy: Duration::from_secs(rng.within(0..4)),
         deadline: Duration::from_secs(90),
         ..UpdatePolicy::default()
