@@ -42,7 +42,7 @@ const KNOWN: [(&str, Make); 2] = [
 
 /// Placements with every one of them on disk.
 pub(crate) fn durable() -> Result<Vec<Measurement>> {
-    let run = skerry_ground::Run::start("bench-durable")?;
+    let run = skerry_ground::Run::start("bench")?;
     let rows = region::durable(run.folder())?;
     run.take_down()?;
     Ok(rows)
