@@ -10,6 +10,7 @@ mod history;
 mod job;
 mod load;
 mod members;
+mod parts;
 mod preview;
 mod scale;
 mod service;
@@ -30,6 +31,7 @@ pub use drain::DrainView;
 pub(crate) use history::RevisionRecord;
 pub(crate) use job::JobRecord;
 pub use job::{JobResult, JobView};
+pub(crate) use members::is_failing;
 pub(crate) use timers::Timers;
 
 /// What is known of the life of workloads.
