@@ -8,7 +8,6 @@ use skerry_types::{
 
 use crate::api::ApiError;
 use crate::ledger::{REFUSED, Value, put, workload_key};
-use crate::life::is_failing;
 use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::records::{AllocationRecord, Origin, Received, WorkloadRecord};
@@ -224,7 +223,7 @@ impl RegionState {
                     sets.current.push(instance);
                 }
             }
-            _ if current && is_failing(status) => sets.failed.push(instance),
+            Phase::Failed | Phase::Backoff if current => sets.failed.push(instance),
             Phase::Completed => sets.completed.push(instance),
             _ => {}
         }

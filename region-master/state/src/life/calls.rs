@@ -303,7 +303,9 @@ impl RegionState {
         let key = &record.spec.key;
         let rollout = self.life.rollouts.get(key);
         let progress = self.life.moving.get(key).map(|moving| moving.progress.clone()).unwrap_or_default();
+        let progress = self.with_parts(key, progress);
         let state = match (&progress.state, rollout) {
+            (State::Running, None) => RolloutState::Running,
             (_, None) => RolloutState::Done,
             (_, Some(rollout)) if rollout.failed.is_some() => RolloutState::Failed,
             (_, Some(rollout)) if rollout.paused => RolloutState::Paused,

@@ -9,7 +9,6 @@ use skerry_types::{
     EventLevel, EventSubject, Generation, InstanceIndex, MonoTime, WallTime, WorkloadKey, WorkloadSpec,
 };
 
-use super::calls::RevisionState;
 use crate::ledger::{ROLLOUT, Value, put, workload_key};
 use crate::records::Origin;
 use crate::state::RegionState;
@@ -112,7 +111,6 @@ impl RegionState {
     /// Takes up how far a move is, and what follows from that.
     pub(crate) fn progressed(&mut self, key: &WorkloadKey, progress: Progress) {
         let now = self.now.mono;
-        let progress = self.with_parts(key, progress);
         let moving =
             self.life.moving.entry(key.clone()).or_insert_with(|| Moving { at: now, ..Moving::default() });
         if progress.settled > moving.progress.settled {
@@ -159,11 +157,9 @@ impl RegionState {
             return;
         };
         let (mut rollout, from) = (rollout.clone(), rollout.from);
-        // A share goes back when its owner says so, and nothing goes back to what never was well.
-        let was_well =
-            self.revisions(key).any(|(g, revision)| g == from && revision.state == RevisionState::Done);
+        // A share goes back when its owner says so.
         let reverts = self.workloads.get(key).is_some_and(|workload| {
-            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own && was_well
+            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own
         });
         let next = if reverts {
             format!("it goes back to generation {from}")

@@ -180,8 +180,7 @@ impl RegionState {
     }
 }
 
-/// Whether it cannot start, or ends again and again.
-pub(crate) fn is_failing(status: &AllocationStatus) -> bool {
+fn is_failing(status: &AllocationStatus) -> bool {
     let often = |container: &ContainerStatus| container.restarts >= RESTARTS_FAILING;
     let hopeless = status.reason.as_ref().is_some_and(|reason| {
         matches!(

@@ -31,7 +31,6 @@ pub use drain::DrainView;
 pub(crate) use history::RevisionRecord;
 pub(crate) use job::JobRecord;
 pub use job::{JobResult, JobView};
-pub(crate) use members::is_failing;
 pub(crate) use timers::Timers;
 
 /// What is known of the life of workloads.
