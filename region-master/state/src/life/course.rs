@@ -119,6 +119,10 @@ impl RegionState {
         self.changed |= moving.progress != progress;
         moving.progress = progress.clone();
         moving.looked = now;
+        let present = self.workloads.get(key).map(|workload| workload.record.generation);
+        if let Some(generation) = present.filter(|_| progress.settled > 0) {
+            self.keep_ran(key, generation);
+        }
         match progress.state {
             State::Done if self.is_absence_sure(key) => self.rollout_done(key, &progress),
             State::Failed(why) => self.rollout_failed(key, why),
@@ -157,9 +161,10 @@ impl RegionState {
             return;
         };
         let (mut rollout, from) = (rollout.clone(), rollout.from);
-        // A share goes back when its owner says so.
+        // A share goes back when its owner says so, and nothing goes back to what never was well.
+        let was_well = self.revisions(key).any(|(generation, revision)| generation == from && revision.ran);
         let reverts = self.workloads.get(key).is_some_and(|workload| {
-            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own
+            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own && was_well
         });
         let next = if reverts {
             format!("it goes back to generation {from}")

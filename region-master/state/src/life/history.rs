@@ -20,6 +20,8 @@ pub(crate) struct RevisionRecord {
     pub(crate) spec: Arc<WorkloadSpec>,
     pub(crate) at: WallTime,
     pub(crate) state: RevisionState,
+    /// Whether an instance of it ever was well: nothing goes back to what was not.
+    pub(crate) ran: bool,
 }
 
 impl RegionState {
@@ -44,7 +46,8 @@ impl RegionState {
             self.save_revision(key, generation, RevisionRecord { state, ..revision });
         }
         let state = RevisionState::Running;
-        let revision = RevisionRecord { spec: Arc::clone(&record.spec), at: self.now.wall, state };
+        let revision =
+            RevisionRecord { spec: Arc::clone(&record.spec), at: self.now.wall, state, ran: false };
         self.save_revision(key, record.generation, revision);
         let many = self.revisions(key).count().saturating_sub(REVISIONS_MAX);
         let old: Vec<Generation> = self.revisions(key).map(|(generation, _)| generation).take(many).collect();
@@ -56,6 +59,14 @@ impl RegionState {
     /// A generation is on all instances.
     pub(crate) fn keep_well(&mut self, key: &WorkloadKey, generation: Generation) {
         self.set_state(key, generation, RevisionState::Done);
+    }
+
+    /// An instance of a generation is well.
+    pub(crate) fn keep_ran(&mut self, key: &WorkloadKey, generation: Generation) {
+        let revision = self.life.revisions.get(&(key.clone(), generation)).filter(|revision| !revision.ran);
+        if let Some(revision) = revision.cloned() {
+            self.save_revision(key, generation, RevisionRecord { ran: true, ..revision });
+        }
     }
 
     pub(crate) fn keep_failed(&mut self, key: &WorkloadKey, generation: Generation) {

@@ -391,3 +391,22 @@ fn a_plan_shows_waves_and_who_is_away() {
     bench.wait(MINUTE);
     assert_eq!(bench.placed().iter().filter(|text| text.ends_with("/2")).count(), 3, "it catches up");
 }
+
+#[test]
+fn nothing_goes_back_to_what_never_was_well() {
+    let mut bench = Bench::with_nodes(1);
+    let web = with_update(spec("web", 1), UpdatePolicy { auto_revert: true, ..UpdatePolicy::default() });
+    bench.node("n1").manner = Manner::Mute;
+    bench.apply(&changed(&web, "bad"));
+    say_all(&mut bench, Phase::Failed, |_| true);
+    bench.apply(&changed(&web, "worse"));
+    say_all(&mut bench, Phase::Failed, |_| true);
+    bench.wait(MINUTE * 15);
+    let view = bench.workload("web").unwrap();
+    assert_eq!(
+        (view.generation, view.rollout.state),
+        (Generation(2), RolloutState::Failed),
+        "{:?}",
+        bench.placed()
+    );
+}
