@@ -76,8 +76,9 @@ impl World {
         let Some(operation) = self.hosts[at].ops.remove(&op) else { return };
         let result = self.carry_out(at, op, &operation);
         let intent = match &operation {
-            Operation::Pull { intent } | Operation::Prepare { intent, .. } => Some(intent),
-            Operation::Start { intent, .. } => Some(intent),
+            Operation::Pull { intent }
+            | Operation::Prepare { intent, .. }
+            | Operation::Start { intent, .. } => Some(intent),
             _ => None,
         };
         if let (Err(_), Some(intent)) = (&result, intent) {
