@@ -7,7 +7,7 @@ use skerry_sim::{Options, Outcome, run};
 /// Seeds of the fixed corpus.
 const CORPUS: u64 = 12;
 /// How long fresh seeds are tried.
-const FRESH_FOR: Duration = Duration::from_secs(4);
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
 fn play(seed: u64) -> Outcome {
     run(Options::of_seed(seed)).unwrap_or_else(|violation| panic!("\n{violation}\n"))
