@@ -260,9 +260,9 @@ pub enum ApiError {
 }
 
 fn how_to_describe(root: Option<&RegionName>, tenant: &TenantName) -> String {
-    let command = format!("'skerry tenant apply {tenant}'");
+    let command = format!("'skerry apply' and a document of kind Tenant, name {tenant}");
     match root {
-        Some(root) => format!("with {command} at the master of region '{root}'"),
+        Some(root) => format!("with {command}, at the master of region '{root}'"),
         None => format!("with {command}"),
     }
 }

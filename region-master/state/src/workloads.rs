@@ -6,7 +6,6 @@ use skerry_types::{Generation, WorkloadKey, WorkloadSpec};
 
 use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
 use crate::ledger::{Value, WORKLOAD, put, workload_key};
-use crate::life::LifeCall;
 use crate::placing::Pending;
 use crate::records::{Origin, WorkloadRecord};
 use crate::split::Retry;
@@ -124,23 +123,6 @@ impl RegionState {
             self.save_workload(record);
         }
         Ok(ApiReply::Removed(count))
-    }
-
-    /// What changes a workload is its owner's, and within its tenant's limit.
-    pub(crate) fn check_life(&mut self, call: &LifeCall) -> Result<(), ApiError> {
-        match call {
-            LifeCall::Undo(key, _) => self.check_owned(key),
-            LifeCall::Scale(key, instances) => {
-                self.check_owned(key)?;
-                let Some(former) = self.workloads.get(key).map(|workload| Arc::clone(&workload.record.spec))
-                else {
-                    return Ok(());
-                };
-                let wanted = WorkloadSpec { instances: *instances, ..(*former).clone() };
-                self.admit(Some(&former), &wanted, false)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Forgets a workload that nothing is left of.

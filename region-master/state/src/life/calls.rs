@@ -10,6 +10,7 @@ use skerry_types::{
 };
 
 use super::RevisionRecord;
+use crate::api::ApiError;
 use crate::records::WorkloadRecord;
 use crate::state::RegionState;
 
@@ -275,19 +276,19 @@ pub struct PlannedMember {
 }
 
 impl RegionState {
-    pub(crate) fn life_call(&mut self, call: LifeCall) -> Result<LifeReply, LifeError> {
-        match call {
-            LifeCall::Status(key) => self.known_record(&key).map(|record| self.rollout_reply(&record)),
-            LifeCall::Pause(key) => self.hold(&key, true),
-            LifeCall::Resume(key) => self.hold(&key, false),
-            LifeCall::Promote(key) => self.promote(&key),
-            LifeCall::Undo(key, to) => self.undo(&key, to),
-            LifeCall::History(key) => self.history(&key),
-            LifeCall::Plan(spec) => Ok(self.plan_rollout(&spec)),
-            LifeCall::Scale(key, instances) => self.set_count(&key, instances),
-            LifeCall::Cordon { node, on } => self.cordon(&node, on),
-            LifeCall::Drain { what, deadline, force } => self.drain_nodes(&what, deadline, force),
-        }
+    pub(crate) fn life_call(&mut self, call: LifeCall) -> Result<LifeReply, ApiError> {
+        Ok(match call {
+            LifeCall::Status(key) => self.known_record(&key).map(|record| self.rollout_reply(&record))?,
+            LifeCall::Pause(key) => self.hold(&key, true)?,
+            LifeCall::Resume(key) => self.hold(&key, false)?,
+            LifeCall::Promote(key) => self.promote(&key)?,
+            LifeCall::Undo(key, to) => self.undo(&key, to)?,
+            LifeCall::History(key) => self.history(&key)?,
+            LifeCall::Plan(spec) => self.plan_rollout(&spec),
+            LifeCall::Scale(key, instances) => self.set_count(&key, instances)?,
+            LifeCall::Cordon { node, on } => self.cordon(&node, on)?,
+            LifeCall::Drain { what, deadline, force } => self.drain_nodes(&what, deadline, force)?,
+        })
     }
 
     fn known_record(&self, key: &WorkloadKey) -> Result<WorkloadRecord, LifeError> {
@@ -368,11 +369,12 @@ impl RegionState {
         Ok(self.rollout_reply(&record))
     }
 
-    fn undo(&mut self, key: &WorkloadKey, to: Option<Generation>) -> Result<LifeReply, LifeError> {
+    fn undo(&mut self, key: &WorkloadKey, to: Option<Generation>) -> Result<LifeReply, ApiError> {
+        self.check_owned(key)?;
         let record = self.known_record(key)?;
         let generation = record.generation;
         if record.deleting {
-            return Err(LifeError::Deleting { key: key.clone() });
+            return Err(LifeError::Deleting { key: key.clone() }.into());
         }
         let wanted = if let Some(to) = to {
             let kept = self.life.revisions.get(&(key.clone(), to)).map(|revision| Arc::clone(&revision.spec));
@@ -384,7 +386,7 @@ impl RegionState {
             let well = well.map(|(_, revision)| Arc::clone(&revision.spec));
             well.ok_or_else(|| LifeError::NoHistory { key: key.clone(), generation })?
         };
-        self.go_back(key, &wanted, None);
+        self.go_back(key, &wanted, None)?;
         let record = self.known_record(key)?;
         Ok(self.rollout_reply(&record))
     }
@@ -400,16 +402,17 @@ impl RegionState {
         Ok(LifeReply::History(revisions.collect()))
     }
 
-    fn set_count(&mut self, key: &WorkloadKey, instances: u32) -> Result<LifeReply, LifeError> {
+    fn set_count(&mut self, key: &WorkloadKey, instances: u32) -> Result<LifeReply, ApiError> {
+        self.check_owned(key)?;
         let record = self.known_record(key)?;
         if record.deleting {
-            return Err(LifeError::Deleting { key: key.clone() });
+            return Err(LifeError::Deleting { key: key.clone() }.into());
         }
         if let Some(scale) = &record.spec.scale {
-            return Err(LifeError::ScalesItself { key: key.clone(), min: scale.min, max: scale.max });
+            return Err(LifeError::ScalesItself { key: key.clone(), min: scale.min, max: scale.max }.into());
         }
         if record.spec.kind == skerry_types::WorkloadKind::Daemon {
-            return Err(LifeError::NoCount { key: key.clone(), kind: record.spec.kind.word() });
+            return Err(LifeError::NoCount { key: key.clone(), kind: record.spec.kind.word() }.into());
         }
         let before = record.spec.instances;
         if before == instances {
@@ -417,6 +420,7 @@ impl RegionState {
         }
         let mut spec = (*record.spec).clone();
         spec.instances = instances;
+        self.admit(Some(&record.spec), &spec, false)?;
         let next = self.next_generation(&record, Arc::new(spec));
         let generation = next.generation;
         self.tell_workload(

@@ -9,6 +9,7 @@ use skerry_types::{
     EventLevel, EventSubject, Generation, InstanceIndex, MonoTime, WallTime, WorkloadKey, WorkloadSpec,
 };
 
+use crate::api::ApiError;
 use crate::ledger::{ROLLOUT, Value, put, workload_key};
 use crate::records::Origin;
 use crate::state::RegionState;
@@ -179,16 +180,25 @@ impl RegionState {
         let (former, failed) = (Arc::clone(&rollout.former), rollout.to);
         self.keep_failed(key, failed);
         self.save_rollout(key, rollout);
-        if reverts {
-            self.go_back(key, &former, Some(failed));
+        if reverts && let Err(error) = self.go_back(key, &former, Some(failed)) {
+            let message = format!("{key} cannot go back to generation {from}: {error}");
+            self.tell(EventLevel::Warning, EventSubject::Workload(key.clone()), "RevertRefused", message);
         }
     }
 
-    /// Makes a former spec the newest generation. Counts and labels stay as they are.
-    pub(crate) fn go_back(&mut self, key: &WorkloadKey, former: &WorkloadSpec, reverts: Option<Generation>) {
-        let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else { return };
+    /// Makes a former spec the newest generation, if its tenant may have that. How many instances there are stays as it is.
+    pub(crate) fn go_back(
+        &mut self,
+        key: &WorkloadKey,
+        former: &WorkloadSpec,
+        reverts: Option<Generation>,
+    ) -> Result<(), ApiError> {
+        let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else {
+            return Ok(());
+        };
         let mut spec = former.clone();
         spec.instances = record.spec.instances;
+        self.admit(Some(&record.spec), &spec, false)?;
         let next = self.next_generation(&record, Arc::new(spec));
         let generation = next.generation;
         self.tell_workload(
@@ -199,6 +209,7 @@ impl RegionState {
         self.begin_rollout(key, (record.generation, Arc::clone(&record.spec)), generation, reverts);
         self.keep_revision(&next);
         self.save_workload(next);
+        Ok(())
     }
 
     /// Forgets what is only known of workloads that are there.

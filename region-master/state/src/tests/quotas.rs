@@ -36,7 +36,10 @@ fn refused_by(bench: &mut Bench, spec: &WorkloadSpec) -> String {
 fn a_tenant_must_be_described_and_all_above_it_are_charged() {
     let mut bench = Bench::with_nodes(4);
     let unknown = try_apply(&mut bench, &of_tenant("team", "web", 1)).unwrap_err();
-    assert!(unknown.to_string().contains("skerry tenant apply team"), "{unknown}");
+    assert!(
+        unknown.to_string().contains("'skerry apply' and a document of kind Tenant, name team"),
+        "{unknown}"
+    );
     bench.tenant("corp", None, cores(5));
     bench.tenant("team", Some("corp"), cores(4));
     bench.tenant("other", Some("corp"), Quota::default());
@@ -167,4 +170,25 @@ fn tenants_are_described_at_the_top_and_known_below() {
         try_apply(tree.of("x"), &of_tenant("team", "web", 1)),
         Err(ApiError::TenantUnknown { .. })
     ));
+}
+
+#[test]
+fn going_back_is_admitted_like_an_apply() {
+    let mut bench = Bench::with_nodes(2);
+    bench.tenant("team", None, cores(4));
+    let big = of_tenant("team", "web", 3);
+    let mut less = changed(&big, "less");
+    Arc::make_mut(&mut less.instance).containers[0].resources.cpu = MilliCpu(100);
+    bench.apply(&big);
+    bench.apply(&less);
+    bench.wait(SECOND * 60);
+    bench.apply(&of_tenant("team", "db", 3));
+    let undo = bench.life(LifeCall::Undo(big.key.clone(), None));
+    assert!(matches!(&undo, Err(ApiError::Quota { excess, .. }) if excess == "6 of 4 cpu"), "{undo:?}");
+    bench.call(ApiCall::Delete(of_tenant("team", "db", 3).key)).unwrap();
+    bench.wait(SECOND * 60);
+    bench.life(LifeCall::Undo(big.key.clone(), None)).unwrap();
+    let mut more = big.clone();
+    more.instances = 9;
+    assert_eq!(refused_by(&mut bench, &more), "team: 9 of 4 cpu", "what came back is charged");
 }
