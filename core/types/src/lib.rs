@@ -7,6 +7,7 @@
 //! [`AllocationStatus`] (what a node says is so) and [`Outbox`].
 
 mod allocation;
+mod chain;
 mod durable;
 mod duration;
 mod event;
@@ -28,6 +29,7 @@ pub use allocation::{
     AllocationIntent, AllocationLoad, AllocationStatus, ContainerState, ContainerStatus, Desired, Exit,
     ExitKind, GpuBinding, Phase, PortBinding, Reason, ReasonCode,
 };
+pub use chain::chain;
 pub use durable::{Batch, Outbox, PersistId, TableName, Write};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use event::{Event, EventLevel, EventSubject};

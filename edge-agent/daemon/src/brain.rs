@@ -308,7 +308,7 @@ impl BrainTask {
                     );
                 }
                 Err(error) => {
-                    tracing::warn!(error = crate::failure::chain(&error), "images cannot be collected");
+                    tracing::warn!(error = skerry_types::chain(&error), "images cannot be collected");
                 }
             }
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use skerry_link::LinkClock;
 use skerry_runtime::image::{Digest, ImageStore, Limits, PullError, Registry};
-use skerry_types::WallTime;
+use skerry_types::{WallTime, chain};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
-use crate::failure::chain;
 
 /// Longest line: a path (4096 on Linux) and a word.
 const LINE_MAX: u64 = 5000;

@@ -1,6 +1,5 @@
 //! What the runtime's errors mean to the brain: a class, a sentence, and whether trying again soon may help.
 
-use std::error::Error;
 use std::io;
 
 use skerry_agent_state::Failure;
@@ -8,21 +7,7 @@ use skerry_registry::RegistryError;
 use skerry_runtime::image::PullError;
 use skerry_runtime::keeper::KeeperError;
 use skerry_runtime::{PrepareError, RemoveError, StartError};
-use skerry_types::{ContainerName, Reason, ReasonCode};
-
-/// An error and its causes on one line; a cause that is already told is left out.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        next = cause.source();
-    }
-    text
-}
+use skerry_types::{ContainerName, Reason, ReasonCode, chain};
 
 /// An image that is not here.
 pub(crate) fn pull(container: &ContainerName, error: &PullError) -> Failure {

@@ -8,11 +8,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use skerry_link::enroll::{EnrollError, Enrolled, JoinWish, join};
 use skerry_link::tls::{Identity, TrustRoots};
 use skerry_link::{Credentials, JoinToken, LinkClock, SpiffeId};
-use skerry_types::NodeName;
+use skerry_types::{NodeName, chain};
 
 use crate::Settings;
 use crate::clock::TimeFloor;
-use crate::failure::chain;
 
 /// First and longest wait of an agent that was started with a token and finds no master.
 const RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -67,7 +67,7 @@ impl LinkTask {
     fn take_identity(&mut self, identity: &Identity, roots: &TrustRoots) {
         if let Err(error) = self.dialer.set_identity(identity, roots) {
             return tracing::error!(
-                error = crate::failure::chain(&error),
+                error = skerry_types::chain(&error),
                 "the renewed certificate cannot be used"
             );
         }
@@ -102,7 +102,7 @@ impl LinkTask {
             Some((identity, roots)) = self.renewed.recv() => {
                 // The master reads a certificate's end only as a connection comes up, so the link is made anew.
                 if let Err(error) = welcomes.dialer.set_identity(&identity, &roots) {
-                    tracing::error!(error = crate::failure::chain(&error), "the renewed certificate cannot be used");
+                    tracing::error!(error = skerry_types::chain(&error), "the renewed certificate cannot be used");
                 }
                 welcomes.dialer.hint().try_again();
                 close(connection, CloseReason::Done, "the certificate was renewed")

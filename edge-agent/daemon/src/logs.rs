@@ -9,8 +9,8 @@ use skerry_runtime::logs::{LogEntry, LogError, LogQuery};
 use skerry_wire::{BulkFrame, BulkHeader, LogsRequest};
 
 use crate::brain::BrainHandle;
-use crate::failure::chain;
 use crate::starts::runtime_reference;
+use skerry_types::chain;
 
 /// Nothing is expected from the reader of a log.
 const SILENCE_MAX: usize = 16;

@@ -78,7 +78,7 @@ pub(crate) async fn exec(
         Ok(Executed { end, output }) => Err(unwell(exec_words(name, end, &output, within))),
         Err(ExecError::Refused { message }) => Err(unwell(message)),
         // Nothing was found out: it has just ended, or the node cannot do it.
-        Err(error) => Err(Failure::transient(ReasonCode::Keeper, crate::failure::chain(&error))),
+        Err(error) => Err(Failure::transient(ReasonCode::Keeper, skerry_types::chain(&error))),
     }
 }
 
@@ -170,7 +170,7 @@ async fn get(stream: TcpStream, target: Target, path: &str) -> Result<StatusCode
         let _ended: bool = connection.as_mut().poll(cx).is_ready();
         match answer.as_mut().poll(cx) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.status())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(crate::failure::chain(&error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(skerry_types::chain(&error))),
             Poll::Pending => Poll::Pending,
         }
     })

@@ -259,7 +259,7 @@ fn pinned(container: &ContainerSpec) -> Result<(ImageRef, Digest), Failure> {
         let message = format!("container {}: image '{}': {why}", container.name, container.image);
         Failure::permanent(ReasonCode::ImageInvalid, message)
     };
-    let image: ImageRef = container.image.parse().map_err(|error| bad(failure::chain(&error)))?;
+    let image: ImageRef = container.image.parse().map_err(|error| bad(skerry_types::chain(&error)))?;
     let digest = container.digest.as_ref().and_then(store_digest);
     let digest = digest.ok_or_else(|| bad("it has no digest; apply the workload again".to_owned()))?;
     Ok((image.with_digest(digest), digest))

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::chain;
+use skerry_types::chain;
 
 /// First wait after a renewal that failed; it doubles up to [`RENEW_RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! What an image's tag means at present: asked once, at admission.
 
 use skerry_registry::{ImageRef, Registry, RegistryError};
-use skerry_types::{ContainerSpec, ImageDigest, WorkloadSpec};
+use skerry_types::{ContainerSpec, ImageDigest, WorkloadSpec, chain};
 use tonic::Status;
 
 /// Puts a digest beside every image of a workload.
@@ -32,12 +32,7 @@ async fn digest_of(
 }
 
 fn refusal(place: &str, error: &RegistryError) -> Status {
-    let mut message = format!("{place}: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
+    let message = format!("{place}: {}", chain(error));
     match error {
         RegistryError::NotFound { .. } => Status::not_found(message),
         RegistryError::Unauthorized { .. } => Status::failed_precondition(message),

@@ -9,8 +9,8 @@ use skerry_link::enroll::{EnrollError, RegionGrant, RegionWish, join_region};
 use skerry_link::{JoinToken, LinkClock};
 
 use crate::ca::{Ca, Init, Joining};
-use crate::failure::chain;
 use crate::settings::Settings;
+use skerry_types::chain;
 
 /// First and longest wait of a master that was started with a token and finds no parent.
 const RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -15,7 +15,6 @@ mod brain;
 mod calls;
 mod clock;
 mod enroll;
-mod failure;
 mod images;
 mod init;
 mod join;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ca::Ca;
-use crate::failure::chain;
+use skerry_types::chain;
 
 /// Keeps the CA's certificate fresh. A root's has no parent to ask: it is never renewed.
 pub(crate) struct CaRenewal {

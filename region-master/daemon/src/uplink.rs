@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::{BrainHandle, UplinkOrder};
 use crate::calls::CallServer;
-use crate::failure::chain;
+use skerry_types::chain;
 
 /// From the handshake to the Welcome: the parent's brain answers at once, and a bad link adds some round trips of 2 s.
 const WELCOME_WAIT: Duration = Duration::from_secs(30);
