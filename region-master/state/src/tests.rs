@@ -10,6 +10,7 @@ mod node;
 mod order;
 mod placing;
 mod quotas;
+mod rollouts;
 mod store;
 mod storm;
 mod tree;
