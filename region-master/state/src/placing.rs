@@ -20,6 +20,16 @@ pub(crate) struct Pending {
     pub(crate) reasons: Vec<Refusal>,
 }
 
+impl Pending {
+    /// Adds an instance to those of which the same is said.
+    pub(crate) fn add(all: &mut Vec<Self>, instance: InstanceIndex, reasons: Vec<Refusal>) {
+        match all.iter_mut().find(|pending| pending.reasons == reasons) {
+            Some(same) => drop(same.instances.insert(instance)),
+            None => all.push(Self { instances: InstanceSet::from_iter([instance]), reasons }),
+        }
+    }
+}
+
 impl RegionState {
     pub(crate) fn allocations_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &AllocationRecord> {
         let ids = self.by_workload.get(key).into_iter().flatten();
@@ -122,6 +132,15 @@ impl RegionState {
         }
     }
 
+    /// Stops those of a workload's allocations that are not wanted.
+    pub(crate) fn stop_where(&mut self, key: &WorkloadKey, unwanted: impl Fn(&AllocationRecord) -> bool) {
+        let found = self.allocations_of(key).filter(|allocation| unwanted(allocation));
+        let ids: Vec<AllocationId> = found.map(|allocation| allocation.intent.id.clone()).collect();
+        for id in &ids {
+            self.stop(id);
+        }
+    }
+
     pub(crate) fn stop(&mut self, id: &AllocationId) {
         let Some(record) = self.allocations.get(id).filter(|record| record.intent.desired == Desired::Run)
         else {
@@ -146,12 +165,7 @@ impl RegionState {
         for (instance, place) in self.cluster_place(&record.spec, &turn) {
             match place {
                 Ok(place) => self.bind(record, instance, place),
-                Err(reasons) => match pending.iter_mut().find(|pending| pending.reasons == reasons) {
-                    Some(same) => {
-                        same.instances.insert(instance);
-                    }
-                    None => pending.push(Pending { instances: InstanceSet::from_iter([instance]), reasons }),
-                },
+                Err(reasons) => Pending::add(&mut pending, instance, reasons),
             }
             self.seal_if_full();
         }

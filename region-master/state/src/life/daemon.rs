@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_rollout::rolling;
-use skerry_types::{AllocationId, Desired, InstanceIndex, InstanceSet, NodeName};
+use skerry_types::{Desired, InstanceIndex, InstanceSet, NodeName};
 
 use crate::placing::Pending;
 use crate::records::WorkloadRecord;
@@ -14,7 +14,8 @@ impl RegionState {
         let key = &record.spec.key;
         let homes = self.homes(record);
         let numbers: InstanceSet = homes.keys().copied().collect();
-        self.stop_strays(record, &homes);
+        // Instances on nodes that are not to have one.
+        self.stop_where(key, |allocation| homes.get(&allocation.intent.instance) != Some(&allocation.node));
         let course = self.course(key);
         let members = self.members(record, &numbers);
         let plan = rolling::plan(&record.spec.update, record.spec.on_disconnect.on_return, &course, &members);
@@ -28,13 +29,11 @@ impl RegionState {
             let Some(base) = base else { continue };
             match self.cluster_place_on(&base.spec, start.instance, node) {
                 Ok(place) => self.bind(&base, start.instance, place),
-                Err(reasons) => {
-                    pending.push(Pending { instances: InstanceSet::from_iter([start.instance]), reasons });
-                }
+                Err(reasons) => Pending::add(&mut pending, start.instance, reasons),
             }
             self.seal_if_full();
         }
-        self.found_no_place(merge(pending));
+        self.found_no_place(pending);
         self.set_timer(record, &plan);
         self.progressed(key, plan.progress);
     }
@@ -49,14 +48,8 @@ impl RegionState {
             }
         }
         let housed: BTreeSet<NodeName> = homes.values().cloned().collect();
-        let mut free =
-            (0..).map(InstanceIndex).filter(|number| !homes.contains_key(number)).collect_first(wanted.len());
-        let mut fresh: Vec<(InstanceIndex, NodeName)> = Vec::new();
-        for node in wanted.difference(&housed) {
-            if let Some(number) = free.pop_first() {
-                fresh.push((number, node.clone()));
-            }
-        }
+        let free = (0..).map(InstanceIndex).filter(|number| !homes.contains_key(number));
+        let fresh: Vec<(InstanceIndex, NodeName)> = free.zip(wanted.difference(&housed).cloned()).collect();
         homes.extend(fresh);
         homes
     }
@@ -82,40 +75,4 @@ impl RegionState {
         };
         self.nodes.keys().filter(|name| fits(name) && open(name)).cloned().collect()
     }
-
-    /// Stops instances on nodes that are not to have one.
-    fn stop_strays(&mut self, record: &WorkloadRecord, homes: &BTreeMap<InstanceIndex, NodeName>) {
-        let stray = |instance, node: &NodeName| homes.get(&instance) != Some(node);
-        let ids: Vec<AllocationId> = self
-            .allocations_of(&record.spec.key)
-            .filter(|allocation| stray(allocation.intent.instance, &allocation.node))
-            .map(|allocation| allocation.intent.id.clone())
-            .collect();
-        for id in &ids {
-            self.stop(id);
-        }
-    }
-}
-
-/// The first so many of an endless row.
-trait CollectFirst {
-    fn collect_first(self, count: usize) -> BTreeSet<InstanceIndex>;
-}
-
-impl<I: Iterator<Item = InstanceIndex>> CollectFirst for I {
-    fn collect_first(self, count: usize) -> BTreeSet<InstanceIndex> {
-        self.take(count).collect()
-    }
-}
-
-/// Instances of which the same is said, together.
-fn merge(all: Vec<Pending>) -> Vec<Pending> {
-    let mut merged: Vec<Pending> = Vec::new();
-    for one in all {
-        match merged.iter_mut().find(|pending| pending.reasons == one.reasons) {
-            Some(same) => same.instances = same.instances.union(&one.instances),
-            None => merged.push(one),
-        }
-    }
-    merged
 }

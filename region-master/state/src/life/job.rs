@@ -1,6 +1,6 @@
 //! Jobs: instances that come to an end, once each.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,11 @@ impl RegionState {
     ) {
         let key = &record.spec.key;
         let job = self.job(record);
-        self.stop_former(record, set);
+        // A changed job begins anew, and so does one that has fewer instances.
+        self.stop_where(key, |allocation| {
+            let intent = &allocation.intent;
+            intent.generation != record.generation || !set.contains(intent.instance)
+        });
         if job.ended_at.is_some() {
             return self.life.timers.clear(key);
         }
@@ -95,7 +99,7 @@ impl RegionState {
             JobState::Complete => self.end_job(key, &job, None),
             JobState::Failed(why) => {
                 self.end_job(key, &job, Some(why));
-                self.stop_instances(key, &plan.stop.iter().copied().collect());
+                self.stop_where(key, |allocation| plan.stop.contains(&allocation.intent.instance));
             }
         }
         let pending = self.place_missing(record, &plan.start.iter().copied().collect());
@@ -147,29 +151,6 @@ impl RegionState {
             (false, false) => CompletionState::Waiting,
         };
         Completion { instance, state, failures }
-    }
-
-    /// A changed job begins anew, and so does one that has fewer instances.
-    fn stop_former(&mut self, record: &WorkloadRecord, set: &InstanceSet) {
-        let ids: Vec<AllocationId> = self
-            .allocations_of(&record.spec.key)
-            .filter(|a| a.intent.generation != record.generation || !set.contains(a.intent.instance))
-            .map(|allocation| allocation.intent.id.clone())
-            .collect();
-        for id in &ids {
-            self.stop(id);
-        }
-    }
-
-    fn stop_instances(&mut self, key: &WorkloadKey, instances: &BTreeSet<InstanceIndex>) {
-        let ids: Vec<AllocationId> = self
-            .allocations_of(key)
-            .filter(|allocation| instances.contains(&allocation.intent.instance))
-            .map(|allocation| allocation.intent.id.clone())
-            .collect();
-        for id in &ids {
-            self.stop(id);
-        }
     }
 
     /// An instance of a job came to an end: that is kept, and its allocation goes.

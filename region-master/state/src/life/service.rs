@@ -16,25 +16,13 @@ const SHORTEST: Duration = Duration::from_millis(10);
 impl RegionState {
     pub(crate) fn reconcile_service(&mut self, record: &WorkloadRecord, set: &InstanceSet) {
         let key = &record.spec.key;
-        self.stop_beyond(record, set);
+        self.stop_where(key, |allocation| !set.contains(allocation.intent.instance));
         let course = self.course(key);
         let members = self.members(record, set);
         let plan = rolling::plan(&record.spec.update, record.spec.on_disconnect.on_return, &course, &members);
         self.carry_out(record, &plan, &members);
         self.set_timer(record, &plan);
         self.progressed(key, plan.progress);
-    }
-
-    /// Stops instances that are not asked for any more.
-    fn stop_beyond(&mut self, record: &WorkloadRecord, set: &InstanceSet) {
-        let beyond: Vec<AllocationId> = self
-            .allocations_of(&record.spec.key)
-            .filter(|allocation| !set.contains(allocation.intent.instance))
-            .map(|allocation| allocation.intent.id.clone())
-            .collect();
-        for id in &beyond {
-            self.stop(id);
-        }
     }
 
     fn carry_out(&mut self, record: &WorkloadRecord, plan: &Plan, members: &[rolling::Member]) {
