@@ -305,6 +305,8 @@ impl RegionState {
         let rollout = self.life.rollouts.get(key);
         let progress = self.life.moving.get(key).map(|moving| moving.progress.clone()).unwrap_or_default();
         let progress = self.with_parts(key, progress);
+        let pending = self.workloads.get(key).into_iter().flat_map(|workload| &workload.pending);
+        let homeless = pending.map(|pending| pending.instances.len()).sum();
         let state = match (&progress.state, rollout) {
             (State::Running, None) => RolloutState::Running,
             (_, None) => RolloutState::Done,
@@ -321,7 +323,7 @@ impl RegionState {
             state,
             message: rollout
                 .and_then(|rollout| rollout.failed.clone())
-                .unwrap_or_else(|| waits_for(&progress)),
+                .unwrap_or_else(|| waits_for(key, &progress, homeless)),
             started_at: rollout.map(|rollout| rollout.started_at),
             progress,
         }
@@ -435,8 +437,11 @@ impl RegionState {
 }
 
 /// What a move waits for, in a sentence.
-fn waits_for(progress: &Progress) -> String {
+fn waits_for(key: &WorkloadKey, progress: &Progress, homeless: u32) -> String {
     let mut parts = Vec::new();
+    if homeless > 0 {
+        parts.push(format!("{homeless} have no place: 'skerry explain {key}' says why"));
+    }
     if progress.state == State::WaitingPromotion {
         parts.push("canaries are well: promote it".to_owned());
     }

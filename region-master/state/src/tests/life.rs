@@ -410,3 +410,17 @@ fn nothing_goes_back_to_what_never_was_well() {
         bench.placed()
     );
 }
+
+#[test]
+fn a_rollout_that_finds_no_room_says_so() {
+    let mut bench = Bench::with_nodes(1);
+    let web = spec("web", 4);
+    bench.apply(&web);
+    let mut larger = changed(&web, "x");
+    Arc::make_mut(&mut larger.instance).containers[0].resources.cpu = MilliCpu(2000);
+    bench.apply(&larger);
+    bench.wait(MINUTE);
+    let view = bench.rollout("web");
+    assert_eq!(view.state, RolloutState::Running, "{view:?}");
+    assert_eq!(view.message, "1 have no place: 'skerry explain web' says why");
+}
