@@ -43,6 +43,12 @@ impl Seen {
         })
     }
 
+    /// The file name of its program, by its command line; empty when there is none.
+    pub fn program(&self) -> &str {
+        let path = self.command.split(' ').next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Whether this same process, not a later one with its number, still runs.
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|other| other.start_ticks == self.start_ticks)

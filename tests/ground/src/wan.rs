@@ -168,6 +168,16 @@ impl Host {
         self.wan.ip(&format!("link set {} up", self.port())).map(drop)
     }
 
+    /// Gives the host another address on the wan, as a lease that was not renewed does; [`Host::address`] stays the first one, and
+    /// so does what a power cut brings back.
+    pub fn moves_to(&self, last: u8) -> Result<Ipv4Addr> {
+        let inside = &self.namespace;
+        inside.ip(&format!("address flush dev {UPLINK}"))?;
+        inside.ip(&format!("address add {}/24 dev {UPLINK}", address(last)))?;
+        inside.ip(&format!("route add default via {}", address(1)))?;
+        Ok(address(last))
+    }
+
     /// Bytes over the link so far.
     pub fn traffic(&self) -> Result<Traffic> {
         let text = self.wan.ip(&format!("-s -j link show dev {}", self.port()))?;

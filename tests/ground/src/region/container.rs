@@ -3,6 +3,9 @@ use std::path::Path;
 
 use crate::Seen;
 
+/// The program that makes containers, and that a container's first process is until it becomes its own program.
+pub(super) const KEEPER: &str = "skerry-keeper";
+
 /// One start of a container, as the kernel shows it. Two of them are the same start if they are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Container {
@@ -19,11 +22,12 @@ pub struct Container {
 }
 
 impl Container {
-    /// Reads a process; `None` for one that is not the first of a container whose files are below `folder`. A probe that runs
+    /// Reads a process; `None` for one that is not the first of a container whose files are below `folder`, and for one that
+    /// is still being made: seen twice, before and after it becomes its program, it would look like two starts. A probe that runs
     /// inside of a container is in its cgroup too, but is not its first.
     pub(crate) fn of(seen: &Seen, folder: &Path) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{}/status", seen.pid)).ok()?;
-        if !is_first(&status) {
+        if !is_made(seen) || !is_first(&status) {
             return None;
         }
         let (allocation, name) = place(&seen.root_mount, folder.to_str()?)?;
@@ -40,6 +44,11 @@ impl Container {
     pub fn is_alive(&self) -> bool {
         Seen::of(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks)
     }
+}
+
+/// Whether a process is its own program, and not still the one that makes it or, for a moment, none.
+fn is_made(seen: &Seen) -> bool {
+    !seen.command.is_empty() && seen.program() != KEEPER
 }
 
 /// Whether a process is number 1 of a process namespace other than this one, by its `/proc/PID/status`.
@@ -67,6 +76,20 @@ mod tests {
         assert!(!is_first("NSpid:\t421\t7\n"));
         assert!(!is_first("NSpid:\t1\n"));
         assert!(!is_first("Name:\tx\n"));
+    }
+
+    #[test]
+    fn what_is_still_being_made_is_no_container() {
+        let mut seen = Seen::of(std::process::id()).unwrap();
+        for (command, made) in [
+            ("/hello sleep", true),
+            ("skerry-keeper worker", false),
+            ("/opt/skerry-keeper worker", false),
+            ("", false),
+        ] {
+            command.clone_into(&mut seen.command);
+            assert_eq!(is_made(&seen), made, "{command}");
+        }
     }
 
     #[test]

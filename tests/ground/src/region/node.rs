@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::container::KEEPER;
 use super::{Container, Operator, SOON, Said, Traces, read, tail};
 use crate::{Host, Process, Seen, binary, output, until, until_ok};
 
@@ -147,10 +148,7 @@ impl Node {
 
     /// The keeper's process; `None` when there is none.
     pub fn keeper(&self) -> Option<Seen> {
-        let is_keeper = |seen: &Seen| {
-            let program = seen.command.split(' ').next().unwrap_or_default();
-            Path::new(program).file_name().is_some_and(|name| name == "skerry-keeper")
-        };
+        let is_keeper = |seen: &Seen| seen.program() == KEEPER;
         let all: Vec<Seen> = self.host.processes().into_iter().filter(is_keeper).collect();
         // Its workers are the same program, and its children.
         all.iter().find(|seen| !all.iter().any(|other| other.pid == seen.parent)).cloned()
