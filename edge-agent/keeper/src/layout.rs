@@ -1,6 +1,10 @@
 //! Where the keeper's files are.
 
+use rustix::fs::{FlockOperation, flock};
 use skerry_keeper_protocol::{ContainerKey, LogStream, SOCKET_NAME};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Paths below the two directories that the keeper is given.
@@ -72,8 +76,48 @@ impl ContainerDir {
         self.0.join(stream.as_str())
     }
 
+    /// Takes the right to make or to remove the container, until what is given is dropped in this process and in those that it
+    /// forks. `None` while another has it, or when it has removed the container.
+    ///
+    /// A worker may outlive its keeper by what it does in the kernel at that moment, and must not make a cgroup after the next keeper
+    /// has removed all that there was. What is locked is a file and not the directory: no descriptor of a directory of the node may
+    /// be open in a process that enters the container's root.
+    pub(crate) fn hold(&self) -> io::Result<Option<File>> {
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(self.0.join("lock"));
+        let file = match open {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if file.metadata()?.nlink() > 0 => Ok(Some(file)),
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What libcontainer keeps of this container.
     pub(crate) fn oci_root(&self) -> PathBuf {
         self.0.join("oci")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_holds_a_container() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = ContainerDir::new(root.path().join("a"));
+        assert!(dir.hold().unwrap().is_none(), "there is none");
+        std::fs::create_dir(dir.path()).unwrap();
+        let held = dir.hold().unwrap();
+        assert!(held.is_some() && dir.hold().unwrap().is_none());
+        drop(held);
+        let held = dir.hold().unwrap();
+        assert!(held.is_some());
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        drop(held);
+        assert!(dir.hold().unwrap().is_none(), "it was removed");
     }
 }

@@ -4,13 +4,14 @@
 
 mod support;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::json;
 use skerry_keeper_protocol::{
     ContainerState, ExitStatus, FailureKind, ProcessIdentity, Reply, Request, UnknownExit,
 };
-use std::path::Path;
-use support::{Node, eventually, program};
+use std::path::{Path, PathBuf};
+use support::{Node, eventually, key, program};
 
 const COUNTER: &str = "trap 'exit 9' TERM; i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done";
 
@@ -253,4 +254,41 @@ fn a_signal_to_end_leaves_containers_to_the_successor() {
     node.restart_keeper();
     assert_running(&node, "a", process);
     node.client().delete("a", true).unwrap();
+}
+
+#[test]
+fn a_removal_that_the_keeper_did_not_live_to_finish() {
+    let mut node = Node::start();
+    for _ in 0..20 {
+        let mut client = node.client();
+        let process = client.create(node.shell("a", "sleep 1000"));
+        client.send(Request::Delete { key: key("a"), force: true });
+        let record = node.path("state/containers/a");
+        while record.exists() {
+            std::hint::spin_loop();
+        }
+        node.kill_keeper();
+        waitpid(Some(pid(process)), WaitOptions::NOHANG).ok();
+        node.restart_keeper();
+        assert_eq!(node.client().delete("a", true), Ok(Reply::Done));
+        assert_eq!(node.cgroup_traces(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_worker_that_lingers_holds_up_the_removal() {
+    let node = Node::start();
+    let mut client = node.client();
+    client.create(node.shell("a", "sleep 1000"));
+    let lock = eventually("the worker is gone", || {
+        let file = std::fs::File::open(node.path("run/containers/a/lock")).unwrap();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+    });
+    let asked = client.send(Request::Delete { key: key("a"), force: true });
+    client.exit("a");
+    assert_eq!(client.list().len(), 1);
+    assert!(!node.cgroup_traces().is_empty());
+    drop(lock);
+    assert_eq!(client.reply(asked), Ok(Reply::Done));
+    assert!(node.traces("a").is_empty() && node.cgroup_traces().is_empty());
 }

@@ -47,14 +47,13 @@ impl Keeper {
         remove.pause = (remove.pause * 2).min(MAX_PAUSE);
         let give_up = remove.give_up <= now;
         match self.try_remove(key, &cgroup) {
-            Ok(Removal::Gone) => self.removed(key, &cgroup),
+            Ok(Removal::Gone) => self.removed(key),
             Ok(Removal::Busy) if !give_up => {}
             Ok(Removal::Busy) => {
                 let pids = self.hierarchies.processes(&cgroup);
-                self.not_removed(
-                    key,
-                    &format!("processes {pids:?} in cgroup {} do not end", cgroup.as_str()),
-                );
+                let reason =
+                    format!("its worker, or processes {pids:?} in cgroup {}, do not end", cgroup.as_str());
+                self.not_removed(key, &reason);
             }
             Err(error) => self.not_removed(key, &error.to_string()),
         }
@@ -62,28 +61,34 @@ impl Keeper {
 
     fn try_remove(&self, key: &ContainerKey, cgroup: &CgroupPath) -> io::Result<Removal> {
         self.kill_cgroup(cgroup);
+        let dir = self.layout.container(key);
+        let held = dir.hold()?;
+        if held.is_none() && dir.path().exists() {
+            return Ok(Removal::Busy);
+        }
         if self.hierarchies.remove(cgroup)? == Removal::Busy {
             return Ok(Removal::Busy);
         }
-        match std::fs::remove_dir_all(self.layout.container(key).path()) {
+        self.prune_parents(cgroup);
+        match std::fs::remove_dir_all(dir.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        // Last: if this process is killed before, the next one still knows what is to be removed.
         self.journal.forget(key)?;
         Ok(Removal::Gone)
     }
 
-    fn removed(&mut self, key: &ContainerKey, cgroup: &CgroupPath) {
-        let Some(container) = self.containers.remove(key) else { return };
+    fn prune_parents(&self, cgroup: &CgroupPath) {
         // A worker that makes a group must not find a parent of it gone.
-        let creating = |other: &Container| matches!(other.phase, Phase::Creating(_));
-        let kept: Vec<CgroupPath> = self
-            .containers
-            .values()
-            .filter(|other| creating(other))
-            .map(|other| other.entry.cgroup.clone())
-            .collect();
+        let creating = |other: &&Container| matches!(other.phase, Phase::Creating(_));
+        let makers = self.containers.values().filter(creating);
+        let kept: Vec<CgroupPath> = makers.map(|other| other.entry.cgroup.clone()).collect();
         self.hierarchies.prune_parents(cgroup, &kept);
+    }
+
+    fn removed(&mut self, key: &ContainerKey) {
+        let Some(container) = self.containers.remove(key) else { return };
         if let Phase::Removing(remove) = container.phase {
             for (address, result) in remove.answers {
                 self.answer(address, result);

@@ -126,8 +126,10 @@ fn read_frame<T: DeserializeOwned>() -> io::Result<Option<T>> {
 
 fn make(job: &Job, hierarchies: io::Result<Hierarchies>) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
-    die_with(job.keeper_pid)?;
     let dir = ContainerDir::new(job.run_dir.clone());
+    // Before the keeper is looked for: one that comes after it either finds this held, or is the parent that is not found.
+    let _held = dir.hold().map_err(prepare("a container"))?.ok_or(WorkerError::Orphaned)?;
+    die_with(job.keeper_pid)?;
     let hierarchies = hierarchies.map_err(prepare("a cgroup"))?;
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
     let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
