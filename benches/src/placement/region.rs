@@ -299,6 +299,7 @@ fn status(intent: &[u8]) -> Result<Vec<u8>> {
         since: WallTime(1),
         ready_since: runs.then_some(WallTime(1)),
         last_due: None,
+        token: None,
     };
     Ok(ObservedRow::Status(status).encode())
 }

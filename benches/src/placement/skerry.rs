@@ -297,6 +297,7 @@ fn instance(need: Resources) -> Result<InstanceSpec> {
         schedule: None,
         deadline: None,
         stop_after: None,
+        exclusive: None,
     })
 }
 
@@ -313,7 +314,6 @@ pub(super) fn workload(name: &str, instances: u32, need: Resources) -> Result<Wo
         update: UpdatePolicy::default(),
         on_disconnect: OnDisconnect::default(),
         scale: None,
-        exclusive: false,
     })
 }
 

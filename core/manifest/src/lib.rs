@@ -24,7 +24,6 @@ mod raw;
 mod schema;
 mod shape;
 mod signal;
-mod unsupported;
 mod words;
 mod write;
 

@@ -60,17 +60,6 @@ impl<'p> Path<'p> {
             at = parent;
         }
     }
-
-    /// The path with every index left open: `spec.containers[].image`.
-    pub(crate) fn pattern(&self) -> String {
-        let around = self.parent.map_or_else(String::new, Path::pattern);
-        match self.step {
-            Step::Root => around,
-            Step::Field(name) if around.is_empty() => name.to_owned(),
-            Step::Field(name) => format!("{around}.{name}"),
-            Step::Index(_) => format!("{around}[]"),
-        }
-    }
 }
 
 impl fmt::Display for Path<'_> {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use skerry_schedule::CronError;
-use skerry_types::{DurationError, IdError, LabelError, PointError, QuantityError, SelectorError};
+use skerry_types::{
+    DurationError, IdError, LabelError, LeaseError, PointError, QuantityError, SelectorError,
+};
 
 use crate::document::DocumentKind;
 use crate::image::ImageError;
@@ -52,14 +54,6 @@ pub enum Problem {
     UnknownField {
         /// What may have been meant.
         hint: Hint,
-    },
-    /// A field or value that a later release will have.
-    #[error("{}not supported in this release; {instead}", ValueIs(value.as_deref()))]
-    Unsupported {
-        /// The value, where not the whole field is meant.
-        value: Option<String>,
-        /// What to do for the time being.
-        instead: &'static str,
     },
     /// A field that must be there.
     #[error("missing ({purpose})")]
@@ -319,6 +313,27 @@ pub enum Problem {
         "max_unavailable and max_surge are both 0, so nothing could ever be replaced: let one of them be at least 1"
     )]
     NothingMoves,
+    /// A lease of what may run twice.
+    #[error("only what is exclusive has a lease: write 'exclusive: true' or leave it out")]
+    LeaseOfNothing,
+    /// A lease that would be over before its end could be prepared for.
+    #[error(
+        "{lease} is too short to stop in: with a stop_grace of {stop_grace} for each container write {least} or more, or lower \
+         stop_grace"
+    )]
+    LeaseTooShort {
+        /// The lease.
+        lease: String,
+        /// The grace.
+        stop_grace: String,
+        /// The shortest lease.
+        least: String,
+    },
+    /// Two copies of what is exclusive.
+    #[error(
+        "an exclusive instance never has two copies at once: leave it out, the old copy stops before the new one starts"
+    )]
+    ExclusiveSurge,
     /// More canaries than there are instances.
     #[error("{canary} canaries are more than the {instances} instances: lower it or raise instances")]
     CanaryOverInstances {
@@ -371,6 +386,9 @@ pub enum Problem {
     /// A tenant that is a part of itself.
     #[error("a tenant cannot be a part of itself: name another one, or leave it out")]
     OwnParent,
+    /// Not a lease.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// Not a place on earth.
     #[error(transparent)]
     Point(#[from] PointError),
@@ -412,14 +430,5 @@ impl fmt::Display for Hint {
             Self::BelongsTo(path) => write!(f, "it belongs to {path}"),
             Self::Fields(names) => write!(f, "the fields here are {}", names.join(", ")),
         }
-    }
-}
-
-/// The beginning of a sentence about a value, or nothing when the sentence is about the field.
-struct ValueIs<'v>(Option<&'v str>);
-
-impl fmt::Display for ValueIs<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |value| write!(f, "'{value}' is "))
     }
 }

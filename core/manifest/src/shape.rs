@@ -12,7 +12,7 @@ use crate::node::{Key, Kind, Node};
 use crate::path::Path;
 use crate::problem::{Hint, Problem};
 use crate::schema::schema_of;
-use crate::{unsupported, words};
+use crate::words;
 
 /// The document without what is wrong in it, with placeholders where something must be. What is wrong is added to `faults`.
 pub(crate) fn document(root: &Node, faults: &mut Faults<'_>) -> Value {
@@ -31,7 +31,7 @@ fn check(node: &Node, rule: &Value, path: &Path<'_>, faults: &mut Faults<'_>) ->
             Some(Value::String(written.to_owned()))
         }
         Kind::Number(number) if takes_number(number, rule) => bounds(number, rule, path, faults),
-        Kind::Bool(value) if takes(rule, "boolean") => flag(*value, path, faults),
+        Kind::Bool(value) if takes(rule, "boolean") => Some(Value::Bool(*value)),
         _ => {
             faults.add(path, wrong_kind(node, faults.text, rule));
             None
@@ -194,26 +194,13 @@ fn choice(text: &str, rule: &Value, path: &Path<'_>, faults: &mut Faults<'_>) ->
     if choices().any(|choice| choice == text) {
         return value;
     }
-    let problem = match unsupported::instead_of_value(&path.pattern(), text) {
-        Some(instead) => Problem::Unsupported { value: Some(text.to_owned()), instead },
-        None => Problem::NotAChoice {
-            found: text.to_owned(),
-            choices: choices().collect::<Vec<_>>().join(", "),
-            nearest: words::did_you_mean(text, choices()),
-        },
+    let problem = Problem::NotAChoice {
+        found: text.to_owned(),
+        choices: choices().collect::<Vec<_>>().join(", "),
+        nearest: words::did_you_mean(text, choices()),
     };
     faults.add(path, problem);
     None
-}
-
-fn flag(value: bool, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Value> {
-    let text = if value { "true" } else { "false" };
-    if let Some(instead) = unsupported::instead_of_value(&path.pattern(), text) {
-        let value = Some(text.to_owned());
-        faults.add(path, Problem::Unsupported { value, instead });
-        return None;
-    }
-    Some(Value::Bool(value))
 }
 
 fn bounds(number: &Number, rule: &Value, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Value> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AllocationId, ContainerName, Generation, InstanceIndex, InstanceSpec, PortName, Protocol, WallTime,
-    WorkloadKey,
+    AllocationId, ContainerName, FencingToken, Generation, InstanceIndex, InstanceSpec, PortName, Protocol,
+    WallTime, WorkloadKey,
 };
 
 /// What a node should hold for one allocation.
@@ -89,6 +89,8 @@ pub struct AllocationStatus {
     pub ready_since: Option<WallTime>,
     /// The newest due time of its schedule that it has run for, by the schedule's clock; `None` before the first.
     pub last_due: Option<WallTime>,
+    /// The token of its last start, if it is exclusive and was started here.
+    pub token: Option<FencingToken>,
 }
 
 /// What an allocation uses, and the gauges that it publishes. Sent when one of them changed by more than a tenth.
@@ -209,6 +211,8 @@ pub enum ReasonCode {
     DeadlineExceeded,
     /// The node was without a link for too long.
     Disconnected,
+    /// The node does not hold the lease without which it may not run.
+    NoLease,
 }
 
 impl fmt::Display for ReasonCode {
@@ -229,6 +233,7 @@ impl fmt::Display for ReasonCode {
             Self::InitFailed => "InitFailed",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Disconnected => "Disconnected",
+            Self::NoLease => "NoLease",
         })
     }
 }

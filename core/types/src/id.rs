@@ -158,6 +158,11 @@ impl AllocationId {
     pub fn compose(workload: &WorkloadName, instance: InstanceIndex, serial: u64) -> Self {
         Self(format!("{workload}-{instance}-{}", base36(serial)).into_boxed_str())
     }
+
+    /// The region's running number in it; `None` of a text that no region composed.
+    pub fn serial(&self) -> Option<u64> {
+        u64::from_str_radix(self.0.rsplit_once('-')?.1, 36).ok()
+    }
 }
 
 fn base36(mut number: u64) -> String {
@@ -274,7 +279,9 @@ mod tests {
         assert_eq!(AllocationId::compose(&web, InstanceIndex(2), 36).as_str(), "web-2-10");
         let longest = WorkloadName::new("a".repeat(63)).unwrap();
         let id = AllocationId::compose(&longest, InstanceIndex(u32::MAX), u64::MAX);
-        assert_eq!(AllocationId::new(id.as_str()), Ok(id));
+        assert_eq!(AllocationId::new(id.as_str()), Ok(id.clone()));
+        assert_eq!(id.serial(), Some(u64::MAX));
+        assert_eq!(AllocationId::new("web").unwrap().serial(), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod explain;
 mod id;
 mod instances;
 mod label;
+mod lease;
 mod life;
 mod node;
 mod placement;
@@ -40,6 +41,7 @@ pub use id::{
 };
 pub use instances::InstanceSet;
 pub use label::{LabelError, Labels, Taint, check_labels};
+pub use lease::{FencingToken, Lease, LeaseError};
 pub use life::{
     JobPolicy, OnDisconnect, OnReturn, Overlap, Probe, ProbeCheck, Probes, Scale, ScaleTarget, Schedule,
     TimeZone, UpdatePolicy, Wave, WaveSize, Window,

@@ -105,6 +105,9 @@ pub struct Share {
     pub instances: InstanceSet,
     /// Grows each time the parent offers something anew; what the child handed back of an earlier offer is open again.
     pub offer: u64,
+    /// Allocations for it get running numbers above this, so that fencing tokens grow wherever an instance goes; zero for what
+    /// is not exclusive.
+    pub floor: u64,
 }
 
 /// What a child region says of a share.
@@ -132,6 +135,8 @@ pub struct ShareStatus {
     pub handed_back: Vec<HandedBack>,
     /// Why the child does not take the share at all, if so.
     pub refused: Option<String>,
+    /// No allocation for it here or below has a greater running number; zero for what is not exclusive.
+    pub serial: u64,
 }
 
 /// Instances that a region could not place.

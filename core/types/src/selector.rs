@@ -63,6 +63,11 @@ impl Selector {
         self.first_miss(attributes).is_none()
     }
 
+    /// Whether every term holds, where `value_of` says what an attribute is: [`Self::matches`] without a map.
+    pub fn matches_by<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.terms.iter().all(|term| term.test.holds(value_of(&term.key)))
+    }
+
     /// The first term that does not hold, as text, for the reason that is shown to people.
     pub fn first_miss(&self, attributes: &Attributes) -> Option<String> {
         self.terms

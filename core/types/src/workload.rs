@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ContainerName, JobPolicy, Labels, MilliCpu, OnDisconnect, Placement, PortName, Probes, Resources,
-    Scale, Schedule, TenantName, UpdatePolicy, WorkloadName,
+    Bytes, ContainerName, JobPolicy, Labels, Lease, MilliCpu, OnDisconnect, Placement, PortName, Probes,
+    Resources, Scale, Schedule, TenantName, UpdatePolicy, WorkloadName,
 };
 
 /// Which workload: its tenant and its name.
@@ -79,13 +79,16 @@ pub struct WorkloadSpec {
     pub on_disconnect: OnDisconnect,
     /// How `instances` follows the load, if it does.
     pub scale: Option<Scale>,
-    /// At most one of each instance anywhere.
-    pub exclusive: bool,
 }
 
 impl WorkloadSpec {
     /// Priority of a workload that says nothing of it.
     pub const DEFAULT_PRIORITY: u8 = 50;
+
+    /// The lease of a workload of which no instance ever runs twice at once.
+    pub fn exclusive(&self) -> Option<Lease> {
+        self.instance.exclusive
+    }
 }
 
 /// What one instance runs: the part of a workload that a node needs.
@@ -106,6 +109,8 @@ pub struct InstanceSpec {
     pub deadline: Option<Duration>,
     /// After this long without a link the node stops it; `None`: never.
     pub stop_after: Option<Duration>,
+    /// It never runs twice at once, and only as long as its node holds this; `None`: a copy may run elsewhere.
+    pub exclusive: Option<Lease>,
 }
 
 impl InstanceSpec {

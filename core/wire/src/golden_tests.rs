@@ -76,6 +76,7 @@ fn spec() -> InstanceSpec {
         schedule: Some(schedule),
         deadline: Some(Duration::from_hours(1)),
         stop_after: Some(Duration::from_hours(2)),
+        exclusive: Some(Lease::DEFAULT),
     }
 }
 
@@ -129,7 +130,6 @@ fn workload() -> WorkloadSpec {
             stop_after: None,
         },
         scale: Some(Scale { min: 1, max: 9, target, stabilization: Duration::from_mins(5), step: 2 }),
-        exclusive: true,
     }
 }
 
@@ -173,6 +173,7 @@ fn status(phase: Phase, state: ContainerState, kind: ExitKind) -> ObservedRow {
         since: WallTime(1_700_000_000_001),
         ready_since: Some(WallTime(1_700_000_000_002)),
         last_due: Some(WallTime(1_700_000_000_003)),
+        token: Some(FencingToken::new(71, 3)),
     })
 }
 
@@ -185,6 +186,7 @@ fn messages_up() {
         RowsFrame::Snapshot { epoch: Epoch(7), first: true, rows: vec![row()], end: Some(Revision(301)) };
     check("up.rows.snapshot", &ToParent::Rows(snapshot));
     check("up.ack", &ToParent::Ack(cursor()));
+    check("up.renew", &ToParent::Renew { round: 300 });
 }
 
 #[test]
@@ -205,6 +207,7 @@ fn messages_down() {
     let gone = Row { value: None, ..row() };
     check("down.rows.delta", &ToChild::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![gone] }));
     check("down.ack", &ToChild::Ack(cursor()));
+    check("down.renewed", &ToChild::Renewed { round: 300, cursor: cursor() });
 }
 
 #[test]
@@ -321,6 +324,7 @@ fn rows_to_a_region() {
         owner: RegionName::new("world").unwrap(),
         instances: InstanceSet::from(vec![(0, 2), (7, 7)]),
         offer: 4,
+        floor: 70,
     };
     check("region.share", &RegionRow::Share(share));
     let kinds =
@@ -382,6 +386,7 @@ fn digests() {
         unreachable: instances(0),
         handed_back: vec![HandedBack { instances: instances(9), reasons: rules }],
         refused: Some("taken".into()),
+        serial: 71,
     };
     check("digest.share", &DigestRow::Share(status));
     let bucket = SketchBucket { free: amounts(), nodes: 3, slots: 250 };
@@ -457,6 +462,7 @@ fn every_reason_code() {
         ReasonCode::InitFailed,
         ReasonCode::DeadlineExceeded,
         ReasonCode::Disconnected,
+        ReasonCode::NoLease,
     ];
     for code in codes {
         check(&format!("reason.{code}"), &code);

@@ -25,6 +25,11 @@ pub enum ToParent {
     Rows(RowsFrame),
     /// Answers one frame of rows, in order, once it is on disk: the reader's cursor.
     Ack(Cursor),
+    /// A node asks for the leases of what is exclusive on it anew.
+    Renew {
+        /// Grows with each that the process sends; it remembers when it sent it.
+        round: u64,
+    },
 }
 
 /// From a parent to its child.
@@ -38,6 +43,14 @@ pub enum ToChild {
     Rows(RowsFrame),
     /// Answers one frame of rows, in order, once it is on disk: the reader's cursor.
     Ack(Cursor),
+    /// Answers a question for leases: counted from when it was asked, the node holds the lease of each exclusive allocation
+    /// that it is to run by the rows up to `cursor`. It means nothing before these rows are in force at the node.
+    Renewed {
+        /// The question.
+        round: u64,
+        /// What the parent had decided by then.
+        cursor: Cursor,
+    },
 }
 
 /// What a child says first. Who it is stands in its certificate.

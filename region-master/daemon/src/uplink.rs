@@ -213,7 +213,7 @@ async fn receive(
             ToChild::Refused(refused) => {
                 Some(format!("the region above refuses the link: {}", refused.message))
             }
-            ToChild::Rows(_) | ToChild::Ack(_) => None,
+            ToChild::Rows(_) | ToChild::Ack(_) | ToChild::Renewed { .. } => None,
         };
         if brain.parent_said(message).await.is_err() {
             return close(connection, CloseReason::ShuttingDown, "the master ends");

@@ -126,6 +126,7 @@ fn instance() -> InstanceSpec {
         schedule: None,
         deadline: None,
         stop_after: None,
+        exclusive: None,
     }
 }
 

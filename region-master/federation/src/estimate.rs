@@ -1,21 +1,25 @@
 //! How many instances a site has room for, as its sketch tells.
 
+use std::sync::Arc;
+
 use skerry_types::{
-    HostPort, InstanceSpec, MilliGpu, Placement, Refusal, Resources, Rule, SiteDigest, SketchBucket,
-    SketchClass,
+    HostPort, InstanceSpec, MilliGpu, Placement, Refusal, Resources, Rule, SiteDigest, SketchBucket, Taint,
 };
 
 use crate::ALLOCATIONS_MAX;
+use crate::roster::{Roster, Site};
 use crate::selecting::{Holds, Selecting};
+use crate::table::SiteTable;
 
 /// How many more instances of this the site has room for: never more than it had when its sketch was made, often exactly as
 /// many. Counts the nodes of which it is certain that they match `require` and have no taint that is not tolerated.
 ///
 /// Spreads, affinity and ports that others have taken are not looked at.
 pub fn estimate(site: &SiteDigest, need: &InstanceSpec, placement: &Placement) -> u32 {
-    let (need, mut rules) = (Need::of(need), Rules::new(placement));
-    let rooms = site.sketch.classes.iter().map(|class| match rules.judge(site, class) {
-        Fit::Yes => need.room(class),
+    let need = Need::of(need);
+    let table = SiteTable::from_iter([Arc::new(site.clone())]);
+    let rooms = fits(&table, placement).map(|(fit, buckets)| match fit {
+        Fit::Yes => need.room(buckets),
         Fit::Unknown(_) | Fit::No(_) => 0,
     });
     rooms.fold(0, u32::saturating_add)
@@ -24,8 +28,24 @@ pub fn estimate(site: &SiteDigest, need: &InstanceSpec, placement: &Placement) -
 /// Whether the site may have nodes that match `require` and have no taint that is not tolerated, full ones included. True also
 /// where the sketch does not tell.
 pub fn may_match(site: &SiteDigest, placement: &Placement) -> bool {
-    let mut rules = Rules::new(placement);
-    site.sketch.classes.iter().any(|class| !matches!(rules.judge(site, class), Fit::No(_)))
+    let table = SiteTable::from_iter([Arc::new(site.clone())]);
+    fits(&table, placement).any(|(fit, _)| !matches!(fit, Fit::No(_)))
+}
+
+/// What the hard rules say of each class of a table, with its buckets.
+fn fits<'a>(
+    table: &'a SiteTable,
+    placement: &Placement,
+) -> impl Iterator<Item = (Fit, &'a [SketchBucket])> {
+    let roster = Roster::new([table]);
+    let rules = Rules::new(placement, &roster);
+    let judged = roster.sites(0).flat_map(|site| {
+        let at_site = rules.at_site(&site);
+        let classes = table.classes_of(site.row).iter();
+        let judged = classes.map(|class| (rules.judge(at_site, roster.kind(0, class)), table.buckets_of(class)));
+        judged.collect::<Vec<_>>()
+    });
+    judged.collect::<Vec<_>>().into_iter()
 }
 
 /// What an instance takes of a node.
@@ -45,8 +65,8 @@ impl Need {
     }
 
     /// How many of it fit on all nodes of a class.
-    pub(crate) fn room(&self, class: &SketchClass) -> u32 {
-        let rooms = class.buckets.iter().map(|bucket| self.per_node(bucket).saturating_mul(bucket.nodes));
+    pub(crate) fn room(&self, buckets: &[SketchBucket]) -> u32 {
+        let rooms = buckets.iter().map(|bucket| self.per_node(bucket).saturating_mul(bucket.nodes));
         rooms.fold(0, u32::saturating_add)
     }
 
@@ -60,8 +80,10 @@ impl Need {
             (free.disk.0, need.disk.0),
             (free.bandwidth.0, need.bandwidth.0),
         ];
-        let fitting = |most: u64, (free, need): (u64, u64)| {
-            free.checked_div(need).map_or(most, |count| most.min(count))
+        // What fits anyway is not divided: most nodes lack one resource only.
+        let fitting = |most: u64, (free, need): (u64, u64)| match most.checked_mul(need) {
+            Some(all) if all <= free => most,
+            _ => free / need,
         };
         let most = pairs.into_iter().fold(u64::from(most), fitting).min(self.by_gpu(free.gpu));
         u32::try_from(most).unwrap_or(u32::MAX)
@@ -112,51 +134,64 @@ fn gpus(spec: &InstanceSpec) -> MilliGpu {
 
 /// Whether the nodes of a class may hold an instance at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fit<'a> {
+pub(crate) enum Fit {
     Yes,
     /// The sketch does not tell the attribute that this term of `require` asks for.
     Unknown(usize),
-    No(Why<'a>),
+    No(Why),
 }
 
 /// The rule that says no, before it is put into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why<'a> {
+pub(crate) enum Why {
     /// A term of `require`.
     Term(usize),
-    Taint(&'a skerry_types::Taint),
+    /// A taint of nodes of this kind.
+    Taint(u32),
 }
 
 /// The hard rules of a placement that a sketch can answer to.
 #[derive(Debug)]
 pub(crate) struct Rules<'a> {
-    placement: &'a Placement,
-    require: Selecting<'a>,
+    require: Selecting,
+    /// For each kind of nodes, the first taint that is not tolerated.
+    taints: Vec<Option<&'a Taint>>,
 }
 
 impl<'a> Rules<'a> {
-    pub(crate) fn new(placement: &'a Placement) -> Self {
-        Self { placement, require: Selecting::new(&placement.require) }
+    pub(crate) fn new(placement: &Placement, roster: &Roster<'a>) -> Self {
+        let taints = roster.kinds.iter().map(|kind| {
+            kind.taints.iter().find(|taint| !placement.tolerate.contains(taint))
+        });
+        Self { require: Selecting::new(&placement.require, roster), taints: taints.collect() }
     }
 
-    pub(crate) fn judge(&mut self, site: &'a SiteDigest, class: &'a SketchClass) -> Fit<'a> {
-        let holds = self.require.holds(site, class);
-        if let Holds::No(term) = holds {
-            return Fit::No(Why::Term(term));
-        }
-        if let Some(taint) = class.taints.iter().find(|taint| !self.placement.tolerate.contains(taint)) {
-            return Fit::No(Why::Taint(taint));
-        }
+    /// What the terms that ask for what all nodes of a site have say of it.
+    pub(crate) fn at_site(&self, site: &Site<'_>) -> Holds {
+        self.require.at_site(site)
+    }
+
+    /// What all rules say of nodes of a kind at a site.
+    pub(crate) fn judge(&self, at_site: Holds, kind: u32) -> Fit {
+        let holds = at_site.min(self.require.for_kind(kind));
+        let tainted = self.taint(kind).is_some();
         match holds {
+            Holds::No(term) => Fit::No(Why::Term(term)),
+            _ if tainted => Fit::No(Why::Taint(kind)),
             Holds::Unknown(term) => Fit::Unknown(term),
-            Holds::Yes | Holds::No(_) => Fit::Yes,
+            Holds::Yes => Fit::Yes,
         }
     }
 
-    pub(crate) fn word(&self, why: Why<'_>) -> Rule {
+    fn taint(&self, kind: u32) -> Option<&'a Taint> {
+        self.taints.get(crate::index(kind)).copied().flatten()
+    }
+
+    /// The rule that says no; `None` for a kind that is not tainted.
+    pub(crate) fn word(&self, why: Why) -> Option<Rule> {
         match why {
-            Why::Term(term) => self.term(term),
-            Why::Taint(taint) => Rule::Taint { taint: taint.clone() },
+            Why::Term(term) => Some(self.term(term)),
+            Why::Taint(kind) => self.taint(kind).map(|taint| Rule::Taint { taint: taint.clone() }),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Selectors held against classes of nodes of which not everything is known.
 
-use std::collections::HashMap;
+use skerry_types::{Labels, Selector};
 
-use skerry_types::{Attributes, Selector, SiteDigest, SketchClass};
-
+use crate::roster::{Roster, Site};
 use crate::sketch::UNKNOWN;
+use crate::table::Kind;
 
-/// Whether a selector holds for the nodes of a class.
+/// Whether a selector holds for the nodes of a class. The least of what its terms say is what all of it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Holds {
     /// For none of them, because of this term.
@@ -17,71 +17,91 @@ pub(crate) enum Holds {
     Yes,
 }
 
-/// A selector, taken apart, with the answers it gave. Thousands of sites have the same few values.
+/// A selector, taken apart, with its answers: one for each kind of nodes, each set of labels, each region, each site.
 #[derive(Debug)]
-pub(crate) struct Selecting<'a> {
-    terms: Vec<Term<'a>>,
+pub(crate) struct Selecting {
+    terms: Vec<Selector>,
+    /// Each empty where no term asks for it.
+    by_kind: Vec<Holds>,
+    by_labels: Vec<Holds>,
+    by_region: Vec<Holds>,
+    by_site: Vec<Holds>,
+    everywhere: Holds,
 }
 
-#[derive(Debug)]
-struct Term<'a> {
-    selector: Selector,
-    key: Asked,
-    /// The first answers, which are all there are for most attributes: looked through faster than hashed.
-    few: Vec<(Option<&'a str>, bool)>,
-    many: HashMap<Option<&'a str>, bool>,
-}
-
-impl<'a> Selecting<'a> {
-    pub(crate) fn new(selector: &Selector) -> Self {
+impl Selecting {
+    pub(crate) fn new(selector: &Selector, roster: &Roster<'_>) -> Self {
         // Terms are written with a comma and a space between them, and lists in them without the space.
         let text = selector.to_string();
-        let terms = text.split(", ").filter(|term| !term.is_empty()).map(|term| {
-            let selector: Selector = term.parse().expect("a term of a selector reads back as it was written");
-            let key = Asked::new(selector.keys().next().unwrap_or_default());
-            Term { selector, key, few: Vec::new(), many: HashMap::new() }
-        });
-        Self { terms: terms.collect() }
+        let terms = text.split(", ").filter(|term| !term.is_empty());
+        let terms =
+            terms.map(|term| term.parse().expect("a term of a selector reads back as it was written"));
+        let mut made = Self {
+            terms: terms.collect(),
+            by_kind: Vec::new(),
+            by_labels: Vec::new(),
+            by_region: Vec::new(),
+            by_site: Vec::new(),
+            everywhere: Holds::Yes,
+        };
+        for at in 0..made.terms.len() {
+            made.answer(at, roster);
+        }
+        made
+    }
+
+    /// Holds one term against all that it may ask for.
+    fn answer(&mut self, at: usize, roster: &Roster<'_>) {
+        let Some(term) = self.terms.get(at) else { return };
+        let asked = Asked::new(term.keys().next().unwrap_or_default());
+        let say = |value: Option<&str>| match value {
+            Some(UNKNOWN) => Holds::Unknown(at),
+            value if term.matches_by(|_| value) => Holds::Yes,
+            _ => Holds::No(at),
+        };
+        match &asked {
+            Asked::NodeName => self.everywhere = self.everywhere.min(Holds::Unknown(at)),
+            Asked::SiteName => lower(&mut self.by_site, roster.site_names().map(|name| say(Some(name)))),
+            Asked::RegionName => {
+                lower(&mut self.by_region, roster.regions.iter().map(|name| say(Some(name.as_str()))));
+            }
+            Asked::SiteLabel(name) => {
+                lower(&mut self.by_labels, roster.labels.iter().map(|labels| say(label(labels, name))));
+            }
+            Asked::Node(name) => {
+                lower(&mut self.by_kind, roster.kinds.iter().map(|kind| say(attribute(kind, name))));
+            }
+        }
     }
 
     /// A term as text.
     pub(crate) fn term(&self, at: usize) -> String {
-        self.terms.get(at).map(|term| term.selector.to_string()).unwrap_or_default()
+        self.terms.get(at).map(Selector::to_string).unwrap_or_default()
     }
 
-    /// Whether it holds for the nodes of `class` at `site`.
-    pub(crate) fn holds(&mut self, site: &'a SiteDigest, class: &'a SketchClass) -> Holds {
-        let mut answer = Holds::Yes;
-        for (at, term) in self.terms.iter_mut().enumerate() {
-            let value = term.key.value(site, class);
-            if value == Some(UNKNOWN) {
-                answer = answer.min(Holds::Unknown(at));
-            } else if !term.holds(value) {
-                return Holds::No(at);
-            }
-        }
-        answer
+    /// Whether the terms that ask for what all nodes of a site have hold there.
+    pub(crate) fn at_site(&self, site: &Site<'_>) -> Holds {
+        let labels = told(&self.by_labels, crate::index(site.labels));
+        let region = told(&self.by_region, crate::index(site.region));
+        labels.min(region).min(told(&self.by_site, site.at)).min(self.everywhere)
+    }
+
+    /// Whether the other terms hold for a kind of nodes.
+    pub(crate) fn for_kind(&self, kind: u32) -> Holds {
+        told(&self.by_kind, crate::index(kind))
     }
 }
 
-impl<'a> Term<'a> {
-    const FEW: usize = 4;
+fn told(answers: &[Holds], at: usize) -> Holds {
+    answers.get(at).copied().unwrap_or(Holds::Yes)
+}
 
-    fn holds(&mut self, value: Option<&'a str>) -> bool {
-        if let Some((_, answer)) = self.few.iter().find(|(known, _)| *known == value) {
-            return *answer;
-        }
-        if let Some(answer) = self.many.get(&value) {
-            return *answer;
-        }
-        let known = value.map(|value| (self.key.name().to_owned(), value.to_owned()));
-        let answer = self.selector.matches(&known.into_iter().collect::<Attributes>());
-        if self.few.len() < Self::FEW {
-            self.few.push((value, answer));
-        } else {
-            self.many.insert(value, answer);
-        }
-        answer
+/// Joins the answers to one more term.
+fn lower(answers: &mut Vec<Holds>, more: impl Iterator<Item = Holds>) {
+    if answers.is_empty() {
+        answers.extend(more);
+    } else {
+        answers.iter_mut().zip(more).for_each(|(known, more)| *known = (*known).min(more));
     }
 }
 
@@ -91,7 +111,7 @@ pub(crate) enum Asked {
     SiteName,
     RegionName,
     NodeName,
-    /// A label of the site; the name with `site.`.
+    /// A label of the site, by its own name.
     SiteLabel(String),
     /// Anything that the sketch tells of nodes.
     Node(String),
@@ -105,31 +125,21 @@ impl Asked {
             "site.name" => Self::SiteName,
             "region.name" => Self::RegionName,
             "node.name" => Self::NodeName,
-            name if name.starts_with(Self::SITE) => Self::SiteLabel(name.to_owned()),
-            name => Self::Node(name.to_owned()),
+            name => match name.strip_prefix(Self::SITE) {
+                Some(label) => Self::SiteLabel(label.to_owned()),
+                None => Self::Node(name.to_owned()),
+            },
         }
     }
+}
 
-    fn name(&self) -> &str {
-        match self {
-            Self::SiteName => "site.name",
-            Self::RegionName => "region.name",
-            Self::NodeName => "node.name",
-            Self::SiteLabel(name) | Self::Node(name) => name,
-        }
-    }
+/// A label of a site.
+pub(crate) fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+    labels.get(name).map(String::as_str)
+}
 
-    /// The value that the nodes of a class have, by the names that level 2 gives them; [`UNKNOWN`] where it is not told.
-    pub(crate) fn value<'a>(&self, site: &'a SiteDigest, class: &'a SketchClass) -> Option<&'a str> {
-        match self {
-            Self::SiteName => Some(site.spec.name.as_str()),
-            Self::RegionName => Some(site.region.as_str()),
-            Self::NodeName => Some(UNKNOWN),
-            Self::SiteLabel(name) => site.spec.labels.get(name.strip_prefix(Self::SITE)?).map(String::as_str),
-            Self::Node(name) => {
-                let told = class.attributes.get(name).map(String::as_str);
-                told.or_else(|| class.attributes.contains_key(UNKNOWN).then_some(UNKNOWN))
-            }
-        }
-    }
+/// What nodes of a kind have, by the names that level 2 gives it; [`UNKNOWN`] where it is not told.
+pub(crate) fn attribute<'a>(kind: &'a Kind, name: &str) -> Option<&'a str> {
+    let told = kind.attributes.get(name).map(String::as_str);
+    told.or_else(|| kind.attributes.contains_key(UNKNOWN).then_some(UNKNOWN))
 }

@@ -106,7 +106,8 @@ impl RegionState {
                 self.settle(&name, &settled);
                 self.touched.insert(name);
             }
-            ToParent::Hello(_) | ToParent::Rows(_) | ToParent::Ack(_) => {
+            ToParent::Renew { round } if welcomed => self.renew_leases(id, &name, round),
+            ToParent::Hello(_) | ToParent::Rows(_) | ToParent::Ack(_) | ToParent::Renew { .. } => {
                 self.close(id, "a message out of turn".to_owned());
             }
         }

@@ -21,6 +21,7 @@ mod disconnected;
 mod enroll;
 mod events;
 mod input;
+mod lease;
 mod ledger;
 mod life;
 mod listing;

@@ -280,6 +280,7 @@ fn blank(key: &WorkloadKey, generation: skerry_types::Generation, offer: u64) ->
         unreachable: InstanceSet::default(),
         handed_back: Vec::new(),
         refused: None,
+        serial: 0,
     }
 }
 

@@ -302,7 +302,7 @@ impl RegionState {
         if region.shares.get(key).is_some_and(same) {
             return;
         }
-        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer };
+        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer, floor: 0 };
         region.shares.insert(key.clone(), share.clone());
         region.note_pending(key);
         let revision = self.send_down(name, RegionRow::Share(share));

@@ -128,6 +128,8 @@ impl RegionState {
                 // Rows that are gone are known from what there is, so no tombstone is kept on disk.
                 self.uplink.writer.acknowledged(cursor);
             }
+            // What is exclusive is the nodes' affair.
+            (Step::Welcome, ToChild::Renewed { .. }) => {}
             (_, ToChild::Refused(refused)) => self.close_parent(format!("refused: {}", refused.message)),
             (step, _) => self.close_parent(format!("an unexpected message while {step:?}")),
         }

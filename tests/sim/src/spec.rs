@@ -125,13 +125,13 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
             schedule: None,
             deadline: None,
             stop_after: None,
+            exclusive: None,
         }),
         placement: Placement::default(),
         priority: WorkloadSpec::DEFAULT_PRIORITY,
         update: update(rng, rules),
         on_disconnect: on_disconnect(rng, rules),
         scale: None,
-        exclusive: false,
     }
 }
 

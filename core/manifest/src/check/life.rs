@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use skerry_schedule::{CompiledSchedule, ScheduleError};
 use skerry_types::{
-    JobPolicy, OnDisconnect, OnReturn, Overlap, RestartPolicy, RestartWhen, Scale, ScaleTarget, Schedule,
-    TimeZone, show_duration,
+    JobPolicy, Lease, OnDisconnect, OnReturn, Overlap, RestartPolicy, RestartWhen, Scale, ScaleTarget,
+    Schedule, TimeZone, show_duration,
 };
 
 use super::{amount, exactly_one, span, zone};
@@ -121,6 +121,38 @@ pub(super) fn on_disconnect(
         },
         stop_after,
     }
+}
+
+/// The lease of what is exclusive.
+pub(super) fn exclusive(
+    spec: &raw::Spec,
+    stop_grace: Duration,
+    path: &Path<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Lease> {
+    let lease_path = path.field("lease");
+    if !spec.exclusive {
+        if spec.lease.is_some() {
+            faults.add(&lease_path, Problem::LeaseOfNothing);
+        }
+        return None;
+    }
+    if spec.update.max_surge > 0 {
+        faults.add(&path.field("update").field("max_surge"), Problem::ExclusiveSurge);
+    }
+    let length = match &spec.lease {
+        Some(text) => span(text, &(Lease::MIN..=Lease::MAX), &lease_path, faults)?,
+        None => Lease::DEFAULT.length(),
+    };
+    // They stop one after the other.
+    let containers = u32::try_from(spec.containers.len()).unwrap_or(u32::MAX);
+    let least = Lease::shortest_for(stop_grace.saturating_mul(containers));
+    if length < least && !faults.touch(&lease_path) {
+        let (lease, stop_grace) = (show_duration(length), show_duration(stop_grace));
+        faults.add(&lease_path, Problem::LeaseTooShort { lease, stop_grace, least: show_duration(least) });
+        return None;
+    }
+    faults.take(&lease_path, Lease::new(length))
 }
 
 pub(super) fn scale(scale: &raw::Scale, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Scale> {

@@ -44,7 +44,6 @@ pub(crate) fn workload(manifest: &raw::Workload, faults: &mut Faults<'_>) -> Opt
         update: update?,
         on_disconnect,
         scale,
-        exclusive: false,
     };
     size(&workload, &root, faults);
     Some(workload)
@@ -83,6 +82,11 @@ fn only_where_it_belongs(spec: &raw::Spec, path: &Path<'_>, faults: &mut Faults<
             "scale",
             spec.scale.is_some() && spec.kind != Life::Service,
             "only a service follows its load; leave it out",
+        ),
+        (
+            "exclusive",
+            spec.exclusive && spec.kind == Life::Daemon,
+            "every node has its own instance, and nothing replaces it elsewhere; leave it out",
         ),
     ];
     for (field, is_misplaced, reason) in misplaced {
@@ -149,6 +153,7 @@ fn instance(
         schedule,
         deadline,
         stop_after: on_disconnect.stop_after,
+        exclusive: life::exclusive(spec, stop_grace?, path, faults),
     })
 }
 

@@ -132,10 +132,14 @@ pub(crate) struct Spec {
     /// How the number of a service's instances follows its load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scale: Option<Scale>,
-    /// At most one of each instance anywhere. Only false is supported in this release.
+    /// Of each instance never two copies run at once, whatever becomes of links and machines: a copy runs only while its node
+    /// holds a lease.
     #[serde(default, skip_serializing_if = "is_false")]
-    #[schemars(extend("enum" = [false]))]
     pub(crate) exclusive: bool,
+    /// How long a node may run an exclusive instance after it was last heard, and a replacement waits for one that is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = scalar::DURATION))]
+    pub(crate) lease: Option<String>,
 }
 
 fn priority() -> u8 {

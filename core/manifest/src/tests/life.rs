@@ -395,3 +395,35 @@ fn priority_and_grace() {
     refuses_spec("priority: ^101", "priority: 101 is out of bounds: at least 0, at most 100");
     refuses_spec("stop_grace: ^2h", "stop_grace: 2h is out of bounds: at least 0s, at most 1h");
 }
+
+#[test]
+fn exclusive_workloads_have_a_lease() {
+    let lease = |spec: &str| only(&with_spec(spec)).exclusive().map(|lease| lease.length().as_secs());
+    assert_eq!(lease("exclusive: false\ntype: service"), None);
+    assert_eq!(lease("exclusive: true"), Some(60));
+    assert_eq!(lease("exclusive: true\nlease: 10s\nstop_grace: 3s"), Some(10));
+    assert_eq!(lease("exclusive: true\nlease: 1h\ntype: job"), Some(3600));
+}
+
+#[test]
+fn leases_that_could_not_be_kept() {
+    refuses_spec(
+        "lease: ^1m",
+        "lease: only what is exclusive has a lease: write 'exclusive: true' or leave it out",
+    );
+    refuses_spec("exclusive: true\nlease: ^9s", "lease: 9s is out of bounds: at least 10s, at most 1h");
+    refuses_spec(
+        "exclusive: true\nstop_grace: 10s\nlease: ^23s",
+        "lease: 23s is too short to stop in: with a stop_grace of 10s for each container write 24s or more, or lower stop_grace",
+    );
+    assert!(parse(&with_spec("exclusive: true\nstop_grace: 10s\nlease: 24s")).is_ok());
+    refuses_spec(
+        "exclusive: true\nupdate: {max_surge: ^1}",
+        "update.max_surge: an exclusive instance never has two copies at once: leave it out, the old copy stops before the new \
+         one starts",
+    );
+    refuses_spec(
+        "exclusive: ^true\ntype: daemon",
+        "exclusive: not for a daemon: every node has its own instance, and nothing replaces it elsewhere; leave it out",
+    );
+}

@@ -72,8 +72,8 @@ fn unknown_fields_name_what_was_meant() {
     refuses_spec("^image: a", "image: unknown field; it belongs to spec.containers[]");
     refuses_spec(
         "^frobnicate: a",
-        "frobnicate: unknown field; the fields here are containers, exclusive, init, instances, job, on_disconnect, \
-         placement, priority, restart, run_deadline, scale, schedule, stop_grace, type, update",
+        "frobnicate: unknown field; the fields here are containers, exclusive, init, instances, job, lease, \
+         on_disconnect, placement, priority, restart, run_deadline, scale, schedule, stop_grace, type, update",
     );
     refuses_container("^readOnly: true", "readOnly: unknown field; did you mean 'read_only'?");
     refuses_container("^environment: {}", "environment: unknown field; did you mean 'env'?");
@@ -85,12 +85,6 @@ fn unknown_fields_name_what_was_meant() {
         &format!("{LEAST}^replicas: 2\n"),
         "workload 'web': replicas: unknown field; the fields here are apiVersion, kind, metadata, spec",
     );
-}
-
-#[test]
-fn later_values_are_refused_by_name() {
-    refuses_spec("exclusive: ^true", "exclusive: 'true' is not supported in this release; leave it out");
-    assert!(parse(&with_spec("exclusive: false\ntype: service")).is_ok());
 }
 
 #[test]

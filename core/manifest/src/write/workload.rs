@@ -43,7 +43,8 @@ pub(super) fn manifest(spec: &WorkloadSpec) -> raw::Workload {
             schedule: instance.schedule.as_ref().map(life::schedule),
             run_deadline: instance.deadline.map(show_duration),
             scale: spec.scale.as_ref().map(life::scale),
-            exclusive: spec.exclusive,
+            exclusive: spec.exclusive().is_some(),
+            lease: spec.exclusive().map(|lease| show_duration(lease.length())),
         },
     }
 }

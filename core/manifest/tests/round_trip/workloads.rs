@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use skerry_types::{
     Affinity, Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec, EnvVar, HostPort, InstanceSpec,
-    Limits, MilliCpu, MilliGpu, Near, OnDisconnect, Place, Placement, Point, PortName, PortSpec, Preference,
-    Probe, ProbeCheck, Probes, Protocol, Resources, RestartPolicy, SiteName, Spread, SpreadBy, Taint,
-    TenantName, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
+    Lease, Limits, MilliCpu, MilliGpu, Near, OnDisconnect, Place, Placement, Point, PortName, PortSpec,
+    Preference, Probe, ProbeCheck, Probes, Protocol, Resources, RestartPolicy, SiteName, Spread, SpreadBy,
+    Taint, TenantName, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
 
 use crate::life::{life, on_disconnect, probe, update};
@@ -185,6 +185,11 @@ prop_compose! {
     }
 }
 
+fn lease() -> impl Strategy<Value = Option<Lease>> {
+    let length = 10_000..=3_600_000_u64;
+    option::of(length.prop_map(|ms| Lease::new(Duration::from_millis(ms)).expect("within its bounds")))
+}
+
 prop_compose! {
     pub(crate) fn spec()(
         (name, tenant) in (name(), name()),
@@ -194,13 +199,20 @@ prop_compose! {
         (backoff, more, grace) in (100..60_000_u64, 0..1_000_000_u64, 0..=3_600_000_u64),
         placement in placement(),
         mut life in life(),
-        (on_disconnect, mut update) in (on_disconnect(), update()),
+        (on_disconnect, mut update, exclusive) in (on_disconnect(), update(), lease()),
     ) -> WorkloadSpec {
         let backoff = Duration::from_millis(backoff);
         let is_daemon = life.kind == WorkloadKind::Daemon;
         let scale = life.scale.take();
         let instances = scale.as_ref().map_or(instances, |scale| instances.clamp(scale.min, scale.max));
         update.canary = update.canary.min(instances);
+        let containers_stop = Duration::from_millis(grace) * u32::try_from(containers.len()).expect("few");
+        let exclusive =
+            exclusive.filter(|lease| !is_daemon && lease.length() >= Lease::shortest_for(containers_stop));
+        if exclusive.is_some() {
+            update.max_surge = 0;
+            update.max_unavailable = update.max_unavailable.max(1);
+        }
         WorkloadSpec {
             key: WorkloadKey {
                 tenant: TenantName::new(tenant).expect("a name"),
@@ -222,6 +234,7 @@ prop_compose! {
                 schedule: life.schedule,
                 deadline: life.run_deadline,
                 stop_after: on_disconnect.stop_after,
+                exclusive,
             })),
             placement: if is_daemon { Placement { spread: Vec::new(), ..placement } } else { placement },
             update,
@@ -230,7 +243,6 @@ prop_compose! {
                 ..on_disconnect
             },
             scale,
-            exclusive: false,
         }
     }
 }

@@ -69,6 +69,7 @@ impl Lifecycle {
             since,
             ready_since: self.ready_since,
             last_due: self.course.timetable.as_ref().and_then(crate::timetable::Timetable::last_run),
+            token: None,
         }
     }
 

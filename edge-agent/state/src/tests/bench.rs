@@ -415,6 +415,7 @@ pub(super) fn intent(id: &str, names: &[&str], when: RestartWhen) -> AllocationI
             schedule: None,
             deadline: None,
             stop_after: None,
+            exclusive: None,
         }),
         ports: Vec::new(),
         desired: Desired::Run,

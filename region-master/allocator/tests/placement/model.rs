@@ -140,6 +140,7 @@ pub(crate) fn workload_spec(cpu: u64, memory: u64, ports: &[(HostPort, Protocol)
         schedule: None,
         deadline: None,
         stop_after: None,
+        exclusive: None,
     }
 }
 

@@ -1,21 +1,23 @@
 //! The classes of nodes that a workload's instances may go to.
 
-use skerry_types::{LinkClass, Resources, Rule, SiteDigest, SketchClass, SpreadBy};
+use skerry_types::{Resources, Rule, SpreadBy};
 
 use super::grouping::Grouping;
 use super::score::Scoring;
 use super::{Demand, RegionView};
 use crate::estimate::{Fit, Need, Rules};
+use crate::number;
+use crate::roster::{Roster, Site};
+use crate::table::SiteRow;
 
-/// A class of nodes at a site that may take instances, full or not.
+/// A class of nodes at a site that may take instances, full or not. Small, because there are thousands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Candidate<'a> {
+pub(crate) struct Candidate {
     /// Index of its region.
-    pub(crate) region: usize,
+    pub(crate) region: u32,
     /// Its site's number among all regions' sites.
-    pub(crate) site_at: usize,
-    pub(crate) site: &'a SiteDigest,
-    pub(crate) class: &'a SketchClass,
+    pub(crate) site: u32,
+    pub(crate) kind: u32,
     /// Whether the sketch tells that it matches.
     pub(crate) certain: bool,
     /// How many instances fit as the sketch tells.
@@ -25,14 +27,16 @@ pub(crate) struct Candidate<'a> {
     /// What its link costs; metered above all that is not.
     pub(crate) link: u64,
     /// The part of the site that is free, in 2^-32, of what an instance needs most of.
-    pub(crate) free: u64,
+    pub(crate) free: u32,
     /// Which group it belongs to: same group, same values of all spreads.
     pub(crate) group: u32,
+    /// Whether its site is large enough for an instance when it is empty.
+    pub(crate) hopeful: bool,
 }
 
 /// All candidates, those of one region side by side, and the values of their groups.
 pub(crate) struct Candidates<'a> {
-    pub(crate) all: Vec<Candidate<'a>>,
+    pub(crate) all: Vec<Candidate>,
     pub(crate) grouping: Grouping<'a>,
 }
 
@@ -64,74 +68,64 @@ impl<'a> Candidates<'a> {
     /// Holds every class of every open region against the hard rules, once.
     pub(crate) fn new(
         demand: &Demand<'a>,
-        regions: &'a [RegionView],
+        regions: &[RegionView],
+        roster: &Roster<'a>,
         need: &Need,
-        rules: &mut Rules<'a>,
-        scoring: &mut Scoring<'a>,
+        rules: &Rules<'a>,
+        scoring: &Scoring<'a>,
     ) -> Self {
-        let mut grouping = Grouping::new(demand);
-        let mut all = Vec::new();
-        let mut site_at = 0;
-        for (at, region) in regions.iter().enumerate() {
-            if !is_open(demand, region) {
-                site_at += region.sites.len();
-                continue;
-            }
-            read_ahead(region);
+        let mut found = Self { all: Vec::new(), grouping: Grouping::new(demand, roster) };
+        let mut wishes = Vec::new();
+        for (at, region) in regions.iter().enumerate().filter(|(_, region)| is_open(demand, region)) {
             let region_points = scoring.of_region(region);
-            let first = all.len();
-            for site in &region.sites {
+            let first = found.all.len();
+            for site in roster.sites(at) {
+                let at_site = rules.at_site(&site);
+                scoring.wishes_at(&site, &mut wishes);
                 let mut shared = None;
-                for class in &site.sketch.classes {
-                    let certain = match rules.judge(site, class) {
+                for class in region.sites.classes_of(site.row) {
+                    let kind = roster.kind(at, class);
+                    let certain = match rules.judge(at_site, kind) {
                         Fit::Yes => true,
                         Fit::Unknown(_) => false,
                         Fit::No(_) => continue,
                     };
-                    let (points, free) = *shared.get_or_insert_with(|| {
-                        (region_points + scoring.of_site(site_at), free_part(site, &need.resources))
-                    });
-                    all.push(Candidate {
-                        region: at,
-                        site_at,
-                        site,
-                        class,
+                    let of_site = shared
+                        .get_or_insert_with(|| of_site(at, &site, need, region_points + scoring.of_site(site.at)));
+                    found.all.push(Candidate {
+                        kind,
                         certain,
-                        room: need.room(class),
-                        points: points + scoring.of_class(site, class),
-                        link: link_cost(&site.spec.link),
-                        free,
-                        group: grouping.group(site, class, site_at),
+                        room: need.room(region.sites.buckets_of(class)),
+                        points: of_site.points + scoring.of_kind(kind, &wishes),
+                        group: found.grouping.group(&site, kind),
+                        ..*of_site
                     });
                 }
-                site_at += 1;
             }
-            take_pending(&mut all[first..], need, &region.pending);
+            take_pending(&mut found.all[first..], need, &region.pending);
         }
-        Self { all, grouping }
+        found
     }
 }
 
-/// Touches what is about to be looked at. Digests lie all over the memory: asked for together they come together, asked for one
-/// after the other each is waited for, which takes longer than all the rest.
-fn read_ahead(region: &RegionView) {
-    let classes: usize = region.sites.iter().map(|site| site.sketch.classes.len()).sum();
-    let classes_of = |site: &'_ std::sync::Arc<SiteDigest>| {
-        site.sketch.classes.iter().map(|class| class.buckets.len()).sum::<usize>()
-    };
-    let buckets: usize = region.sites.iter().map(classes_of).sum();
-    let all = region.sites.iter().flat_map(|site| &site.sketch.classes).flat_map(|class| &class.buckets);
-    let nodes: u32 = all.fold(0, |sum, bucket| sum.wrapping_add(bucket.nodes));
-    std::hint::black_box((classes, buckets, nodes));
-}
-
-/// Metered links are dearer than all that are not.
-fn link_cost(link: &LinkClass) -> u64 {
-    (u64::from(link.metered) << 63) | link.micros_per_mb.min(u64::MAX >> 1)
+/// What all candidates of a site have in common.
+fn of_site(region: usize, site: &Site<'_>, need: &Need, points: i64) -> Candidate {
+    Candidate {
+        region: number(region),
+        site: number(site.at),
+        kind: 0,
+        certain: false,
+        room: 0,
+        points,
+        link: site.row.link,
+        free: free_part(site.row, &need.resources),
+        group: 0,
+        hopeful: site.row.capacity.fits(&need.resources),
+    }
 }
 
 /// The part of a site that is free, in 2^-32, of that resource of which the need is the largest part.
-fn free_part(site: &SiteDigest, need: &Resources) -> u64 {
+fn free_part(site: &SiteRow, need: &Resources) -> u32 {
     let (capacity, reserved) = (&site.capacity, &site.reserved);
     let amounts = [
         (need.cpu.0, capacity.cpu.0, reserved.cpu.0),
@@ -147,11 +141,11 @@ fn free_part(site: &SiteDigest, need: &Resources) -> u64 {
     let known = amounts.into_iter().filter(|(need, capacity, _)| *need > 0 && *capacity > 0);
     let (_, capacity, reserved) = known.max_by(scarcer).unwrap_or((0, 1, 0));
     let part = (u128::from(capacity.saturating_sub(reserved)) << 32) / u128::from(capacity);
-    u64::try_from(part).unwrap_or(u64::MAX)
+    u32::try_from(part).unwrap_or(u32::MAX)
 }
 
 /// Takes what is under way to a region out of its room, from each class in proportion.
-fn take_pending(candidates: &mut [Candidate<'_>], need: &Need, pending: &Resources) {
+fn take_pending(candidates: &mut [Candidate], need: &Need, pending: &Resources) {
     if *pending == Resources::ZERO {
         return;
     }

@@ -55,6 +55,7 @@ pub(crate) fn instance(resources: Resources) -> InstanceSpec {
         schedule: None,
         deadline: None,
         stop_after: None,
+        exclusive: None,
     }
 }
 

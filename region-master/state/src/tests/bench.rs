@@ -420,13 +420,13 @@ pub(super) fn spec(name: &str, instances: u32) -> WorkloadSpec {
             schedule: None,
             deadline: None,
             stop_after: None,
+            exclusive: None,
         }),
         placement: Placement::default(),
         priority: WorkloadSpec::DEFAULT_PRIORITY,
         update: skerry_types::UpdatePolicy::default(),
         on_disconnect: skerry_types::OnDisconnect::default(),
         scale: None,
-        exclusive: false,
     }
 }
 

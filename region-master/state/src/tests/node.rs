@@ -86,6 +86,7 @@ impl FakeNode {
             ToChild::Welcome(welcome) => drop(self.writer.connected(welcome.cursor)),
             ToChild::Refused(_) => self.cut(),
             ToChild::Ack(cursor) => drop(self.writer.acknowledged(cursor)),
+            ToChild::Renewed { .. } => {}
             ToChild::Rows(frame) => {
                 let held =
                     || self.intents.keys().map(|id| RowKey::new(TableId::INTENT, id.as_str())).collect();
@@ -149,6 +150,7 @@ impl FakeNode {
             since: WallTime(1),
             ready_since: (phase == Phase::Running).then_some(WallTime(1)),
             last_due: None,
+            token: None,
         };
         self.set(RowKey::new(TableId::STATUS, id.as_str()), Some(&ObservedRow::Status(status)));
     }
