@@ -25,9 +25,10 @@ use crate::stage::{LIMIT, rootfs};
 /// Starts of each, in turn, so that a noisy moment hits all alike.
 const SAMPLES: usize = 40;
 
-/// Time for the kernel to finish the removal of one container before the next one starts: it takes a network namespace down
-/// under a lock that the making of one takes too, and a node does not start right after each removal.
-const SETTLE: Duration = Duration::from_millis(150);
+/// Time for the kernel to finish the removal of one container before the next one starts, and for the runtime to make a network
+/// ahead: the kernel takes a network namespace down under a lock that the making of one takes too, and a node does not start right
+/// after each removal.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// Half, and nine tenths, of all starts of Skerry, runc and crun.
 pub(crate) fn measure() -> Result<Vec<Measurement>> {
@@ -56,7 +57,7 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
 /// Milliseconds.
 struct Times {
     ours: Vec<f64>,
-    /// Making the network namespace with its address alone, in a sandbox of its own.
+    /// The network with its address alone, in a sandbox of its own.
     network: Vec<f64>,
     runc: Vec<f64>,
     crun: Vec<f64>,
@@ -94,13 +95,13 @@ async fn sample(host: &Host, rootfs: &Path) -> Result<Times> {
     for number in 0..SAMPLES {
         skerry_ground::check_interrupt()?;
         ours.push(one(&runtime, &image, &logs, number).await?);
-        std::thread::sleep(SETTLE);
+        tokio::time::sleep(SETTLE).await;
         network.push(sandbox_alone(&runtime, number).await?);
-        std::thread::sleep(SETTLE);
+        tokio::time::sleep(SETTLE).await;
         runc.push(runc_peer.first_instruction_ms(number)?);
-        std::thread::sleep(SETTLE);
+        tokio::time::sleep(SETTLE).await;
         crun.push(crun_peer.first_instruction_ms(number)?);
-        std::thread::sleep(SETTLE);
+        tokio::time::sleep(SETTLE).await;
     }
     runtime.close().await;
     Ok(Times { ours, network, runc, crun })

@@ -18,6 +18,7 @@ fn config(dir: &Path) -> NetworkConfig {
         bridge: "skerry0".to_owned(),
         pool: "10.210.0.0/24".parse().unwrap(),
         netns_dir: dir.join("netns"),
+        spares: 0,
     }
 }
 

@@ -100,6 +100,11 @@ fn found_veth(link: &LinkMessage, bridge: u32) -> Option<FoundVeth> {
     (on_bridge && ours).then_some(FoundVeth { index: link.header.index, owner })
 }
 
+/// The name that a link has on the node's side while it has no allocation.
+pub(crate) fn spare_link(slot: usize) -> String {
+    format!("sk-spare{slot}")
+}
+
 /// Puts a veth pair between the bridge and a fresh namespace, the far end inside it from the start, and sets up the inside:
 /// loopback, `eth0`, the address, the default route.
 ///
@@ -113,12 +118,23 @@ pub(crate) fn plug(
     ip: Ipv4Addr,
     subnet: Subnet,
 ) -> io::Result<()> {
-    let name = host_link(alloc);
+    let link = lay(outside, namespace, bridge, &host_link(alloc))?;
+    own(outside, link, alloc, ip)?;
+    address_inside(inside, ip, subnet)
+}
+
+/// Puts a veth pair between the bridge and a fresh namespace, the far end inside it from the start. Both ends are down. Returns
+/// the index of the near one.
+pub(crate) fn lay(
+    outside: &mut Netlink,
+    namespace: BorrowedFd<'_>,
+    bridge: u32,
+    name: &str,
+) -> io::Result<u32> {
     // The kernel takes these only for a link that is there already.
-    let mut details = LinkMessage::default();
-    details.attributes = vec![
-        LinkAttribute::IfName(name.clone()),
-        LinkAttribute::IfAlias(format!("{ALIAS_PREFIX}{alloc}:{ip}")),
+    let mut port = LinkMessage::default();
+    port.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
         // A container that reaches itself through a host port: where br_netfilter is on, the bridge and not the router hands
         // the packet back, and a bridge does so only on a hairpin port.
         LinkAttribute::LinkInfo(vec![
@@ -127,30 +143,45 @@ pub(crate) fn plug(
         ]),
     ];
     outside.batch(vec![
-        (RouteNetlinkMessage::NewLink(veth(name, namespace, bridge, ip)), NLM_F_CREATE | NLM_F_EXCL),
-        (RouteNetlinkMessage::NewLink(details), 0),
+        (RouteNetlinkMessage::NewLink(veth(name, namespace, bridge)), NLM_F_CREATE | NLM_F_EXCL),
+        (RouteNetlinkMessage::NewLink(port), 0),
     ])?;
+    outside.index_of(name)
+}
+
+/// Writes on a link on the node's side whose it is, and raises it. It must be down: some kernels rename no other.
+pub(crate) fn own(outside: &mut Netlink, link: u32, alloc: &AllocationId, ip: Ipv4Addr) -> io::Result<()> {
+    let mut near = raised(LinkMessage::default());
+    near.header.index = link;
+    near.attributes = vec![
+        LinkAttribute::IfName(host_link(alloc)),
+        LinkAttribute::IfAlias(format!("{ALIAS_PREFIX}{alloc}:{ip}")),
+    ];
+    outside.request(RouteNetlinkMessage::NewLink(near), 0)
+}
+
+/// Sets up the inside of a namespace: loopback, `eth0`, the address, the default route.
+pub(crate) fn address_inside(inside: &mut Netlink, ip: Ipv4Addr, subnet: Subnet) -> io::Result<()> {
+    let mut far = raised(LinkMessage::default());
+    far.header.index = ETH0_INDEX;
+    // From the address, so that what neighbours remember stays right when an address goes to another container.
+    far.attributes = vec![LinkAttribute::Address(mac(ip))];
     inside.batch(vec![
         raise(LO_INDEX),
-        raise(ETH0_INDEX),
+        (RouteNetlinkMessage::NewLink(far), 0),
         address(ETH0_INDEX, ip, subnet.prefix()),
         default_route(subnet.gateway()),
     ])
 }
 
-fn veth(name: String, namespace: BorrowedFd<'_>, bridge: u32, ip: Ipv4Addr) -> LinkMessage {
-    // It is raised from inside: at this point the kernel has not tied the two ends yet and refuses (ENOTCONN).
+fn veth(name: &str, namespace: BorrowedFd<'_>, bridge: u32) -> LinkMessage {
     let mut far = LinkMessage::default();
     far.header.index = ETH0_INDEX;
-    far.attributes = vec![
-        LinkAttribute::IfName("eth0".to_owned()),
-        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
-        // From the address, so that what neighbours remember stays right when an address goes to another container.
-        LinkAttribute::Address(mac(ip)),
-    ];
-    let mut near = raised(LinkMessage::default());
+    far.attributes =
+        vec![LinkAttribute::IfName("eth0".to_owned()), LinkAttribute::NetNsFd(namespace.as_raw_fd())];
+    let mut near = LinkMessage::default();
     near.attributes = vec![
-        LinkAttribute::IfName(name),
+        LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Controller(bridge),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),

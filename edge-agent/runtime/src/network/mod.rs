@@ -11,6 +11,7 @@ mod pool;
 mod ports;
 mod publisher;
 mod rules;
+mod spare;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ pub use publisher::RulesError;
 use netlink::Netlink;
 use publisher::Applied;
 use rules::Rules;
+use spare::{Spare, Stock};
 use state::{Claim, State};
 
 /// What the node's network is made with.
@@ -44,6 +46,8 @@ pub struct NetworkConfig {
     pub pool: Subnet,
     /// Where namespaces are pinned; made if it is not there.
     pub netns_dir: PathBuf,
+    /// How many networks lie ready for allocations to come.
+    pub spares: usize,
 }
 
 /// What is known of an allocation when the agent starts.
@@ -73,7 +77,9 @@ pub struct Network {
     wake: Arc<Notify>,
     applied: watch::Receiver<Applied>,
     cancel: CancellationToken,
-    publisher: Mutex<Option<JoinHandle<()>>>,
+    stock: Stock,
+    /// What works in the background.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Network {
@@ -91,8 +97,10 @@ impl Network {
             move || render(&lock(&state), &config)
         };
         let publisher = tokio::spawn(publisher::run(latest, wake.clone(), sender, cancel.clone()));
-        let publisher = Mutex::new(Some(publisher));
-        Ok(Self { config, bridge_index, state, wake, applied, cancel, publisher })
+        let stock = Stock::new(bridge_index, config.spares);
+        let filler = tokio::spawn(stock.clone().fill(cancel.clone()));
+        let tasks = Mutex::new(vec![publisher, filler]);
+        Ok(Self { config, bridge_index, state, wake, applied, cancel, stock, tasks })
     }
 
     /// Removes every link and namespace of allocations that are not `known`, takes over those that are, and loads the rules.
@@ -112,6 +120,7 @@ impl Network {
         state.touch();
         drop(state);
         self.wake.notify_one();
+        self.stock.ask();
         Ok(found)
     }
 
@@ -131,7 +140,8 @@ impl Network {
         if !claim.plugged {
             let (file, id, bridge, pool) =
                 (netns.clone(), alloc.clone(), self.bridge_index, self.config.pool);
-            in_thread(move || plug(&file, &id, bridge, ip, pool))
+            let spare = self.stock.take();
+            in_thread(move || plug(spare, &file, &id, bridge, ip, pool))
                 .await?
                 .map_err(|source| NetworkError::Plug { alloc: alloc.clone(), source })?;
             lock(&self.state).plugged(alloc);
@@ -210,11 +220,11 @@ impl Network {
     /// Ends the background work. What is in the kernel stays, so that containers go on.
     pub async fn close(&self) {
         self.cancel.cancel();
-        let publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(publisher) = publisher
-            && let Err(error) = publisher.await
-        {
-            tracing::error!(%error, "the packet rules' task failed");
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the network failed");
+            }
         }
     }
 
@@ -288,9 +298,23 @@ fn enable(path: &Path) -> Result<(), NetworkError> {
     fs::write(path, "1").map_err(|source| NetworkError::Sysctl { path: path.to_owned(), source })
 }
 
-/// Makes namespace and link, unless both are there already. Leaves the calling thread in the fresh namespace.
-fn plug(file: &Path, alloc: &AllocationId, bridge: u32, ip: Ipv4Addr, pool: Subnet) -> io::Result<()> {
+/// Makes namespace and link, of what lies ready if there is something. May leave the calling thread in the fresh namespace.
+fn plug(
+    spare: Option<Spare>,
+    file: &Path,
+    alloc: &AllocationId,
+    bridge: u32,
+    ip: Ipv4Addr,
+    pool: Subnet,
+) -> io::Result<()> {
     unplug(file, alloc)?;
+    if let Some(spare) = spare {
+        match spare.plug(file, alloc, ip, pool) {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::debug!(%alloc, %error, "a network made ahead is of no use"),
+        }
+        unplug(file, alloc)?;
+    }
     netns::create(file, |outside, inside, namespace| {
         links::plug(outside, inside, namespace, bridge, alloc, ip, pool)
     })

@@ -8,6 +8,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -56,6 +57,25 @@ impl Netlink {
     /// One request.
     pub(crate) fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.batch(vec![(message, flags)])
+    }
+
+    /// The index of the link of this name. In the namespace of the socket, wherever the calling thread is.
+    pub(crate) fn index_of(&mut self, name: &str) -> io::Result<u32> {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let mut bytes = Vec::with_capacity(64);
+        self.append(&mut bytes, RouteNetlinkMessage::GetLink(link), NLM_F_REQUEST);
+        self.socket.send(&bytes, 0)?;
+        for payload in self.receive()? {
+            match payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    return Ok(link.header.index);
+                }
+                NetlinkPayload::Error(error) => acknowledged(error.code)?,
+                _ => {}
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel gave no link"))
     }
 
     /// All objects of a kind.

@@ -12,6 +12,9 @@ use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use super::netlink::Netlink;
 
+/// The namespace of the calling thread.
+const OWN: &str = "/proc/thread-self/ns/net";
+
 /// Makes a namespace, pins it to `file` and lets `plumb` set it up: its arguments are a socket in the caller's namespace, one in
 /// the fresh one, and the fresh namespace itself.
 ///
@@ -21,15 +24,20 @@ pub(crate) fn create(
     plumb: impl FnOnce(&mut Netlink, &mut Netlink, BorrowedFd<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut outside = Netlink::open()?;
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    let own = Path::new("/proc/thread-self/ns/net");
-    pin(own, file)?;
-    let namespace = File::open(own)?;
-    let mut inside = Netlink::open()?;
+    let (mut inside, namespace) = enter_fresh()?;
+    pin(Path::new(OWN), file)?;
     plumb(&mut outside, &mut inside, namespace.as_fd())
 }
 
-/// Pins a living namespace (`/proc/PID/ns/net`) to `file`.
+/// Makes a namespace that lives as long as what is given: a socket in it, and the namespace itself.
+///
+/// Blocking. The calling thread is left in the fresh namespace and must end after this: it may serve nothing else.
+pub(crate) fn enter_fresh() -> io::Result<(Netlink, File)> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    Ok((Netlink::open()?, File::open(OWN)?))
+}
+
+/// Pins a living namespace (`/proc/PID/ns/net`, or a descriptor of it below `/proc/self/fd`) to `file`.
 pub(crate) fn pin(namespace: &Path, file: &Path) -> io::Result<()> {
     File::options().create(true).append(true).open(file)?;
     mount(Some(namespace), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;

@@ -37,6 +37,9 @@ pub use start::{ContainerStart, SandboxSpec, Started};
 use known::Known;
 use paths::Paths;
 
+/// Networks that lie ready: one for what a probe or a person starts, and one for the next, as starts seldom come alone. More come so
+/// close to each other that they have to wait for the processors anyway.
+const SPARE_NETWORKS: usize = 2;
 /// How long the keeper may take to come up.
 const KEEPER_START: Duration = Duration::from_secs(20);
 
@@ -99,8 +102,12 @@ impl Runtime {
             run_dir: paths.keeper_run(),
             state_dir: paths.keeper_state(),
         };
-        let network_config =
-            NetworkConfig { bridge: config.bridge.clone(), pool: config.pool, netns_dir: paths.netns_dir() };
+        let network_config = NetworkConfig {
+            bridge: config.bridge.clone(),
+            pool: config.pool,
+            netns_dir: paths.netns_dir(),
+            spares: SPARE_NETWORKS,
+        };
         let (keeper, mut events) = Keeper::open(keeper_config);
         let (network, first) =
             tokio::join!(Network::open(network_config), tokio::time::timeout(KEEPER_START, events.recv()));
