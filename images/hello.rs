@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! hello serve [PORT]        serve on PORT ($PORT, 8080); paths: / /env /exit?CODE /print?LINES /eat?MIB
+//!                           /burn?MILLISECONDS of processor time, /gauge?VALUE of the gauge "queue"
 //! hello sleep [SECONDS]     end with code 0 after SECONDS (for ever)
 //! hello exit CODE           print a line and end with CODE
 //! hello print LINES [BYTES] print numbered lines of at least BYTES bytes, then end with code 0
@@ -15,7 +16,10 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::exit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Where a container tells the node its gauges.
+const GAUGES: &str = "/dev/shm/skerry-gauges";
 
 const SIGTERM: i32 = 15;
 const SIG_IGN: usize = 1;
@@ -139,6 +143,14 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             let _ = writeln!(text, "{name}={value}");
             text
         }),
+        "/burn" => {
+            burn(Duration::from_millis(number.unwrap_or(1)));
+            "burnt\n".to_owned()
+        }
+        "/gauge" => {
+            std::fs::write(GAUGES, format!("queue {}\n", number.unwrap_or(0)))?;
+            "told\n".to_owned()
+        }
         _ => format!("hello from {}\n", host_name()),
     };
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
@@ -150,6 +162,14 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// Keeps a processor busy for this long.
+fn burn(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 fn host_name() -> String {

@@ -66,6 +66,15 @@ impl Workload {
         self.with("", field, value)
     }
 
+    /// Takes a field out of the spec.
+    #[must_use]
+    pub fn without(mut self, field: &str) -> Self {
+        if let Some(fields) = self.manifest.pointer_mut("/spec").and_then(Value::as_object_mut) {
+            fields.remove(field);
+        }
+        self
+    }
+
     fn with(mut self, path: &str, field: &str, value: Value) -> Self {
         if let Some(fields) =
             self.manifest.pointer_mut(&format!("/spec{path}")).and_then(Value::as_object_mut)

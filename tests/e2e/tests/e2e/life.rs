@@ -1,11 +1,9 @@
-//! The life of a workload: updates under load, drains, jobs, schedules.
-
-use std::time::Duration;
+//! The life of a workload: updates under load, drains, jobs.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skerry_e2e::{Load, Plan, Region, SOON, Workload, in_region};
-use skerry_ground::{Cut, until};
+use skerry_ground::until;
 
 /// Requests that must have been answered before something is changed, and after it.
 const SOME: u64 = 20;
@@ -125,7 +123,7 @@ fn a_site_is_drained(region: &Region) -> Result<()> {
 }
 
 #[test]
-fn runs_end_and_keep_their_times() {
+fn jobs_run_to_their_end() {
     let plan = Plan { nodes: &[("n1", "oslo"), ("n2", "oslo")], images: &["hello"], ..Plan::default() };
     in_region(&plan, |region| {
         region.step("a job runs to completion");
@@ -135,31 +133,6 @@ fn runs_end_and_keep_their_times() {
             .spec("job", json!({"parallelism": 2}))
             .spec("restart", json!({"policy": "never"}));
         region.operator.apply(&[&job])?;
-        region.operator.wait("workload/index", "completed", SOON)?;
-        a_schedule_is_kept_while_cut_off(region)
+        region.operator.wait("workload/index", "completed", SOON)
     });
-}
-
-fn a_schedule_is_kept_while_cut_off(region: &Region) -> Result<()> {
-    region.step("a schedule fires while its node is cut off, and not again after");
-    let cron = Workload::new("tide", &region.image("hello")?, &["exit", "0"])
-        .require("node.name=n1")
-        .spec("type", json!("cron"))
-        .spec("schedule", json!({"cron": "* * * * *", "timezone": "UTC"}))
-        .spec("restart", json!({"policy": "never"}));
-    region.operator.apply(&[&cron])?;
-    let node = region.node("n1")?;
-    until("the schedule on its node", SOON, || {
-        let found = region.operator.allocations("tide")?;
-        Ok(found.iter().any(|one| one["ready"] == true).then_some(()))
-    })?;
-    node.host().cut(&Cut::Both)?;
-    let runs = || node.log().matches("a container ended container=tide-").count();
-    let before = runs();
-    until("a run at the full minute", Duration::from_secs(75), || Ok((runs() > before).then_some(())))?;
-    node.host().heal()?;
-    region.operator.wait("node/n1", "reachable", SOON)?;
-    let after = runs();
-    ensure!(after == before + 1, "{} runs for one due time", after - before);
-    region.operator.skerry(&["get", "allocations"]).map(drop)
 }

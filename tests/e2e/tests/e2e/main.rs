@@ -14,4 +14,7 @@ mod join;
 mod life;
 mod placement;
 mod refusals;
+mod scale;
+mod schedules;
 mod tree;
+mod waves;

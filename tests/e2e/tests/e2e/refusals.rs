@@ -1,6 +1,7 @@
 //! What the master and the command say to manifests and images that cannot be.
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 use skerry_e2e::{Operator, Plan, Region, Workload, in_region};
 
 #[test]
@@ -9,6 +10,7 @@ fn what_cannot_be_is_refused_in_words_that_help() {
     in_region(&plan, |region| {
         let image = region.image("hello")?;
         manifests(region, &image)?;
+        lives(region, &image)?;
         images(region)?;
         registry(region, &image)?;
         nothing_fits(region, &image)?;
@@ -62,6 +64,44 @@ spec:
     region.operator.run(&["describe", "workload", "web"])?.exits(1)?.says(&["there is no workload 'web'"])?;
     let waited = region.operator.run(&["wait", "workload/web", "--for", "running", "--timeout", "1s"])?;
     waited.exits(1)?.says(&["there is no workload 'web'"])?;
+    Ok(())
+}
+
+/// Lives that cannot be: a good manifest with one part of its spec set to something else.
+fn lives(region: &Region, image: &str) -> Result<()> {
+    region.step("lives that cannot be");
+    let web = || Workload::new("web", image, &[]).port(8080, &json!("auto"));
+    let cron = |schedule: Value| {
+        web().spec("type", json!("cron")).spec("restart", json!({})).spec("schedule", schedule)
+    };
+    let job = web()
+        .spec("type", json!("job"))
+        .spec("restart", json!({"policy": "never", "backoff": "10s"}))
+        .spec("job", json!({"deadline": "5s"}));
+    let checks: [(Workload, &[&str]); 7] = [
+        (
+            web().container("health", json!({"http": {"port": "admin", "path": "/"}})),
+            &["health.http.port", "no port is called 'admin'", "http (8080)"],
+        ),
+        (cron(json!({"cron": "0 0 31 2 *"})), &["schedule.cron", "never due", "no such day exists"]),
+        (cron(json!({"cron": "0 0 * *"})), &["schedule.cron"]),
+        (
+            cron(json!({"cron": "0 3 * * *", "timezone": "Europe/Olso"})),
+            &["schedule.timezone", "'Europe/Olso' is not a time zone", "Europe/Oslo"],
+        ),
+        (
+            web().spec("scale", json!({"min": 5, "max": 2, "cpu": "50%"})),
+            &["scale.min", "5 is more than max 2"],
+        ),
+        (job, &["job.deadline", "5s is over before a failed instance is tried again after 10s"]),
+        (
+            web().spec("update", json!({"max_unavailable": 0, "max_surge": 0})),
+            &["nothing could ever be replaced"],
+        ),
+    ];
+    for (wrong, parts) in checks {
+        region.operator.apply_refused(&wrong.to_string())?.says(parts)?;
+    }
     Ok(())
 }
 

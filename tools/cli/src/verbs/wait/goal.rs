@@ -15,6 +15,9 @@ use crate::rows::{node_state, phase_text, wanted, workload_step};
 const PHASES: [&str; 9] =
     ["pending", "pulling", "starting", "running", "backoff", "stopping", "stopped", "completed", "failed"];
 
+/// Allocations of a drained node whose reasons stand in one line.
+const BLOCKED_SHOWN: usize = 3;
+
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -210,8 +213,21 @@ fn node_step(goal: &Goal, name: &str, found: &Node, now: WallTime) -> String {
     let Some(draining) = &found.draining else {
         return format!("{name}: {state}, and it is not being drained");
     };
-    let why = draining.blocked.first().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = if draining.blocked.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", blocked_text(name, &draining.blocked))
+    };
     format!("{name}: {state}, {} left{why}", counted(draining.remaining, "allocation"))
+}
+
+/// Which allocations are still there and why; of many the first few, and where the others are told.
+fn blocked_text(node: &str, blocked: &[String]) -> String {
+    let first = blocked.iter().take(BLOCKED_SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match blocked.len().saturating_sub(BLOCKED_SHOWN) {
+        0 => first,
+        more => format!("{first}; and {more} more: 'skerry describe node {node}' tells them all"),
+    }
 }
 
 /// Whether an allocation has nothing running any more, as last heard of.
@@ -309,6 +325,15 @@ mod tests {
         check(
             Some(left),
             Some("n1: reachable, 2 allocations left: web-0-1: no other node has 64Mi of memory free"),
+        );
+        let blocked = (1..=5).map(|at| format!("web-{at}-1: why")).collect();
+        let left = v1::Draining { remaining: 6, blocked, ..v1::Draining::default() };
+        check(
+            Some(left),
+            Some(
+                "n1: reachable, 6 allocations left: web-1-1: why; web-2-1: why; web-3-1: why; and 2 more: \
+                 'skerry describe node n1' tells them all",
+            ),
         );
         check(Some(v1::Draining::default()), None);
         check(None, Some("n1: reachable, and it is not being drained"));
