@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use anyhow::Result;
 use skerry_allocator::{ALLOCATIONS_MAX, Cluster, Demand, NodeView};
 use skerry_federation::level1::{self, HandBack, ROUNDS_MAX, RegionView};
-use skerry_federation::{SketchInput, sketch};
+use skerry_federation::{Alike, SiteTable, SketchInput, sketch};
 use skerry_types::{
     AllocationId, Attributes, Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet,
     InstanceSpec, Labels, Limits, LinkClass, MilliCpu, MilliGpu, NodeName, OnDisconnect, Placement, Probes,
@@ -30,7 +30,8 @@ pub(crate) struct OneLevel {
 pub(crate) struct TwoLevel {
     regions: Vec<Region>,
     names: Vec<RegionName>,
-    digests: Vec<Arc<SiteDigest>>,
+    digests: Vec<Arc<SiteTable>>,
+    alike: Alike,
     /// Changes since each digest was made, and what was taken of the region since.
     stale: Vec<(u32, Resources)>,
     /// Times that a region handed something back.
@@ -69,13 +70,15 @@ impl TwoLevel {
             regions: Vec::new(),
             names: Vec::new(),
             digests: Vec::new(),
+            alike: Alike::default(),
             stale: vec![(0, Resources::ZERO); count],
             handed_back: 0,
         };
         for (at, part) in parts.iter().enumerate() {
             let name = format!("r{at:03}");
             let region = Region::new(part, &SiteName::new(&name)?)?;
-            two.digests.push(Arc::new(region.digest(&name)?));
+            let digest = Arc::new(region.digest(&name)?);
+            two.digests.push(Arc::new(SiteTable::new(vec![digest], &mut two.alike)));
             two.regions.push(region);
             two.names.push(RegionName::new(name)?);
         }
@@ -88,7 +91,8 @@ impl TwoLevel {
         *pending += taken;
         if *changes >= DIGEST_EVERY {
             self.stale[at] = (0, Resources::ZERO);
-            self.digests[at] = Arc::new(self.regions[at].digest(self.names[at].as_str())?);
+            let digest = Arc::new(self.regions[at].digest(self.names[at].as_str())?);
+            self.digests[at] = Arc::new(SiteTable::new(vec![digest], &mut self.alike));
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl TwoLevel {
 
     fn view(&self, at: usize, back: &BTreeMap<usize, HandBack>) -> RegionView {
         let mut view = RegionView::new(self.names[at].clone());
-        view.sites = vec![Arc::clone(&self.digests[at])];
+        view.sites = Arc::clone(&self.digests[at]);
         view.pending = self.stale[at].1;
         view.handed_back = back.get(&at).cloned();
         view

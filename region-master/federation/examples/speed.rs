@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skerry_federation::level1::{Demand, Plan, RegionView, plan};
-use skerry_federation::{SketchInput, sketch};
+use skerry_federation::{Alike, SiteTable, SketchInput, sketch};
 use skerry_types::{
     Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet, InstanceSpec, Labels, Limits,
     LinkClass, MilliCpu, Near, Place, Placement, Preference, Probes, RegionName, Resources, RestartPolicy,
@@ -89,9 +89,10 @@ fn site(region: u64, at: u64, noise: &mut Noise) -> SiteDigest {
 }
 
 fn regions() -> Vec<RegionView> {
-    let mut noise = Noise(0x5EED);
+    let (mut noise, mut alike) = (Noise(0x5EED), Alike::default());
     let region = |at: u64| {
         let sites = (0..SITES).map(|site_at| Arc::new(site(at, site_at, &mut noise))).collect();
+        let sites = Arc::new(SiteTable::new(sites, &mut alike));
         RegionView { sites, ..RegionView::new(RegionName::new(format!("r{at}")).unwrap()) }
     };
     (0..REGIONS).map(region).collect()
@@ -174,7 +175,7 @@ fn main() {
     let regions = regions();
     let bytes: usize = regions
         .iter()
-        .flat_map(|region| &region.sites)
+        .flat_map(|region| region.sites.digests())
         .map(|site| postcard::to_stdvec(&site.sketch).unwrap().len())
         .sum();
     let sites = REGIONS * SITES;

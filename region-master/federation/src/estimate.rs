@@ -9,7 +9,7 @@ use skerry_types::{
 use crate::ALLOCATIONS_MAX;
 use crate::roster::{Roster, Site};
 use crate::selecting::{Holds, Selecting};
-use crate::table::SiteTable;
+use crate::table::{Buckets, SiteTable};
 
 /// How many more instances of this the site has room for: never more than it had when its sketch was made, often exactly as
 /// many. Counts the nodes of which it is certain that they match `require` and have no taint that is not tolerated.
@@ -33,16 +33,14 @@ pub fn may_match(site: &SiteDigest, placement: &Placement) -> bool {
 }
 
 /// What the hard rules say of each class of a table, with its buckets.
-fn fits<'a>(
-    table: &'a SiteTable,
-    placement: &Placement,
-) -> impl Iterator<Item = (Fit, &'a [SketchBucket])> {
-    let roster = Roster::new([table]);
+fn fits<'a>(table: &'a SiteTable, placement: &Placement) -> impl Iterator<Item = (Fit, Buckets<'a>)> {
+    let roster = Roster::new([table], placement);
     let rules = Rules::new(placement, &roster);
     let judged = roster.sites(0).flat_map(|site| {
         let at_site = rules.at_site(&site);
         let classes = table.classes_of(site.row).iter();
-        let judged = classes.map(|class| (rules.judge(at_site, roster.kind(0, class)), table.buckets_of(class)));
+        let judged =
+            classes.map(|class| (rules.judge(at_site, roster.kind(0, class)), table.buckets_of(class)));
         judged.collect::<Vec<_>>()
     });
     judged.collect::<Vec<_>>().into_iter()
@@ -65,8 +63,19 @@ impl Need {
     }
 
     /// How many of it fit on all nodes of a class.
-    pub(crate) fn room(&self, buckets: &[SketchBucket]) -> u32 {
-        let rooms = buckets.iter().map(|bucket| self.per_node(bucket).saturating_mul(bucket.nodes));
+    pub(crate) fn room(&self, buckets: Buckets<'_>) -> u32 {
+        let Resources { cpu, memory, disk, bandwidth, gpu } = self.resources;
+        if (disk.0, bandwidth.0, gpu.0) != (0, 0, 0) {
+            let rooms = buckets.all().map(|bucket| self.per_node(&bucket).saturating_mul(bucket.nodes));
+            return rooms.fold(0, u32::saturating_add);
+        }
+        let most = if self.fixed_port { 1 } else { u64::from(u16::MAX) };
+        let rooms = buckets.rows.iter().map(|row| {
+            let slots = u64::from(row.slots).min(most);
+            let slots = fitting(fitting(slots, u64::from(row.cpu), cpu.0), row.memory, memory.0);
+            // Two numbers of sixteen bits.
+            u32::try_from(slots * u64::from(row.nodes)).unwrap_or(u32::MAX)
+        });
         rooms.fold(0, u32::saturating_add)
     }
 
@@ -80,13 +89,8 @@ impl Need {
             (free.disk.0, need.disk.0),
             (free.bandwidth.0, need.bandwidth.0),
         ];
-        // What fits anyway is not divided: most nodes lack one resource only.
-        let fitting = |most: u64, (free, need): (u64, u64)| match most.checked_mul(need) {
-            Some(all) if all <= free => most,
-            _ => free / need,
-        };
-        let most = pairs.into_iter().fold(u64::from(most), fitting).min(self.by_gpu(free.gpu));
-        u32::try_from(most).unwrap_or(u32::MAX)
+        let most = pairs.into_iter().fold(u64::from(most), |most, (free, need)| fitting(most, free, need));
+        u32::try_from(most.min(self.by_gpu(free.gpu))).unwrap_or(u32::MAX)
     }
 
     fn by_gpu(&self, free: MilliGpu) -> u64 {
@@ -117,6 +121,14 @@ impl Need {
             return Some(Rule::Gpu { need: need.gpu, most_free: left.gpu });
         }
         (slots == 0).then_some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX })
+    }
+}
+
+/// How many of `most` find what they need. What fits anyway is not divided: most nodes lack one resource only.
+fn fitting(most: u64, free: u64, need: u64) -> u64 {
+    match most.checked_mul(need) {
+        Some(all) if all <= free => most,
+        _ => free / need,
     }
 }
 
@@ -160,9 +172,10 @@ pub(crate) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(placement: &Placement, roster: &Roster<'a>) -> Self {
-        let taints = roster.kinds.iter().map(|kind| {
-            kind.taints.iter().find(|taint| !placement.tolerate.contains(taint))
-        });
+        let taints = roster
+            .kinds
+            .iter()
+            .map(|kind| kind.taints.iter().find(|taint| !placement.tolerate.contains(taint)));
         Self { require: Selecting::new(&placement.require, roster), taints: taints.collect() }
     }
 

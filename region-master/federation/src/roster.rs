@@ -1,7 +1,10 @@
 //! What the tables of many regions have in common, numbered for one decision.
 
-use skerry_types::{Labels, RegionName};
+use std::sync::Arc;
 
+use skerry_types::{Labels, Placement, RegionName, Selector, SiteDigest, SpreadBy};
+
+use crate::selecting::Asked;
 use crate::table::{ClassRow, Kind, Numbers, SiteRow, SiteTable};
 
 /// Every kind of nodes, set of labels and region that any of some tables has. Numbers count for one decision only.
@@ -10,6 +13,7 @@ pub(crate) struct Roster<'a> {
     tables: Vec<Numbered<'a>>,
     pub(crate) kinds: Vec<&'a Kind>,
     pub(crate) labels: Vec<&'a Labels>,
+    /// Empty where nobody asks for names of regions.
     pub(crate) regions: Vec<&'a RegionName>,
     /// For each table, one after the other, the number of each of its kinds, sets of labels and regions.
     kind_numbers: Vec<u32>,
@@ -31,14 +35,18 @@ struct Numbered<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Site<'a> {
     pub(crate) row: &'a SiteRow,
+    pub(crate) digest: &'a Arc<SiteDigest>,
     /// Its number among the sites of all tables.
     pub(crate) at: usize,
     pub(crate) labels: u32,
+    /// 0 where nobody asks for names of regions.
     pub(crate) region: u32,
 }
 
 impl<'a> Roster<'a> {
-    pub(crate) fn new(tables: impl IntoIterator<Item = &'a SiteTable>) -> Self {
+    /// `placement`: what is asked of them.
+    pub(crate) fn new(tables: impl IntoIterator<Item = &'a SiteTable>, placement: &Placement) -> Self {
+        let by_region = asks_for_region(placement);
         let mut roster = Self {
             tables: Vec::new(),
             kinds: Vec::new(),
@@ -65,7 +73,8 @@ impl<'a> Roster<'a> {
             for known in &table.labels {
                 roster.labels_numbers.push(by_address(&mut labels, known, &mut roster.labels));
             }
-            for name in &table.regions {
+            // Names are looked up far away in memory.
+            for name in table.regions.iter().filter(|_| by_region) {
                 let known: &mut Numbers<&RegionName> = &mut regions;
                 roster.region_numbers.push(known.index_of(name, &mut roster.regions, || name));
             }
@@ -73,20 +82,18 @@ impl<'a> Roster<'a> {
         roster
     }
 
-    /// The table of a region.
-    pub(crate) fn table(&self, region: usize) -> Option<&'a SiteTable> {
-        self.tables.get(region).map(|numbered| numbered.table)
-    }
-
     /// The sites of a region.
     pub(crate) fn sites(&self, region: usize) -> impl Iterator<Item = Site<'a>> {
         let numbered = self.tables.get(region).copied();
+        let regions = &self.region_numbers;
         numbered.into_iter().flat_map(move |numbered| {
-            numbered.table.rows.iter().zip(numbered.sites..).map(move |(row, at)| Site {
+            let rows = numbered.table.rows.iter().zip(numbered.table.digests());
+            rows.zip(numbered.sites..).map(move |((row, digest), at)| Site {
+                digest,
                 row,
                 at,
                 labels: self.labels_numbers[numbered.labels + crate::index(row.labels)],
-                region: self.region_numbers[numbered.regions + crate::index(row.region)],
+                region: regions.get(numbered.regions + crate::index(row.region)).copied().unwrap_or_default(),
             })
         })
     }
@@ -103,11 +110,17 @@ impl<'a> Roster<'a> {
     }
 }
 
+fn asks_for_region(placement: &Placement) -> bool {
+    let wishes = placement.prefer.iter().map(|wish| &wish.matches);
+    let keys = wishes.chain([&placement.require]).flat_map(Selector::keys);
+    let spreads = placement.spread.iter().filter_map(|spread| match &spread.by {
+        SpreadBy::Attribute(name) => Some(name.as_str()),
+        SpreadBy::Site | SpreadBy::Node => None,
+    });
+    keys.chain(spreads).any(|key| Asked::new(key) == Asked::RegionName)
+}
+
 /// What [`Alike`](crate::Alike) made one object has one number.
-fn by_address<'a, T>(
-    known: &mut Numbers<*const T>,
-    value: &'a std::sync::Arc<T>,
-    values: &mut Vec<&'a T>,
-) -> u32 {
-    known.index_of(std::sync::Arc::as_ptr(value), values, || value)
+fn by_address<'a, T>(known: &mut Numbers<*const T>, value: &'a Arc<T>, values: &mut Vec<&'a T>) -> u32 {
+    known.index_of(Arc::as_ptr(value), values, || value)
 }

@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use skerry_types::{
-    Attributes, Labels, LinkClass, RegionName, Resources, SiteDigest, SketchBucket, SketchClass, Taint,
+    Attributes, Bandwidth, Bytes, Labels, LinkClass, MilliCpu, MilliGpu, RegionName, Resources, SiteDigest,
+    SketchBucket, SketchClass, Taint,
 };
 
 use crate::number;
@@ -66,12 +67,19 @@ impl<T: Eq + Hash> Pool<T> {
 }
 
 /// The sites of a region and of those below it.
+///
+/// What a decision mostly looks at is a line of the cache for each site and a quarter of one for each bucket; the rest stands
+/// apart.
 #[derive(Debug, Default)]
 pub struct SiteTable {
     digests: Vec<Arc<SiteDigest>>,
     pub(crate) rows: Vec<SiteRow>,
     pub(crate) classes: Vec<ClassRow>,
-    pub(crate) buckets: Vec<SketchBucket>,
+    buckets: Vec<BucketRow>,
+    /// Disk, bandwidth and graphics processors of each bucket, in the order of the buckets.
+    rare: Vec<[u64; 3]>,
+    /// Where each site lies.
+    pub(crate) positions: Vec<Option<Position>>,
     /// What rows say by index.
     pub(crate) kinds: Vec<Arc<Kind>>,
     pub(crate) labels: Vec<Arc<Labels>>,
@@ -86,11 +94,9 @@ pub(crate) struct SiteRow {
     pub(crate) region: u32,
     /// What its link costs; metered above all that is not.
     pub(crate) link: u64,
-    pub(crate) position: Option<Position>,
-    pub(crate) capacity: Resources,
-    pub(crate) reserved: Resources,
-    /// Nodes that are not heard from.
-    pub(crate) away: u32,
+    /// Cpu and memory: what workloads may reserve, and what is reserved.
+    pub(crate) capacity: [u64; 2],
+    pub(crate) reserved: [u64; 2],
 }
 
 /// A class of nodes.
@@ -98,6 +104,16 @@ pub(crate) struct SiteRow {
 pub(crate) struct ClassRow {
     buckets: (u32, u32),
     pub(crate) kind: u32,
+}
+
+/// Nodes of a class that have about the same free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BucketRow {
+    pub(crate) memory: u64,
+    /// Thousandths of a processor; a node with more than four million of them counts as one with so many.
+    pub(crate) cpu: u32,
+    pub(crate) nodes: u16,
+    pub(crate) slots: u16,
 }
 
 impl SiteTable {
@@ -111,16 +127,16 @@ impl SiteTable {
                 table.add_class(class, alike, &mut known.kinds);
             }
             let labels = alike.labels.one(digest.spec.labels.clone());
+            let usual = |amounts: &Resources| [amounts.cpu.0, amounts.memory.0];
             table.rows.push(SiteRow {
                 classes: (first, number(table.classes.len())),
                 labels: known.labels.index_of(Arc::as_ptr(&labels), &mut table.labels, || labels),
                 region: known.regions.index_of(&digest.region, &mut table.regions, || digest.region.clone()),
                 link: link_cost(&digest.spec.link),
-                position: digest.spec.point.map(Position::of),
-                capacity: digest.capacity,
-                reserved: digest.reserved,
-                away: digest.nodes.saturating_sub(digest.reachable),
+                capacity: usual(&digest.capacity),
+                reserved: usual(&digest.reserved),
             });
+            table.positions.push(digest.spec.point.map(Position::of));
         }
         Self { digests, ..table }
     }
@@ -130,8 +146,25 @@ impl SiteTable {
         let kind = alike.kinds.one(kind);
         let kind = known.index_of(Arc::as_ptr(&kind), &mut self.kinds, || kind);
         let start = number(self.buckets.len());
-        self.buckets.extend(&class.buckets);
+        class.buckets.iter().for_each(|bucket| self.add_bucket(bucket));
         self.classes.push(ClassRow { buckets: (start, number(self.buckets.len())), kind });
+    }
+
+    /// More nodes than a row can count take several.
+    fn add_bucket(&mut self, bucket: &SketchBucket) {
+        let free = &bucket.free;
+        let mut left = bucket.nodes;
+        while left > 0 {
+            let nodes = u16::try_from(left).unwrap_or(u16::MAX);
+            left -= u32::from(nodes);
+            self.buckets.push(BucketRow {
+                memory: free.memory.0,
+                cpu: u32::try_from(free.cpu.0).unwrap_or(u32::MAX),
+                nodes,
+                slots: u16::try_from(bucket.slots).unwrap_or(u16::MAX),
+            });
+            self.rare.push([free.disk.0, free.bandwidth.0, free.gpu.0]);
+        }
     }
 
     /// What the sites told.
@@ -154,9 +187,36 @@ impl SiteTable {
         self.classes.get(range(row.classes)).unwrap_or_default()
     }
 
-    /// What nodes of a class have free.
-    pub(crate) fn buckets_of(&self, class: &ClassRow) -> &[SketchBucket] {
-        self.buckets.get(range(class.buckets)).unwrap_or_default()
+    /// What nodes of a class have free: the usual, and the rare.
+    pub(crate) fn buckets_of(&self, class: &ClassRow) -> Buckets<'_> {
+        let rows = self.buckets.get(range(class.buckets)).unwrap_or_default();
+        Buckets { rows, rare: &self.rare, first: crate::index(class.buckets.0) }
+    }
+}
+
+/// What nodes of a class have free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buckets<'a> {
+    pub(crate) rows: &'a [BucketRow],
+    rare: &'a [[u64; 3]],
+    first: usize,
+}
+
+impl Buckets<'_> {
+    /// Each with all that it has free.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SketchBucket> {
+        let rare = self.rare.get(self.first..).unwrap_or_default();
+        self.rows.iter().zip(rare).map(|(row, [disk, bandwidth, gpu])| SketchBucket {
+            free: Resources {
+                cpu: MilliCpu(u64::from(row.cpu)),
+                memory: Bytes(row.memory),
+                disk: Bytes(*disk),
+                bandwidth: Bandwidth(*bandwidth),
+                gpu: MilliGpu(*gpu),
+            },
+            nodes: u32::from(row.nodes),
+            slots: u32::from(row.slots),
+        })
     }
 }
 

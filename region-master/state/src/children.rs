@@ -161,6 +161,11 @@ impl RegionState {
             self.forget_row(name, key);
             self.seal_rows(name);
         }
+        if let ChildName::Region(region) = name
+            && let Some(region) = self.regions.get_mut(region)
+        {
+            region.site_table(&mut self.alike);
+        }
         if let Some(child) = self.child_mut(name) {
             child.record.cursor = changes.cursor;
         }

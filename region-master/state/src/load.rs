@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Cluster;
+use skerry_federation::Alike;
 use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
 use skerry_wire::{RegionRow, Revision, RowKey};
 
@@ -47,6 +48,7 @@ impl RegionState {
                 .into_iter()
                 .map(|(name, record)| (name, ChildRegion::new(epoch, record, now.mono)))
                 .collect(),
+            alike: Alike::default(),
             links: BTreeMap::new(),
             tokens: ledger.tokens,
             events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skerry_federation::{Alike, SiteTable};
 use skerry_types::{
     EventLevel, InstanceSet, MonoTime, NodeDigest, NodeName, RegionDigest, RegionName, Resources, Share,
     ShareStatus, SiteDigest, SiteName, TenantGrant, TenantName, TenantUse, WorkloadKey,
@@ -23,6 +24,8 @@ pub(crate) struct ChildRegion {
     pub(crate) child: Child,
     pub(crate) regions: BTreeMap<RegionName, RegionDigest>,
     pub(crate) sites: BTreeMap<(RegionName, SiteName), Arc<SiteDigest>>,
+    /// The sites that are heard from, as level 1 reads them; `None` when they have changed.
+    table: Option<Arc<SiteTable>>,
     pub(crate) nodes: BTreeMap<(RegionName, NodeName), Arc<NodeDigest>>,
     pub(crate) statuses: BTreeMap<WorkloadKey, Arc<ShareStatus>>,
     pub(crate) uses: BTreeMap<TenantName, TenantUse>,
@@ -43,6 +46,7 @@ impl ChildRegion {
             child: Child::new(epoch, record),
             regions: BTreeMap::new(),
             sites: BTreeMap::new(),
+            table: None,
             nodes: BTreeMap::new(),
             statuses: BTreeMap::new(),
             uses: BTreeMap::new(),
@@ -62,9 +66,11 @@ impl ChildRegion {
     fn fold(&mut self, row: &DigestRow) {
         match row {
             DigestRow::Region(digest) => {
+                self.table = None;
                 self.regions.insert(digest.region.clone(), digest.clone());
             }
             DigestRow::Site(digest) => {
+                self.table = None;
                 let key = (digest.region.clone(), digest.spec.name.clone());
                 self.sites.insert(key, Arc::new(digest.clone()));
             }
@@ -84,8 +90,12 @@ impl ChildRegion {
     fn unfold(&mut self, key: &RowKey) -> Option<DigestRow> {
         let text = key.key.as_str();
         match key.table {
-            TableId::REGION => self.regions.remove(&text.parse().ok()?).map(DigestRow::Region),
+            TableId::REGION => {
+                self.table = None;
+                self.regions.remove(&text.parse().ok()?).map(DigestRow::Region)
+            }
             TableId::SITE => {
+                self.table = None;
                 let (region, site) = text.split_once('/')?;
                 let gone = self.sites.remove(&(region.parse().ok()?, site.parse().ok()?))?;
                 Some(DigestRow::Site((*gone).clone()))
@@ -109,6 +119,18 @@ impl ChildRegion {
         let reachable = |name: &RegionName| self.regions.get(name).is_none_or(|digest| digest.reachable);
         let path = self.regions.get(region).map(|digest| digest.path.as_slice()).unwrap_or_default();
         reachable(region) && path.iter().all(reachable)
+    }
+
+    /// The sites that are heard from, laid out for level 1. Made when their digests came, so that a decision over a thousand
+    /// regions does not wait for it.
+    pub(crate) fn site_table(&mut self, alike: &mut Alike) -> Arc<SiteTable> {
+        if let Some(table) = &self.table {
+            return Arc::clone(table);
+        }
+        let heard = self.sites.values().filter(|site| self.hears(&site.region)).cloned().collect();
+        let table = Arc::new(SiteTable::new(heard, alike));
+        self.table = Some(Arc::clone(&table));
+        table
     }
 
     /// Whether a site has more of something free than it last said, so that what found no place may fit.

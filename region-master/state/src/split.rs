@@ -1,8 +1,10 @@
 //! Level 1: which of a workload's instances the own nodes look after, and which the regions below.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use skerry_federation::SiteTable;
 use skerry_federation::level1::{Beside, Demand, HandBack, ROUNDS_MAX, RegionView, plan};
 use skerry_types::{
     Affinity, Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus,
@@ -200,15 +202,17 @@ impl RegionState {
         let own = self.config.region.clone();
         let mut local = RegionView::new(own.clone());
         local.local = true;
-        local.sites = self.site_digests();
+        local.sites = Arc::new(SiteTable::new(self.site_digests(), &mut self.alike));
         local.existing = deal.split.local.clone();
         local.handed_back = handed_back(&own);
         local.beside = self.beside(record, None);
         let mut views = vec![local];
-        for (name, region) in &self.regions {
+        let tables: Vec<Arc<SiteTable>> =
+            self.regions.values_mut().map(|region| region.site_table(&mut self.alike)).collect();
+        for ((name, region), sites) in self.regions.iter().zip(tables) {
             let mut view = RegionView::new(name.clone());
             view.reachable = region.is_reachable();
-            view.sites = region.sites.values().filter(|site| region.hears(&site.region)).cloned().collect();
+            view.sites = sites;
             view.existing = deal.parts.get(name).cloned().unwrap_or_default();
             view.given_up = deal.given_up.get(name).cloned().unwrap_or_default();
             view.pending = region.pending(&record.spec.key);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_allocator::Cluster;
+use skerry_federation::Alike;
 use skerry_types::{
     AllocationId, AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources,
     Share, TenantName, WorkloadKey, WorkloadSpec,
@@ -63,6 +64,8 @@ pub struct RegionState {
     pub(crate) by_workload: BTreeMap<WorkloadKey, BTreeSet<AllocationId>>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) regions: BTreeMap<RegionName, ChildRegion>,
+    /// What the sites of many regions have in common.
+    pub(crate) alike: Alike,
     pub(crate) links: BTreeMap<LinkId, ChildName>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) events: BTreeMap<u64, Arc<EventRecord>>,

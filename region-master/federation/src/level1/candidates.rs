@@ -8,7 +8,6 @@ use super::{Demand, RegionView};
 use crate::estimate::{Fit, Need, Rules};
 use crate::number;
 use crate::roster::{Roster, Site};
-use crate::table::SiteRow;
 
 /// A class of nodes at a site that may take instances, full or not. Small, because there are thousands.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +26,7 @@ pub(crate) struct Candidate {
     /// What its link costs; metered above all that is not.
     pub(crate) link: u64,
     /// The part of the site that is free, in 2^-32, of what an instance needs most of.
-    pub(crate) free: u32,
+    pub(crate) free: u64,
     /// Which group it belongs to: same group, same values of all spreads.
     pub(crate) group: u32,
     /// Whether its site is large enough for an instance when it is empty.
@@ -35,9 +34,9 @@ pub(crate) struct Candidate {
 }
 
 /// All candidates, those of one region side by side, and the values of their groups.
-pub(crate) struct Candidates<'a> {
+pub(crate) struct Candidates {
     pub(crate) all: Vec<Candidate>,
-    pub(crate) grouping: Grouping<'a>,
+    pub(crate) grouping: Grouping,
 }
 
 /// Whether this region may get instances at all.
@@ -64,17 +63,18 @@ pub(crate) fn closed_by(demand: &Demand<'_>, region: &RegionView) -> Option<Rule
     })
 }
 
-impl<'a> Candidates<'a> {
+impl Candidates {
     /// Holds every class of every open region against the hard rules, once.
     pub(crate) fn new(
-        demand: &Demand<'a>,
+        demand: &Demand<'_>,
         regions: &[RegionView],
-        roster: &Roster<'a>,
+        roster: &Roster<'_>,
         need: &Need,
-        rules: &Rules<'a>,
-        scoring: &Scoring<'a>,
+        rules: &Rules<'_>,
+        scoring: &Scoring<'_>,
     ) -> Self {
-        let mut found = Self { all: Vec::new(), grouping: Grouping::new(demand, roster) };
+        let classes = regions.iter().map(|region| region.sites.classes.len()).sum();
+        let mut found = Self { all: Vec::with_capacity(classes), grouping: Grouping::new(demand, roster) };
         let mut wishes = Vec::new();
         for (at, region) in regions.iter().enumerate().filter(|(_, region)| is_open(demand, region)) {
             let region_points = scoring.of_region(region);
@@ -90,8 +90,9 @@ impl<'a> Candidates<'a> {
                         Fit::Unknown(_) => false,
                         Fit::No(_) => continue,
                     };
-                    let of_site = shared
-                        .get_or_insert_with(|| of_site(at, &site, need, region_points + scoring.of_site(site.at)));
+                    let of_site = shared.get_or_insert_with(|| {
+                        of_site(at, &site, need, region_points + scoring.of_site(site.at))
+                    });
                     found.all.push(Candidate {
                         kind,
                         certain,
@@ -118,30 +119,40 @@ fn of_site(region: usize, site: &Site<'_>, need: &Need, points: i64) -> Candidat
         room: 0,
         points,
         link: site.row.link,
-        free: free_part(site.row, &need.resources),
+        free: free_part(site, &need.resources),
         group: 0,
-        hopeful: site.row.capacity.fits(&need.resources),
+        hopeful: asked_of(site, &need.resources).all(|(need, capacity, _)| need <= capacity),
     }
 }
 
+/// What a site may reserve and has reserved of each resource that is asked for, with how much is asked for.
+fn asked_of<'a>(site: &Site<'a>, need: &Resources) -> impl Iterator<Item = (u64, u64, u64)> + use<'a> {
+    let Resources { cpu, memory, disk, bandwidth, gpu } = *need;
+    let (row, digest) = (site.row, site.digest);
+    let usual = [cpu.0, memory.0].into_iter().zip(row.capacity).zip(row.reserved);
+    let usual = usual.map(|((need, capacity), reserved)| (need, capacity, reserved));
+    let asks_for_rare = (disk.0, bandwidth.0, gpu.0) != (0, 0, 0);
+    let rare = asks_for_rare.then(|| {
+        let (capacity, reserved) = (&digest.capacity, &digest.reserved);
+        [
+            (disk.0, capacity.disk.0, reserved.disk.0),
+            (bandwidth.0, capacity.bandwidth.0, reserved.bandwidth.0),
+            (gpu.0, capacity.gpu.0, reserved.gpu.0),
+        ]
+    });
+    usual.chain(rare.into_iter().flatten()).filter(|(need, _, _)| *need > 0)
+}
+
 /// The part of a site that is free, in 2^-32, of that resource of which the need is the largest part.
-fn free_part(site: &SiteRow, need: &Resources) -> u32 {
-    let (capacity, reserved) = (&site.capacity, &site.reserved);
-    let amounts = [
-        (need.cpu.0, capacity.cpu.0, reserved.cpu.0),
-        (need.memory.0, capacity.memory.0, reserved.memory.0),
-        (need.disk.0, capacity.disk.0, reserved.disk.0),
-        (need.bandwidth.0, capacity.bandwidth.0, reserved.bandwidth.0),
-        (need.gpu.0, capacity.gpu.0, reserved.gpu.0),
-    ];
+fn free_part(site: &Site<'_>, need: &Resources) -> u64 {
     // The largest of need/capacity, compared crosswise so that nothing is divided.
     let scarcer = |a: &(u64, u64, u64), b: &(u64, u64, u64)| {
         (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
     };
-    let known = amounts.into_iter().filter(|(need, capacity, _)| *need > 0 && *capacity > 0);
+    let known = asked_of(site, need).filter(|(_, capacity, _)| *capacity > 0);
     let (_, capacity, reserved) = known.max_by(scarcer).unwrap_or((0, 1, 0));
     let part = (u128::from(capacity.saturating_sub(reserved)) << 32) / u128::from(capacity);
-    u32::try_from(part).unwrap_or(u32::MAX)
+    u64::try_from(part).unwrap_or(u64::MAX)
 }
 
 /// Takes what is under way to a region out of its room, from each class in proportion.

@@ -10,12 +10,12 @@ use super::{Demand, Part, RegionView};
 ///
 /// The score shown for a region is that of its best class of nodes.
 pub fn explain(demand: &Demand<'_>, regions: &[RegionView]) -> Explanation {
-    let mut dealing = Dealing::new(demand, regions);
+    let dealing = Dealing::new(demand, regions);
     let dealt = dealing.deal(true);
     let mut explanation = Explanation::default();
     for (at, region) in regions.iter().enumerate() {
         let Some(part) = dealt.plan.parts.get(&region.name) else { continue };
-        explanation.placed.extend(placed(&mut dealing, &dealt, at, part));
+        explanation.placed.extend(placed(&dealing, &dealt, at, part));
     }
     if !dealt.plan.unplaced.is_empty() {
         let remedies = remedies(&dealt.plan.reasons);
@@ -25,7 +25,7 @@ pub fn explain(demand: &Demand<'_>, regions: &[RegionView]) -> Explanation {
     explanation
 }
 
-fn placed(dealing: &mut Dealing<'_>, dealt: &Dealt, at: usize, part: &Part) -> Vec<PlacedWhy> {
+fn placed(dealing: &Dealing<'_>, dealt: &Dealt, at: usize, part: &Part) -> Vec<PlacedWhy> {
     let name = dealing.regions[at].name.clone();
     let score = score(dealing, dealt, at);
     let certain = part.added.difference(&part.speculative);
@@ -46,15 +46,16 @@ fn placed(dealing: &mut Dealing<'_>, dealt: &Dealt, at: usize, part: &Part) -> V
 }
 
 /// The parts of the score of a region's best candidate: the one that got most, else the one with most points.
-fn score(dealing: &mut Dealing<'_>, dealt: &Dealt, region_at: usize) -> Vec<ScorePart> {
+fn score(dealing: &Dealing<'_>, dealt: &Dealt, region_at: usize) -> Vec<ScorePart> {
     let all = dealing.candidates.all.iter().enumerate();
-    let own = all.filter(|(_, candidate)| candidate.region == region_at);
+    let own = all.filter(|(_, candidate)| crate::index(candidate.region) == region_at);
     let best = own.max_by_key(|(at, candidate)| {
         (dealt.given[*at], candidate.points - dealt.costs[*at].0, std::cmp::Reverse(*at))
     });
-    let Some((at, candidate)) = best.map(|(at, candidate)| (at, *candidate)) else { return Vec::new() };
-    let region = &dealing.regions[region_at];
-    let mut parts = dealing.scoring.parts(region, candidate.site_at, candidate.site, candidate.class);
+    let Some((at, candidate)) = best else { return Vec::new() };
+    let mut sites = dealing.roster.sites(region_at);
+    let Some(site) = sites.find(|site| site.at == crate::index(candidate.site)) else { return Vec::new() };
+    let mut parts = dealing.scoring.parts(&dealing.regions[region_at], &site, candidate.kind);
     let (before, after) = (dealt.costs[at].0 / MILLI, dealt.costs[at].1 / MILLI);
     let mut say = |what: String, points: i64| parts.push(ScorePart { what, points });
     if before != 0 {
@@ -63,12 +64,12 @@ fn score(dealing: &mut Dealing<'_>, dealt: &Dealt, region_at: usize) -> Vec<Scor
     if after != before {
         say("instances of this plan with the same value of a spread".to_owned(), before - after);
     }
-    let link = candidate.site.spec.link;
+    let link = site.digest.spec.link;
     if link.metered || link.micros_per_mb > 0 {
         let metered = if link.metered { "metered link" } else { "link" };
         say(format!("{metered} at {} millionths for a megabyte", link.micros_per_mb), 0);
     }
-    say(format!("{} % of site {} free", (candidate.free * 100) >> 32, candidate.site.spec.name), 0);
+    say(format!("{} % of site {} free", (candidate.free * 100) >> 32, site.digest.spec.name), 0);
     if candidate.certain {
         say(format!("room for {} of it there", candidate.room), 0);
     }

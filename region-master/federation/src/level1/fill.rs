@@ -1,9 +1,9 @@
 //! How many instances have each value of each spread, and what that costs.
 
 use super::candidates::{Candidate, Candidates};
-use super::grouping::{Grouping, index};
+use super::grouping::Grouping;
 use super::score::MILLI;
-use crate::SPREAD_POINTS;
+use crate::{SPREAD_POINTS, index};
 
 /// How many instances have each value of a spread.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Counted {
 
 /// The state of dealing out.
 pub(crate) struct Fill<'a> {
-    pub(crate) grouping: &'a Grouping<'a>,
-    pub(crate) all: &'a [Candidate<'a>],
+    pub(crate) grouping: &'a Grouping,
+    pub(crate) all: &'a [Candidate],
     pub(crate) local: Option<usize>,
     spreads: Vec<Counted>,
     /// Which spread's values are the clusters, where there are several spreads.
@@ -59,7 +59,7 @@ pub(crate) struct Fill<'a> {
 
 impl<'a> Fill<'a> {
     /// `existing`: how many instances each region has. `local`: which region is the master's own nodes.
-    pub(crate) fn new(candidates: &'a Candidates<'a>, existing: &[u32], local: Option<usize>) -> Self {
+    pub(crate) fn new(candidates: &'a Candidates, existing: &[u32], local: Option<usize>) -> Self {
         let grouping = &candidates.grouping;
         let spreads = grouping.bounds().enumerate().map(|(at, max_skew)| {
             let groups = (0..grouping.groups()).filter(|group| grouping.occurs(*group));
@@ -84,7 +84,10 @@ impl<'a> Fill<'a> {
     fn seed(&mut self, existing: &[u32]) {
         for region in self.all.chunk_by(|a, b| a.region == b.region) {
             let Some(region_at) = region.first().map(|candidate| candidate.region) else { continue };
-            let count = existing.get(region_at).copied().unwrap_or_default();
+            let count = existing.get(index(region_at)).copied().unwrap_or_default();
+            if count == 0 {
+                continue;
+            }
             let width = u32::try_from(region.len()).unwrap_or(u32::MAX);
             for (candidate, at) in region.iter().zip(0u32..) {
                 let part = count / width + u32::from(at < count % width);

@@ -2,61 +2,111 @@
 
 use std::collections::HashMap;
 
-use skerry_types::{SiteDigest, SketchClass, SpreadBy};
+use skerry_types::SpreadBy;
 
 use super::Demand;
 use super::score::spread_key;
-use crate::selecting::Asked;
+use crate::roster::{Roster, Site};
+use crate::selecting::{Asked, attribute, label};
+use crate::table::Numbers;
+use crate::{index, number};
 
 /// Spreads beyond these are left to level 2; nobody writes as many.
 const SPREADS_MAX: usize = 8;
 
 /// Numbers the values of each spread, and the combinations that occur.
-pub(crate) struct Grouping<'a> {
-    spreads: Vec<Values<'a>>,
+pub(crate) struct Grouping {
+    spreads: Vec<Values>,
     /// For each spread but the first: the group so far and the value of this one, to the group.
-    joined: Vec<HashMap<(u32, u32), u32>>,
+    joined: Vec<Joined>,
     /// For each group one value for each spread, all in a row; [`Grouping::NONE`] for a group that does not occur.
     values: Vec<u32>,
 }
 
 /// The values of one spread.
-struct Values<'a> {
+struct Values {
     max_skew: Option<u32>,
-    /// What is counted over; `None` for sites, which have numbers already.
-    over: Option<Asked>,
-    /// The last one: candidates come region by region.
-    last: Option<(Option<&'a str>, u32)>,
-    known: HashMap<Option<&'a str>, u32>,
+    over: Over,
 }
 
-impl<'a> Values<'a> {
-    fn number(&mut self, site: &'a SiteDigest, class: &'a SketchClass, site_at: usize) -> u32 {
-        let Some(over) = &self.over else { return number(site_at) };
-        let value = over.value(site, class);
-        if let Some((_, known)) = self.last.filter(|(last, _)| *last == value) {
-            return known;
+/// What is counted over, with the number of each value.
+enum Over {
+    /// Sites and regions have numbers already.
+    Site,
+    Region,
+    /// For each set of labels.
+    Labels(Vec<u32>),
+    /// For each kind of nodes.
+    Kind(Vec<u32>),
+    /// Names of sites, in the order of the sites. Regions may give their sites the same names.
+    Name(Vec<u32>),
+    /// What no sketch tells is the same everywhere.
+    Nothing,
+}
+
+/// Groups by two numbers each.
+#[derive(Default)]
+struct Joined {
+    known: HashMap<(u32, u32), u32>,
+    last: Option<((u32, u32), u32)>,
+}
+
+impl Joined {
+    fn group(&mut self, pair: (u32, u32)) -> u32 {
+        if let Some((_, group)) = self.last.filter(|(last, _)| *last == pair) {
+            return group;
         }
         let next = number(self.known.len());
-        let known = *self.known.entry(value).or_insert(next);
-        self.last = Some((value, known));
-        known
+        let group = *self.known.entry(pair).or_insert(next);
+        self.last = Some((pair, group));
+        group
     }
 }
 
-impl<'a> Grouping<'a> {
+impl Over {
+    fn new(by: &SpreadBy, roster: &Roster<'_>) -> Self {
+        if *by == SpreadBy::Site {
+            return Self::Site;
+        }
+        match Asked::new(spread_key(by)) {
+            Asked::RegionName => Self::Region,
+            Asked::NodeName => Self::Nothing,
+            Asked::SiteName => Self::Name(numbers(roster.site_names().map(Some))),
+            Asked::SiteLabel(name) => {
+                Self::Labels(numbers(roster.labels.iter().map(|labels| label(labels, &name))))
+            }
+            Asked::Node(name) => Self::Kind(numbers(roster.kinds.iter().map(|kind| attribute(kind, &name)))),
+        }
+    }
+
+    fn number(&self, site: &Site<'_>, kind: u32) -> u32 {
+        match self {
+            Self::Site => number(site.at),
+            Self::Region => site.region,
+            Self::Labels(numbers) => numbers[index(site.labels)],
+            Self::Kind(numbers) => numbers[index(kind)],
+            Self::Name(numbers) => numbers[site.at],
+            Self::Nothing => 0,
+        }
+    }
+}
+
+/// The same number for the same value.
+fn numbers<'v>(values: impl Iterator<Item = Option<&'v str>>) -> Vec<u32> {
+    let (mut known, mut all) = (Numbers::default(), Vec::new());
+    values.map(|value| known.index_of(value, &mut all, || ())).collect()
+}
+
+impl Grouping {
     const NONE: u32 = u32::MAX;
 
-    pub(crate) fn new(demand: &Demand<'a>) -> Self {
+    pub(crate) fn new(demand: &Demand<'_>, roster: &Roster<'_>) -> Self {
         let counted = demand.placement.spread.iter().filter(|spread| spread.by != SpreadBy::Node);
-        let values = counted.take(SPREADS_MAX).map(|spread| Values {
-            max_skew: spread.max_skew,
-            over: (spread.by != SpreadBy::Site).then(|| Asked::new(spread_key(&spread.by))),
-            last: None,
-            known: HashMap::new(),
-        });
+        let values = counted
+            .take(SPREADS_MAX)
+            .map(|spread| Values { max_skew: spread.max_skew, over: Over::new(&spread.by, roster) });
         let spreads: Vec<_> = values.collect();
-        let joined = vec![HashMap::new(); spreads.len()];
+        let joined = spreads.iter().map(|_| Joined::default()).collect();
         Self { spreads, joined, values: Vec::new() }
     }
 
@@ -81,16 +131,14 @@ impl<'a> Grouping<'a> {
         self.values(group).first().is_none_or(|value| *value != Self::NONE)
     }
 
-    /// The group of a class of nodes; `site_at` is the number of its site.
-    pub(crate) fn group(&mut self, site: &'a SiteDigest, class: &'a SketchClass, site_at: usize) -> u32 {
+    /// The group of a kind of nodes at a site.
+    pub(crate) fn group(&mut self, site: &Site<'_>, kind: u32) -> u32 {
         let mut group = 0;
         let width = self.spreads.len();
         let mut found = [Self::NONE; SPREADS_MAX];
-        for (at, spread) in self.spreads.iter_mut().enumerate() {
-            found[at] = spread.number(site, class, site_at);
-            let next = number(self.joined[at].len());
-            group =
-                if at == 0 { found[at] } else { *self.joined[at].entry((group, found[at])).or_insert(next) };
+        for (at, spread) in self.spreads.iter().enumerate() {
+            found[at] = spread.over.number(site, kind);
+            group = if at == 0 { found[at] } else { self.joined[at].group((group, found[at])) };
         }
         let start = index(group) * width;
         if self.values.len() < start + width {
@@ -99,12 +147,4 @@ impl<'a> Grouping<'a> {
         self.values[start..start + width].copy_from_slice(&found[..width]);
         group
     }
-}
-
-pub(crate) fn index(number: u32) -> usize {
-    usize::try_from(number).expect("a 32-bit number fits")
-}
-
-pub(crate) fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("a federation has fewer than 2^32 sites and classes")
 }

@@ -30,6 +30,7 @@ mod deal;
 mod explain;
 mod fill;
 mod grouping;
+mod heaps;
 mod offer;
 mod refuse;
 mod score;
@@ -37,9 +38,9 @@ mod score;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skerry_types::{
-    InstanceSet, InstanceSpec, Placement, Refusal, RegionName, Resources, SiteDigest, SiteName,
-};
+use skerry_types::{InstanceSet, InstanceSpec, Placement, Refusal, RegionName, Resources, SiteName};
+
+use crate::table::SiteTable;
 
 pub use explain::explain;
 pub use offer::plan;
@@ -74,7 +75,7 @@ pub struct RegionView {
     /// Whether it is heard from. One that is not keeps what it has and gets nothing.
     pub reachable: bool,
     /// Its sites and those of regions further down.
-    pub sites: Vec<Arc<SiteDigest>>,
+    pub sites: Arc<SiteTable>,
     /// The workload's instances that it has, without those that it handed back.
     pub existing: InstanceSet,
     /// Those of `existing` that get a replacement in another region, as [`Disconnect`](crate::Disconnect) decided. Only looked at
@@ -97,7 +98,7 @@ impl RegionView {
             name,
             local: false,
             reachable: true,
-            sites: Vec::new(),
+            sites: Arc::default(),
             existing: InstanceSet::default(),
             given_up: InstanceSet::default(),
             pending: Resources::ZERO,

@@ -6,13 +6,14 @@ use skerry_types::{InstanceSet, Placement};
 
 use super::candidates::{Candidate, Candidates};
 use super::fill::Fill;
-use super::grouping::index;
 use super::refuse::refusals;
 use super::score::Scoring;
 use super::{Demand, Part, Plan, ROUNDS_MAX, RegionView, TRIES_MAX};
 use crate::estimate::{Need, Rules};
+use crate::index;
+use crate::roster::Roster;
 
-/// Decides which region gets which instances. Looks at each site once, and takes about a microsecond for each site and each
+/// Decides which region gets which instances. Looks at each site once: a quarter of a microsecond for each site and each
 /// instance.
 pub fn plan(demand: &Demand<'_>, regions: &[RegionView]) -> Plan {
     let (kept, missing) = keep(demand.wanted, regions);
@@ -27,9 +28,10 @@ pub(crate) struct Dealing<'a> {
     pub(crate) demand: Demand<'a>,
     pub(crate) regions: &'a [RegionView],
     pub(crate) need: Need,
+    pub(crate) roster: Roster<'a>,
     pub(crate) rules: Rules<'a>,
     pub(crate) scoring: Scoring<'a>,
-    pub(crate) candidates: Candidates<'a>,
+    pub(crate) candidates: Candidates,
     /// For each region, what it keeps.
     kept: Vec<InstanceSet>,
     missing: InstanceSet,
@@ -48,14 +50,16 @@ impl<'a> Dealing<'a> {
     pub(crate) fn new(demand: &Demand<'a>, regions: &'a [RegionView]) -> Self {
         let placement: &'a Placement = demand.placement;
         let need = Need::of(demand.instance);
-        let (mut rules, mut scoring) = (Rules::new(placement), Scoring::new(placement, regions));
-        let candidates = Candidates::new(demand, regions, &need, &mut rules, &mut scoring);
+        let roster = Roster::new(regions.iter().map(|region| &*region.sites), placement);
+        let rules = Rules::new(placement, &roster);
+        let scoring = Scoring::new(placement, regions, &roster);
+        let candidates = Candidates::new(demand, regions, &roster, &need, &rules, &scoring);
         let (kept, missing) = keep(demand.wanted, regions);
-        Self { demand: *demand, regions, need, rules, scoring, candidates, kept, missing }
+        Self { demand: *demand, regions, need, roster, rules, scoring, candidates, kept, missing }
     }
 
     /// `with_costs`: whether somebody wants to know what spreads took.
-    pub(crate) fn deal(&mut self, with_costs: bool) -> Dealt {
+    pub(crate) fn deal(&self, with_costs: bool) -> Dealt {
         let existing: Vec<u32> = self.kept.iter().map(InstanceSet::len).collect();
         let local = self.regions.iter().position(|region| region.local);
         let mut fill = Fill::new(&self.candidates, &existing, local);
@@ -84,22 +88,21 @@ impl<'a> Dealing<'a> {
     fn by_region(&self, given: &[u32]) -> Vec<u32> {
         let mut counts = vec![0; self.regions.len()];
         for (candidate, given) in self.candidates.all.iter().zip(given) {
-            counts[candidate.region] += given;
+            counts[index(candidate.region)] += given;
         }
         counts
     }
 
     /// Offers what fits nowhere by estimate to the regions that are likeliest to have room after all.
     fn offer_rest(&self, fill: &mut Fill<'_>, rest: u32) {
-        let hopeful = |candidate: &Candidate<'_>| candidate.site.capacity.fits(&self.need.resources);
         let by_region = self.candidates.all.chunk_by(|a, b| a.region == b.region);
         let mut hopes: Vec<(u64, u64, Reverse<usize>)> = by_region
             .filter_map(|region| {
-                let hopes = || region.iter().filter(|candidate| hopeful(candidate));
+                let hopes = || region.iter().filter(|candidate| candidate.hopeful);
                 let untold =
                     hopes().filter(|candidate| !candidate.certain).map(|one| u64::from(one.room)).sum();
                 let free = hopes().map(|candidate| candidate.free).max()?;
-                Some((untold, free, Reverse(region.first()?.region)))
+                Some((untold, free, Reverse(index(region.first()?.region))))
             })
             .collect();
         hopes.sort_unstable_by_key(|hope| Reverse(*hope));
@@ -108,7 +111,8 @@ impl<'a> Dealing<'a> {
         for (_, _, Reverse(region)) in &hopes {
             asked[*region] = true;
         }
-        fill.deal(rest, |candidate| if asked[candidate.region] && hopeful(candidate) { rest } else { 0 });
+        let hopeful = |candidate: &Candidate| candidate.hopeful && asked[index(candidate.region)];
+        fill.deal(rest, |candidate| if hopeful(candidate) { rest } else { 0 });
     }
 }
 
@@ -120,20 +124,21 @@ fn number(
     certain: &[u32],
     all: &[u32],
 ) -> Plan {
-    let mut plan = Plan { unplaced: missing.clone(), ..Plan::default() };
+    let mut left = missing.clone();
     let count = |counts: &[u32], at: usize| counts.get(at).copied().unwrap_or_default();
-    for (at, (region, kept)) in regions.iter().zip(kept).enumerate() {
+    let parts = regions.iter().zip(kept).enumerate().filter_map(|(at, (region, kept))| {
         let (certain, all) = (count(certain, at), count(all, at));
         if all == 0 && kept.is_empty() {
-            continue;
+            return None;
         }
-        let added = plan.unplaced.split_first(all);
+        let added = left.split_first(all);
         let mut speculative = added.clone();
         // The first ones are certain; what is left are tries.
         drop(speculative.split_first(certain));
-        plan.parts.insert(region.name.clone(), Part { kept: kept.clone(), added, speculative });
-    }
-    plan
+        Some((region.name.clone(), Part { kept: kept.clone(), added, speculative }))
+    });
+    let parts = parts.collect();
+    Plan { parts, unplaced: left, reasons: Vec::new() }
 }
 
 /// What each region keeps, and what no region has. Where two have the same instance, the first keeps it, one that is heard from

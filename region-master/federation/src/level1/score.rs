@@ -1,10 +1,10 @@
 //! What speaks for a site, apart from what is there already.
 
-use std::collections::HashMap;
-
-use skerry_types::{Place, Placement, Point, ScorePart, SiteDigest, SiteName, SketchClass, SpreadBy};
+use skerry_types::{Place, Placement, ScorePart, SiteName, SpreadBy};
 
 use super::RegionView;
+use crate::position::Position;
+use crate::roster::{Roster, Site};
 use crate::selecting::{Holds, Selecting};
 
 /// Points are compared in thousandths, so that the nearer of two distant places still wins.
@@ -19,14 +19,14 @@ const KM_PER_RTT_MS: u64 = 100;
 /// The soft wishes of a placement.
 pub(crate) struct Scoring<'a> {
     placement: &'a Placement,
-    prefer: Vec<Selecting<'a>>,
+    prefer: Vec<Selecting>,
     /// For each place to be near to: kilometres from each site in the order of all regions' sites, if known, and the least.
     near: Vec<(Vec<Option<u64>>, u64)>,
 }
 
 impl<'a> Scoring<'a> {
-    pub(crate) fn new(placement: &'a Placement, regions: &'a [RegionView]) -> Self {
-        let prefer = placement.prefer.iter().map(|wish| Selecting::new(&wish.matches)).collect();
+    pub(crate) fn new(placement: &'a Placement, regions: &[RegionView], roster: &Roster<'_>) -> Self {
+        let prefer = placement.prefer.iter().map(|wish| Selecting::new(&wish.matches, roster)).collect();
         let near = placement.near.iter().map(|near| distances(&near.to, regions)).collect();
         Self { placement, prefer, near }
     }
@@ -45,31 +45,33 @@ impl<'a> Scoring<'a> {
         points.sum()
     }
 
-    /// Points of the nodes of a class.
-    pub(crate) fn of_class(&mut self, site: &'a SiteDigest, class: &'a SketchClass) -> i64 {
-        let wishes = self.placement.prefer.iter().zip(&mut self.prefer);
-        let met = wishes.filter_map(|(wish, matches)| {
-            (matches.holds(site, class) == Holds::Yes).then_some(MILLI * i64::from(wish.weight))
-        });
-        met.sum()
+    /// The points of each preference of which a site does not fall short; what it asks of nodes is asked of each kind.
+    pub(crate) fn wishes_at(&self, site: &Site<'_>, points: &mut Vec<i64>) {
+        points.clear();
+        let wishes = self.placement.prefer.iter().zip(&self.prefer);
+        points.extend(wishes.map(|(wish, matches)| match matches.at_site(site) {
+            Holds::Yes => MILLI * i64::from(wish.weight),
+            Holds::Unknown(_) | Holds::No(_) => 0,
+        }));
     }
 
-    /// All points of a class as parts.
-    pub(crate) fn parts(
-        &mut self,
-        region: &RegionView,
-        at: usize,
-        site: &'a SiteDigest,
-        class: &'a SketchClass,
-    ) -> Vec<ScorePart> {
+    /// Points of a kind of nodes at a site with these points for each preference.
+    pub(crate) fn of_kind(&self, kind: u32, points: &[i64]) -> i64 {
+        let wishes = self.prefer.iter().zip(points);
+        let met = wishes.filter(|(matches, _)| matches.for_kind(kind) == Holds::Yes);
+        met.map(|(_, points)| points).sum()
+    }
+
+    /// All points of a kind of nodes at a site as parts.
+    pub(crate) fn parts(&self, region: &RegionView, site: &Site<'_>, kind: u32) -> Vec<ScorePart> {
         let mut parts = Vec::new();
-        for (wish, matches) in self.placement.prefer.iter().zip(&mut self.prefer) {
-            if matches.holds(site, class) == Holds::Yes {
+        for (wish, matches) in self.placement.prefer.iter().zip(&self.prefer) {
+            if matches.at_site(site).min(matches.for_kind(kind)) == Holds::Yes {
                 parts.push((format!("prefers {}", wish.matches), i64::from(wish.weight)));
             }
         }
         for (near, wish) in self.placement.near.iter().enumerate() {
-            if let Some((points, km)) = self.nearness(near, at) {
+            if let Some((points, km)) = self.nearness(near, site.at) {
                 parts.push((format!("{km} km from {}", place(&wish.to)), points / MILLI));
             }
         }
@@ -119,21 +121,17 @@ fn distances(to: &Place, regions: &[RegionView]) -> (Vec<Option<u64>>, u64) {
         Place::Point(_) => None,
         Place::Site(name) => Some(name),
     };
-    let point = match to {
-        Place::Point(point) => Some(*point),
-        Place::Site(name) => point_of(name, regions),
+    let position = match to {
+        Place::Point(point) => Some(Position::of(*point)),
+        Place::Site(name) => position_of(name, regions),
     };
-    let mut measured: HashMap<Point, u64> = HashMap::new();
     let mut distances = Vec::new();
     for region in regions {
         let rtt = named.and_then(|name| region.rtt_ms.get(name)).map(|ms| u64::from(*ms) * KM_PER_RTT_MS);
-        for site in &region.sites {
-            let by_point = || {
-                let (here, there) = (site.spec.point?, point?);
-                Some(*measured.entry(here).or_insert_with(|| u64::from(here.distance_km(&there))))
-            };
-            let itself = named.is_some_and(|name| *name == site.spec.name).then_some(0);
-            distances.push(itself.or(rtt).or_else(by_point));
+        for (here, digest) in region.sites.positions.iter().zip(region.sites.digests()) {
+            let by_position = || Some(here.as_ref()?.distance_km(position.as_ref()?));
+            let itself = named.is_some_and(|name| *name == digest.spec.name).then_some(0);
+            distances.push(itself.or(rtt).or_else(by_position));
         }
     }
     let least = distances.iter().flatten().copied().min().unwrap_or_default();
@@ -141,7 +139,8 @@ fn distances(to: &Place, regions: &[RegionView]) -> (Vec<Option<u64>>, u64) {
 }
 
 /// Where the first site of this name lies.
-fn point_of(name: &SiteName, regions: &[RegionView]) -> Option<Point> {
-    let mut sites = regions.iter().flat_map(|region| &region.sites);
-    sites.find(|site| site.spec.name == *name && site.spec.point.is_some())?.spec.point
+fn position_of(name: &SiteName, regions: &[RegionView]) -> Option<Position> {
+    let tables = regions.iter().map(|region| &region.sites);
+    let mut sites = tables.flat_map(|table| table.positions.iter().zip(table.digests()));
+    sites.find_map(|(here, digest)| here.filter(|_| digest.spec.name == *name))
 }

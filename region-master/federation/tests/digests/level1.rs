@@ -179,8 +179,7 @@ fn wishes_decide_before_room() {
 fn the_cheaper_link_goes_first() {
     let mut regions = [plain("a", &[9000]), plain("b", &[2000]), plain("c", &[2000])];
     let link = |region: &mut RegionView, metered, micros_per_mb| {
-        let site = std::sync::Arc::make_mut(&mut region.sites[0]);
-        site.spec.link = skerry_types::LinkClass { metered, micros_per_mb };
+        alter(region, |site| site.spec.link = skerry_types::LinkClass { metered, micros_per_mb });
     };
     link(&mut regions[0], true, 1);
     link(&mut regions[1], false, 900);
@@ -201,7 +200,7 @@ fn the_rest_is_tried_where_most_is_free() {
     let mut regions = [plain("a", &[1900]), plain("b", &[2900]), plain("c", &[900]), plain("d", &[10_000])];
     regions[3].handed_back = Some(HandBack { count: 1, reasons: Vec::new() });
     for (region, reserved) in regions.iter_mut().zip([900, 400, 0, 0]) {
-        std::sync::Arc::make_mut(&mut region.sites[0]).reserved = cores(reserved);
+        alter(region, |site| site.reserved = cores(reserved));
     }
     let found = ask(6).plan(&regions);
     let tried = |plan: &Plan| -> Vec<u32> {

@@ -107,7 +107,7 @@ pub(crate) fn site(region: &str, name: &str, labels: &[(&str, &str)], nodes: &[N
 }
 
 pub(crate) fn region(name: &str, sites: Vec<SiteDigest>) -> RegionView {
-    let sites = sites.into_iter().map(Arc::new).collect();
+    let sites = Arc::new(sites.into_iter().map(Arc::new).collect());
     RegionView { sites, ..RegionView::new(RegionName::new(name).unwrap()) }
 }
 
@@ -123,4 +123,14 @@ pub(crate) fn placement(require: &str) -> Placement {
 
 pub(crate) fn set(numbers: &[u32]) -> InstanceSet {
     numbers.iter().copied().map(InstanceIndex).collect()
+}
+
+/// Changes a region's sites as another digest would.
+pub(crate) fn alter(region: &mut RegionView, change: impl Fn(&mut SiteDigest)) {
+    let digests = region.sites.digests().iter().map(|digest| {
+        let mut digest = (**digest).clone();
+        change(&mut digest);
+        Arc::new(digest)
+    });
+    region.sites = Arc::new(digests.collect());
 }

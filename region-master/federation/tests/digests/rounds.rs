@@ -30,7 +30,7 @@ impl World {
         let views = children.iter().enumerate().map(|(at, child)| {
             let mut view = plain(&name(at), &child.said);
             // What a node may reserve is known whatever is free.
-            std::sync::Arc::make_mut(&mut view.sites[0]).capacity = cores(10_000);
+            alter(&mut view, |site| site.capacity = cores(10_000));
             view
         });
         let room = |child: &Child| child.has.iter().map(|cpu| u32::try_from(cpu / 1000).unwrap()).sum();
