@@ -113,7 +113,8 @@ async fn one(runtime: &Runtime, image: &Arc<Image>, logs: &Path, number: usize) 
     let sandbox = SandboxSpec { allocation: allocation.clone(), ports: Vec::new(), address: None };
     let spec = hello()?;
     let decided = now_ms();
-    let start = ContainerStart { spec: &spec, attempt: 0, image: Arc::clone(image), devices: &[] };
+    let start =
+        ContainerStart { spec: &spec, attempt: 0, image: Arc::clone(image), devices: &[], fence: None };
     runtime.start(&sandbox, start).await.map_err(|error| anyhow!("{}", error.reason().message))?;
     let first = first_instruction(&logs.join(&name).join("main"))?;
     runtime.discard(&allocation, Duration::ZERO).await?;

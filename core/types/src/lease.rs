@@ -25,7 +25,7 @@ pub struct LeaseError {
 }
 
 impl Lease {
-    /// Shortest: three renewals with a second each for the way there and back, and the margin before the end.
+    /// Shortest: time for three renewals of two seconds each and for the margin before the end.
     pub const MIN: Duration = Duration::from_secs(10);
     /// Longest: whoever can wait longer can replace by hand.
     pub const MAX: Duration = Duration::from_hours(1);
@@ -58,12 +58,13 @@ impl Lease {
         heard + self.0 * (100 + Self::DRIFT_PERCENT) / 100
     }
 
-    /// How often a node asks for it anew: two answers in a row may be lost.
-    pub fn renew_every(self) -> Duration {
-        self.0 / 3
+    /// How often a node asks for it anew when a stop takes this long: two answers in a row may be lost before a stop begins.
+    pub fn renew_every(self, stop: Duration) -> Duration {
+        let length = self.ends(MonoTime::default()).0;
+        length.saturating_sub(stop.saturating_add(Self::STOP_MARGIN)) / 3
     }
 
-    /// The shortest lease under which a stop that takes this long may begin late enough that one renewal may be lost.
+    /// The shortest lease under which a stop may take this long: nearly half of it is left to renew it in.
     pub fn shortest_for(stop: Duration) -> Duration {
         (stop.saturating_add(Self::STOP_MARGIN)).saturating_mul(2).max(Self::MIN)
     }

@@ -177,6 +177,8 @@ pub enum Rule {
         /// Its main reason.
         why: String,
     },
+    /// A node that is not heard from, or has not said that it stopped it, may still run a copy of what is exclusive.
+    MayStillRun,
     /// A tenant's limit is reached.
     Quota {
         /// Whose.
@@ -234,6 +236,7 @@ impl fmt::Display for Rule {
             Self::Cordoned => write!(f, "cordoned"),
             Self::RegionUnreachable => write!(f, "region not heard from"),
             Self::HandedBack { why } => write!(f, "region handed it back: {why}"),
+            Self::MayStillRun => write!(f, "may still run it: it is exclusive, and its lease is not over"),
             Self::Quota { tenant, excess } => write!(f, "tenant {tenant} would use {excess}"),
             Self::HostPort { port, protocol } => write!(f, "host port {port}/{protocol} is taken"),
             Self::HostPortRange { need } => write!(f, "needs {need} host ports, fewer are free"),

@@ -121,6 +121,11 @@ impl InstanceSpec {
         self.init.iter().fold(sum, |most, container| most.max(&container.resources))
     }
 
+    /// How long a graceful stop takes at most: containers are stopped one after the other.
+    pub fn longest_stop(&self) -> Duration {
+        self.stop_grace.saturating_mul(u32::try_from(self.containers.len()).unwrap_or(u32::MAX))
+    }
+
     /// Init containers and then the others.
     pub fn all_containers(&self) -> impl Iterator<Item = &ContainerSpec> {
         self.init.iter().chain(&self.containers)

@@ -374,6 +374,7 @@ fn digests() {
         refusal(Rule::HandedBack { why: "no".into() }),
         refusal(Rule::Quota { tenant: "acme".into(), excess: "5 of 4 cpu".into() }),
     ];
+        refusal(Rule::MayStillRun),
     let status = ShareStatus {
         key: key(),
         generation: Generation(3),

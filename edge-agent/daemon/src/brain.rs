@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use skerry_agent_state::{Action, AgentState, ContainerRef, FoundContainer, Input, Operation};
 use skerry_runtime::{RuntimeEvent, RuntimeEvents};
-use skerry_types::{Bytes, NodeFacts};
+use skerry_types::{AllocationId, Bytes, MonoTime, NodeFacts};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::facts::Machine;
 use crate::ledger::Ledger;
 use crate::loads::{self, Meter, Samples};
@@ -109,6 +109,8 @@ pub(crate) struct BrainTask {
     collected_at: Option<Instant>,
     meter: Meter,
     samples: JoinSet<Samples>,
+    /// Words to the keeper of how long what is exclusive may run.
+    extensions: JoinSet<()>,
 }
 
 impl BrainTask {
@@ -121,6 +123,7 @@ impl BrainTask {
             collected_at: None,
             meter: Meter::new(),
             samples: JoinSet::new(),
+            extensions: JoinSet::new(),
             parts,
         }
     }
@@ -159,6 +162,9 @@ impl BrainTask {
                 Some(done) = self.collection.join_next() => if let Err(error) = done {
                     tracing::error!(%error, "a collection of images failed");
                 },
+                Some(done) = self.extensions.join_next() => if let Err(error) = done {
+                    tracing::error!(%error, "telling the keeper of a lease failed");
+                },
                 () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => {
                     self.feed(Input::Timeout);
                 }
@@ -185,7 +191,7 @@ impl BrainTask {
             }
             Action::Begin(op, operation) => {
                 match &operation {
-                    Operation::Start { intent, container, attempt } => {
+                    Operation::Start { intent, container, attempt, .. } => {
                         let container =
                             ContainerRef { allocation: intent.id.clone(), container: container.clone() };
                         self.starts.begin(op, container, *attempt);
@@ -197,7 +203,18 @@ impl BrainTask {
                 self.operations.begin(op, operation);
             }
             Action::Cancel(op) => self.operations.cancel(op),
+            Action::Extend { allocation, deadline } => self.extend(allocation, deadline),
         }
+    }
+
+    /// Tells the keeper how long what is exclusive may run. If it does not hear of it, it ends it sooner, never later.
+    fn extend(&mut self, allocation: AllocationId, deadline: MonoTime) {
+        let (runtime, kill_at_ms) = (self.parts.hands.runtime.clone(), clock::boottime_ms(deadline));
+        self.extensions.spawn(async move {
+            if let Err(error) = runtime.extend(&allocation, kill_at_ms).await {
+                tracing::warn!(%allocation, error = skerry_types::chain(&error), "the keeper is not told of a lease");
+            }
+        });
     }
 
     /// Dropping the way to a link closes it.

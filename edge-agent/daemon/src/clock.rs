@@ -13,28 +13,38 @@ const FLOOR_EVERY: Duration = Duration::from_hours(6);
 /// Further than any timer of the brain.
 const FAR: Duration = Duration::from_hours(365 * 24);
 
-/// Reads both clocks of the brain.
+/// Reads both clocks of the brain. The one that never jumps is `CLOCK_BOOTTIME`: it goes on while the machine sleeps, as a lease
+/// does, and is the same for the keeper.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    start: Instant,
+pub(crate) struct Clock;
+
+/// Time since the machine was booted, sleep included.
+fn boottime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A moment as the keeper knows it.
+pub(crate) fn boottime_ms(at: MonoTime) -> u64 {
+    u64::try_from(at.0.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self
     }
 
     pub(crate) fn now(self) -> Now {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: MonoTime(self.start.elapsed()), wall }
+        Now { mono: MonoTime(boottime()), wall }
     }
 
     /// The moment of a timer, for the async runtime.
     pub(crate) fn instant(self, at: MonoTime) -> tokio::time::Instant {
         // A moment beyond what the clock can say is as good as a year away: the brain is asked again then.
-        let moment = self.start.checked_add(at.0).unwrap_or_else(|| Instant::now() + FAR);
-        moment.into()
+        let now = Instant::now();
+        now.checked_add(at.since(MonoTime(boottime()))).unwrap_or_else(|| now + FAR).into()
     }
 }
 

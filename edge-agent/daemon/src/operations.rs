@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_agent_state::{ContainerRef, Failure, Look, OpId, Operation, Outcome, StopSignal};
+use skerry_agent_state::{ContainerRef, Failure, Fence, Look, OpId, Operation, Outcome, StopSignal};
 use skerry_runtime::image::{Digest, ImageRef, ImageStore, PullProgress};
 use skerry_runtime::network::PortForward;
 use skerry_runtime::{ContainerStart, Runtime, SandboxSpec};
@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::clock;
 use crate::failure;
 use crate::look::{self, Target};
 use crate::starts::runtime_reference;
@@ -127,9 +128,9 @@ async fn carry_out(
             let address = runtime.prepare(&sandbox).await.map_err(|error| failure::prepare(&error))?;
             return Ok(Outcome::Prepared { address });
         }
-        Operation::Start { intent, container, attempt } => {
+        Operation::Start { intent, container, attempt, fence } => {
             let devices = devices(&gpus, &intent, &container)?;
-            return start(&runtime, &images, &intent, (&container, attempt), &devices).await;
+            return start(&runtime, &images, &intent, (&container, attempt, fence), &devices).await;
         }
         Operation::Signal { container, signal } => {
             let container = runtime_reference(container);
@@ -195,7 +196,7 @@ async fn start(
     runtime: &Runtime,
     images: &ImageStore,
     intent: &AllocationIntent,
-    (name, attempt): (&ContainerName, u32),
+    (name, attempt, fence): (&ContainerName, u32, Option<Fence>),
     devices: &[String],
 ) -> Result<Outcome, Failure> {
     let Some(spec) = intent.spec.all_containers().find(|spec| spec.name == *name) else {
@@ -208,7 +209,9 @@ async fn start(
             format!("container {name}: image {image} is not on this node any more; it is pulled again");
         return Err(Failure::transient(ReasonCode::ImageNotFound, message));
     };
-    let start = ContainerStart { spec, attempt, image: Arc::new(image), devices };
+    let fence = fence
+        .map(|fence| skerry_runtime::Fence { token: fence.token, kill_at_ms: clock::boottime_ms(fence.deadline) });
+    let start = ContainerStart { spec, attempt, image: Arc::new(image), devices, fence };
     let started = runtime.start(&sandbox(intent), start).await;
     let started = started.map_err(|error| failure::start(name, &error))?;
     Ok(Outcome::Started { pid: started.pid, started_at: started.started_at })

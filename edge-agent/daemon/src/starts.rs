@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_agent_state::{ContainerRef, Failure, FoundContainer, FoundState, Input, OpId, Outcome};
-use skerry_types::{Exit, WallTime};
+use skerry_types::{Exit, MonoTime, WallTime};
 
 /// An end of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Starts {
         let Ok(Outcome::Started { pid, started_at }) = result else { return None };
         if held.is_none() {
             let state = FoundState::Running { pid: *pid, started_at: *started_at };
-            self.answered.insert(container.clone(), FoundContainer { container, attempt, state });
+            self.answered.insert(container.clone(), FoundContainer { container, attempt, state, deadline: None });
         }
         held
     }
@@ -101,7 +101,8 @@ pub(crate) fn found(found: skerry_runtime::FoundContainer) -> FoundContainer {
         skerry_runtime::FoundState::Running { pid, started_at } => running(pid, started_at),
         skerry_runtime::FoundState::Exited { exit, log_tail } => FoundState::Exited { exit, log_tail },
     };
-    FoundContainer { container: reference(found.container), attempt: found.attempt, state }
+    let deadline = found.kill_at_ms.map(|at| MonoTime(std::time::Duration::from_millis(at)));
+    FoundContainer { container: reference(found.container), attempt: found.attempt, state, deadline }
 }
 
 fn running(pid: u32, started_at: WallTime) -> FoundState {
@@ -160,8 +161,8 @@ mod tests {
         assert_eq!(starts.answered(OpId(1), &STARTED), None);
         assert_eq!(starts.answered(OpId(2), &STARTED), None);
         let state = running(7, WallTime(1));
-        let b = FoundContainer { container: container("b"), attempt: 4, state: state.clone() };
-        let a = FoundContainer { container: container("a"), attempt: 0, state };
+        let b = FoundContainer { container: container("b"), attempt: 4, state: state.clone(), deadline: None };
+        let a = FoundContainer { container: container("a"), attempt: 0, state, deadline: None };
         assert_eq!(starts.missing(&[b]), [a]);
         assert_eq!(starts.missing(&[]), [], "an inventory settles all answers before it");
     }
@@ -172,7 +173,7 @@ mod tests {
         starts.begin(OpId(1), container("a"), 0);
         let Ended { container, attempt, exit, log_tail } = ended("a", 0);
         let state = FoundState::Exited { exit, log_tail };
-        assert_eq!(starts.missing(&[FoundContainer { container, attempt, state }]), []);
+        assert_eq!(starts.missing(&[FoundContainer { container, attempt, state, deadline: None }]), []);
         assert_eq!(starts.answered(OpId(1), &STARTED), Some(ended("a", 0)));
     }
 }

@@ -77,6 +77,14 @@ pub enum Request {
     /// Says that a create will follow soon; answered with [`Reply::Done`]. A worker is started for it meanwhile, and ends
     /// unused when the connection closes first. Asking is never needed.
     Expect,
+    /// Lets a container that has a time to be killed at run up to a later one; an earlier one changes nothing. Answered with
+    /// [`Reply::Done`], or [`FailureKind::NotRunning`] when it is too late.
+    Extend {
+        /// The container.
+        key: ContainerKey,
+        /// When it is killed, as in [`CreateRequest::kill_at_ms`].
+        kill_at_ms: u64,
+    },
 }
 
 /// What a container is made from.
@@ -94,6 +102,9 @@ pub struct CreateRequest {
     pub log: LogPolicy,
     /// The create is killed and undone when it takes longer, in milliseconds.
     pub deadline_ms: u32,
+    /// The container is killed then, and not started any more, unless the time is put off by [`Request::Extend`]: milliseconds
+    /// of `CLOCK_BOOTTIME`, which also counts while the machine sleeps. Whoever asked may be dead by then.
+    pub kill_at_ms: Option<u64>,
 }
 
 /// Where and how much output is kept.

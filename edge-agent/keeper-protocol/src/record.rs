@@ -22,6 +22,8 @@ pub struct ContainerRecord {
     pub identity: Identity,
     /// Where it stands.
     pub state: ContainerState,
+    /// When it is killed, if it has such a time: milliseconds of `CLOCK_BOOTTIME`.
+    pub kill_at_ms: Option<u64>,
 }
 
 /// Where a container stands.

@@ -28,7 +28,7 @@ fn key() -> ContainerKey {
 const PROCESS: ProcessIdentity = ProcessIdentity { pid: 300, start_ticks: 2 };
 
 fn record(state: ContainerState) -> ContainerRecord {
-    ContainerRecord { key: key(), identity: Identity::default(), state }
+    ContainerRecord { key: key(), identity: Identity::default(), state, kill_at_ms: None }
 }
 
 fn exit(status: ExitStatus) -> Exit {
@@ -53,8 +53,9 @@ fn requests() {
         cgroups_path: "/c".parse().unwrap(),
         log: LogPolicy { dir: "/l".into(), max_bytes: 300, max_files: 3 },
         deadline_ms: 1000,
+        kill_at_ms: Some(300),
     };
-    request(Request::Create(Box::new(create)), "01026162020908022f62022f63022f6cac0203e807");
+    request(Request::Create(Box::new(create)), "01026162020908022f62022f63022f6cac0203e80701ac02");
     request(Request::Signal { key: key(), signal: 9, all: true }, "020261621201");
     request(Request::List { after: None }, "0300");
     request(Request::List { after: Some(key()) }, "0301026162");
@@ -64,6 +65,7 @@ fn requests() {
     request(Request::Upgrade { binary: "/k".into() }, "07022f6b");
     request(Request::Shutdown { force: true }, "0801");
     request(Request::Expect, "09");
+    request(Request::Extend { key: key(), kill_at_ms: 300 }, "0a026162ac02");
 }
 
 #[test]

@@ -15,6 +15,13 @@ pub(crate) fn unix_ms() -> u64 {
     u64::try_from(unix_nanos() / 1_000_000).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds of `CLOCK_BOOTTIME`: since the boot, sleep included.
+pub(crate) fn boottime_ms() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let part = |value: i64| u64::try_from(value).unwrap_or(0);
+    part(time.tv_sec) * 1000 + part(time.tv_nsec) / 1_000_000
+}
+
 /// Appends `nanos` since 1970 as `2026-01-02T03:04:05.123456789Z`.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, nanos: u128) {
     let seconds = u64::try_from(nanos / NANOS).unwrap_or(u64::MAX);

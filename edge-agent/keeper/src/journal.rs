@@ -36,8 +36,9 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// What the agent sees of it.
-    pub(crate) fn record(&self) -> ContainerRecord {
-        ContainerRecord { key: self.key.clone(), identity: self.identity.clone(), state: self.state.clone() }
+    pub(crate) fn record(&self, kill_at_ms: Option<u64>) -> ContainerRecord {
+        let (key, identity, state) = (self.key.clone(), self.identity.clone(), self.state.clone());
+        ContainerRecord { key, identity, state, kill_at_ms }
     }
 
     /// The first process, while it runs.

@@ -100,6 +100,11 @@ impl ContainerDir {
         self.0.join("oci")
     }
 }
+    /// Says when the container is killed. On a file system in memory: it is written often, and no container outlives it.
+    pub(crate) fn lease(&self) -> PathBuf {
+        self.0.join("lease")
+    }
+
 
 #[cfg(test)]
 mod tests {

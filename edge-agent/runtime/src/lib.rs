@@ -12,7 +12,8 @@ mod node;
 mod snapshot;
 
 pub use node::{
-    ContainerRef, ContainerStart, ExecError, Executed, FoundContainer, FoundState, OpenError, PrepareError,
-    RemoveError, Runtime, RuntimeConfig, RuntimeEvent, RuntimeEvents, SandboxSpec, StartError, Started,
+    ContainerRef, ContainerStart, ExecError, Executed, Fence, FoundContainer, FoundState, OpenError,
+    PrepareError, RemoveError, Runtime, RuntimeConfig, RuntimeEvent, RuntimeEvents, SandboxSpec, StartError,
+    Started,
 };
 pub use snapshot::SnapshotError;

@@ -183,8 +183,13 @@ fn a_removal_finds_what_a_start_makes_after_the_keeper_died() {
         let (sandbox, spec) = (sandbox("web-0-1"), script("exec sleep 1000"));
         for moment_ms in 0..25 {
             let keeper = nix::unistd::Pid::from_raw(machine.keeper_pid().unwrap());
-            let start =
-                ContainerStart { spec: &spec, attempt: 0, image: machine.image.clone(), devices: &[] };
+            let start = ContainerStart {
+                spec: &spec,
+                attempt: 0,
+                image: machine.image.clone(),
+                devices: &[],
+                fence: None,
+            };
             let removal = async {
                 tokio::time::sleep(Duration::from_millis(moment_ms)).await;
                 nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -209,7 +214,13 @@ fn restarts_of_a_container_share_its_log_and_not_its_files() {
         let (runtime, mut events) = machine.open().await;
         let spec = script("[ -e /mark ] && echo dirty; touch /mark; echo started");
         for attempt in 0..3 {
-            let start = ContainerStart { spec: &spec, attempt, image: machine.image.clone(), devices: &[] };
+            let start = ContainerStart {
+                spec: &spec,
+                attempt,
+                image: machine.image.clone(),
+                devices: &[],
+                fence: None,
+            };
             runtime.start(&sandbox("web-0-1"), start).await.unwrap();
             let RuntimeEvent::Exited { attempt: ended, log_tail, .. } = next(&mut events).await else {
                 panic!("an exit was expected");
@@ -234,8 +245,13 @@ fn a_start_that_fails_leaves_nothing_and_says_why() {
         let machine = Machine::new("fails");
         let (runtime, _events) = machine.open().await;
         let check = async |spec: ContainerSpec, code: ReasonCode, part: &str| {
-            let start =
-                ContainerStart { spec: &spec, attempt: 0, image: machine.image.clone(), devices: &[] };
+            let start = ContainerStart {
+                spec: &spec,
+                attempt: 0,
+                image: machine.image.clone(),
+                devices: &[],
+                fence: None,
+            };
             let error = runtime.start(&sandbox("web-0-1"), start).await.unwrap_err();
             let reason = error.reason();
             assert!(reason.code == code && reason.message.contains(part), "{reason:?}");

@@ -193,7 +193,7 @@ fn a_container_has_the_devices_that_it_was_given() {
         for (devices, expect) in [(vec![device.clone()], "there"), (Vec::new(), "not there")] {
             let spec = script("if true < /dev/loop-control; then echo there; else echo not there; fi");
             let image = machine.image.clone();
-            let begun = ContainerStart { spec: &spec, attempt: 0, image, devices: &devices };
+            let begun = ContainerStart { spec: &spec, attempt: 0, image, devices: &devices, fence: None };
             runtime.start(&sandbox("web-0-1"), begun).await.unwrap();
             let skerry_runtime::RuntimeEvent::Exited { log_tail, .. } = next(&mut events).await else {
                 panic!("an exit was expected");
@@ -203,8 +203,13 @@ fn a_container_has_the_devices_that_it_was_given() {
         }
         let spec = script("true");
         let devices = ["/dev/not-there".to_owned()];
-        let begun =
-            ContainerStart { spec: &spec, attempt: 0, image: machine.image.clone(), devices: &devices };
+        let begun = ContainerStart {
+            spec: &spec,
+            attempt: 0,
+            image: machine.image.clone(),
+            devices: &devices,
+            fence: None,
+        };
         let error = runtime.start(&sandbox("web-0-1"), begun).await.unwrap_err();
         assert!(error.reason().message.contains("/dev/not-there"), "{}", error.reason().message);
         runtime.remove_allocation(&sandbox("web-0-1").allocation).await.unwrap();

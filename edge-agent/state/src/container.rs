@@ -15,7 +15,7 @@ use crate::ending::{self, Cause, Ending, Verdict};
 use crate::ledger::ContainerHistory;
 use crate::probe::Watch;
 use crate::restart::{self, wait};
-use crate::{ContainerRef, Failure, OpId, Operation, Outcome, StopSignal};
+use crate::{ContainerRef, Failure, Fence, OpId, Operation, Outcome, StopSignal};
 
 /// One container of an allocation.
 #[derive(Debug)]
@@ -247,15 +247,15 @@ impl ContainerLife {
         }
     }
 
-    pub(crate) fn start(&mut self, intent: &Arc<AllocationIntent>, fx: &mut Effects) {
+    pub(crate) fn start(&mut self, intent: &Arc<AllocationIntent>, fence: Option<Fence>, fx: &mut Effects) {
         let attempt = self.history.starts;
         self.history.starts += 1;
         self.history.begun = true;
         (self.history.healthy, self.history.ready) = (false, false);
         let container = self.name.clone();
-        let start = Operation::Start { intent: Arc::clone(intent), container, attempt };
-        // What must never run twice must not run before the ledger knows of it.
-        let once = intent.spec.restart.when == RestartWhen::Never;
+        // What must never run twice must not run before the ledger knows of it, and no token is given twice.
+        let once = intent.spec.restart.when == RestartWhen::Never || fence.is_some();
+        let start = Operation::Start { intent: Arc::clone(intent), container, attempt, fence };
         self.step = Step::Starting(if once { fx.begin_saved(start) } else { fx.begin(start) });
     }
 

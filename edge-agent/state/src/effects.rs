@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use skerry_types::{Event, EventLevel, EventSubject, Now, Outbox};
+use skerry_types::{AllocationId, Event, EventLevel, EventSubject, MonoTime, Now, Outbox};
 use skerry_wire::ToParent;
 
 use crate::intake::Intake;
@@ -92,6 +92,11 @@ impl Effects {
 
     pub(crate) fn cancel(&mut self, op: OpId) {
         self.ready.push_back(Action::Cancel(op));
+    }
+
+    /// The containers of an exclusive allocation may run up to then.
+    pub(crate) fn extend(&mut self, allocation: &AllocationId, deadline: MonoTime) {
+        self.ready.push_back(Action::Extend { allocation: allocation.clone(), deadline });
     }
 
     /// The link came or went: what was due on the last one is void.

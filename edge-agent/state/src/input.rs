@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationId, AllocationIntent, AllocationLoad, Batch, ContainerName, Exit, NodeFacts, NodeUsage,
-    PersistId, Reason, WallTime,
+    AllocationId, AllocationIntent, AllocationLoad, Batch, ContainerName, Exit, FencingToken, MonoTime,
+    NodeFacts, NodeUsage, PersistId, Reason, WallTime,
 };
 use skerry_wire::{ToChild, ToParent};
 
@@ -72,6 +72,8 @@ pub struct FoundContainer {
     pub attempt: u32,
     /// What it is doing.
     pub state: FoundState,
+    /// When the keeper ends it, if it is exclusive.
+    pub deadline: Option<MonoTime>,
 }
 
 /// What a found container is doing.
@@ -109,6 +111,14 @@ pub enum Action {
     Begin(OpId, Operation),
     /// Nobody waits for this operation any more. It is answered all the same.
     Cancel(OpId),
+    /// The containers of this exclusive allocation may run up to then: the keeper is told, and ends them unless it is told of
+    /// a later time. Not answered: a keeper that was away tells with [`Input::Inventory`] what it was told last.
+    Extend {
+        /// Which.
+        allocation: AllocationId,
+        /// When the keeper ends them.
+        deadline: MonoTime,
+    },
 }
 
 /// Something that the runtime does. Each can be repeated, and repairs what a killed run of it left.
@@ -134,6 +144,8 @@ pub enum Operation {
         container: ContainerName,
         /// Which start of it, from 0.
         attempt: u32,
+        /// What it is given if it is exclusive. It is not started once the deadline is over.
+        fence: Option<Fence>,
     },
     /// Ask a container to end, or end it. Answer: [`Outcome::Done`]; its end comes as [`Input::Exited`].
     Signal {
@@ -180,6 +192,15 @@ pub enum Operation {
         /// From the stop signal to the kill.
         grace: Duration,
     },
+}
+
+/// What a container of an exclusive allocation is given at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Greater than that of every start of the instance before it.
+    pub token: FencingToken,
+    /// When the keeper ends it, unless it is told of a later time.
+    pub deadline: MonoTime,
 }
 
 /// How a container is ended.

@@ -132,6 +132,7 @@ impl AgentState {
         for id in &touched {
             self.advance(id);
         }
+        self.count_answers();
     }
 
     fn hold(&mut self, intent: Arc<AllocationIntent>) -> AllocationId {

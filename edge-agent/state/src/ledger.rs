@@ -71,6 +71,8 @@ pub(crate) struct Life {
     pub(crate) ready_since: Option<WallTime>,
     /// Stopped for want of a link.
     pub(crate) is_cut_off: bool,
+    /// How many containers were started, each start counted, if it is exclusive.
+    pub(crate) starts: u32,
     /// The run under way; `None` between the runs of a schedule.
     pub(crate) run: Option<Run>,
     /// Why the last run ended as it did.

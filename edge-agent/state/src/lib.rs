@@ -14,6 +14,7 @@ mod effects;
 mod ending;
 mod input;
 mod intake;
+mod lease;
 mod ledger;
 mod lifecycle;
 mod load;
@@ -29,7 +30,7 @@ mod timetable;
 mod tests;
 
 pub use input::{
-    Action, ContainerRef, Failure, FoundContainer, FoundState, Input, Look, OpId, Operation, Outcome,
+    Action, ContainerRef, Failure, Fence, FoundContainer, FoundState, Input, Look, OpId, Operation, Outcome,
     StopSignal,
 };
 pub use ledger::{LedgerRow, LoadError, TABLES};

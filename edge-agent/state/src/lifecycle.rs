@@ -3,6 +3,7 @@
 //! Level-triggered: news changes what is known, then [`Lifecycle::advance`] compares it with what is wanted and begins what
 //! is missing. So the order in which news arrives does not matter.
 
+mod lease;
 mod news;
 mod phase;
 mod rest;
@@ -19,6 +20,8 @@ use crate::effects::Effects;
 use crate::ledger::{Life, Run};
 use crate::timetable::Timetable;
 use crate::{OpId, Operation};
+
+use lease::Hold;
 
 /// One allocation on this node, from the arrival of its intent until nothing of it is left.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Lifecycle {
     is_made: bool,
     course: Course,
     tether: Tether,
+    /// Its lease, if it is exclusive.
+    hold: Option<Hold>,
     /// When it is looked at again: where the node's timers have it.
     pub(crate) armed: Option<MonoTime>,
 }
@@ -122,6 +127,7 @@ impl Lifecycle {
             is_made: life.is_made,
             course: Course { run: life.run.clone(), deadline_at: None, timetable: None, is_replaced: false },
             tether: Tether { is_cut_off: life.is_cut_off, at: None },
+            hold: Hold::new(&intent, life.starts),
             armed: None,
             intent,
         };
@@ -195,6 +201,7 @@ impl Lifecycle {
             is_made: self.is_made,
             ready_since: self.ready_since,
             is_cut_off: self.tether.is_cut_off,
+            starts: self.hold.as_ref().map_or(0, |hold| hold.starts),
             run: self.course.run.clone(),
             reason: self.reason.clone().filter(|_| self.is_over() || self.course.run.is_none()),
             timetable: self.course.timetable.as_ref().map(|timetable| timetable.settled().clone()),
@@ -211,8 +218,9 @@ impl Lifecycle {
             _ => None,
         };
         let link = self.tether.at.filter(|_| want != Want::Stop);
+        let lease = self.lease_timeout().filter(|_| want != Want::Stop);
         let deadline = self.course.deadline_at.filter(|_| want == Want::Run);
-        [stage, link, deadline, self.container_timeout(want), self.due_timeout(now)]
+        [stage, link, lease, deadline, self.container_timeout(want), self.due_timeout(now)]
             .into_iter()
             .flatten()
             .min()
@@ -241,7 +249,7 @@ impl Lifecycle {
     }
 
     fn want(&self) -> Want {
-        let rests = self.tether.is_cut_off
+        let rests = self.is_held_back()
             || self.course.is_replaced
             || self.is_over()
             || self.course.run.as_ref().is_none_or(|run| run.is_exceeded);
@@ -255,6 +263,7 @@ impl Lifecycle {
     /// Compares what is with what is wanted, and begins what is missing.
     pub(crate) fn advance(&mut self, fx: &mut Effects) {
         self.look_at_link(fx);
+        self.look_at_lease(fx);
         self.look_at_deadline(fx);
         self.look_at_schedule(fx);
         match self.want() {
@@ -319,7 +328,8 @@ impl Lifecycle {
         for at in 0..self.containers.len() {
             self.containers[at].attend(&intent, self.address, fx);
             if self.containers[at].is_due(fx.now()) && self.may_start(at) {
-                self.containers[at].start(&intent, fx);
+                let fence = self.fence();
+                self.containers[at].start(&intent, fence, fx);
                 self.unsaved = true;
                 self.run_began(fx.now());
             }

@@ -14,6 +14,7 @@ use crate::clock::Drift;
 use crate::contact::Contact;
 use crate::effects::{Effects, Held};
 use crate::intake::Copy;
+use crate::lease::Leases;
 use crate::ledger::{LIFE, Ledger, Life, life_value};
 use crate::report::Report;
 use crate::strangers::Stranger;
@@ -56,6 +57,7 @@ pub struct AgentState {
     /// Allocations that may not run without a link for long.
     pub(crate) watched: BTreeSet<AllocationId>,
     pub(crate) contact: Contact,
+    pub(crate) leases: Leases,
     link: LinkStep,
     pub(crate) inventory: bool,
     facts: bool,
@@ -93,6 +95,7 @@ impl AgentState {
             drift: Drift::new(now),
             watched: BTreeSet::new(),
             contact,
+            leases: Leases::default(),
             link: LinkStep::Down,
             inventory: false,
             facts: false,
@@ -116,6 +119,7 @@ impl AgentState {
         }
         self.lifecycles.insert(id.clone(), lifecycle);
         self.watch_link(&id);
+        self.join_leases(&id);
     }
 
     /// The allocations on this node.
@@ -140,7 +144,7 @@ impl AgentState {
         let greeting = (self.link == LinkStep::Greeting).then_some(self.ready_by);
         let strangers = self.strangers.values().filter_map(Stranger::timeout);
         let clock = (self.inventory && !self.scheduled.is_empty()).then(|| self.drift.timeout());
-        let others = [greeting, clock, self.contact_timeout(), self.timers.next()];
+        let others = [greeting, clock, self.contact_timeout(), self.leases_timeout(), self.timers.next()];
         strangers.chain(others.into_iter().flatten()).min()
     }
 
@@ -160,6 +164,7 @@ impl AgentState {
             self.clock_was_set();
         }
         self.keep_contact_again();
+        self.ask_again();
         match input {
             Input::Inventory(found) => self.take_inventory(&found),
             Input::Facts(facts) => {
@@ -228,6 +233,7 @@ impl AgentState {
             self.contact_lost();
         }
         self.fx.another_link();
+        self.leases_disconnected();
         self.copy.disconnected();
         self.report.disconnected();
     }
@@ -256,11 +262,13 @@ impl AgentState {
                 self.report.connected(welcome.cursor, self.fx.outbox().batch());
                 self.contact_made();
             }
+                self.leases_connected();
             (LinkStep::Welcome, ToChild::Rows(frame)) => self.take_rows(frame),
             (LinkStep::Welcome, ToChild::Ack(cursor)) => {
                 self.report.acknowledged(cursor, self.fx.outbox().batch());
             }
             (LinkStep::Down, _) => {}
+            (LinkStep::Welcome, ToChild::Renewed { round, cursor }) => self.leases_renewed(round, cursor),
             (_, ToChild::Refused(refused)) => self.close_link(format!("refused: {}", refused.message)),
             (step, _) => self.close_link(format!("an unexpected message while {step:?}")),
         }
@@ -336,6 +344,7 @@ impl AgentState {
         self.scheduled.remove(id);
         self.watched.remove(id);
         self.report.forget_status(id);
+        self.leases.members.remove(id);
     }
 
     /// Closes the input: events are kept, the batch is sealed, what is on disk is let go, rows go up.

@@ -4,6 +4,7 @@ mod bench;
 mod cutoff;
 mod disk;
 mod events;
+mod leases;
 mod link;
 mod loads;
 mod order;

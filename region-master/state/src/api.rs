@@ -1,11 +1,12 @@
 //! What operators ask for and what they are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
     AllocationId, Explanation, Generation, NodeName, RegionName, SiteName, SiteSpec, TenantName, TenantSpec,
-    WallTime, WorkloadKey, WorkloadSpec,
+    WallTime, WorkloadKey, WorkloadSpec, show_duration,
 };
 
 use crate::life::{LifeCall, LifeError, LifeReply};
@@ -195,6 +196,19 @@ pub enum ApiError {
     NodeConnected {
         /// Which.
         node: NodeName,
+    },
+    /// The node may run what no other node may run meanwhile.
+    #[error(
+        "node '{node}' may still run '{allocation}', which is exclusive, until its lease is over: remove it in {}",
+        show_duration(*.over_in)
+    )]
+    LeaseHeld {
+        /// Which.
+        node: NodeName,
+        /// What it may run.
+        allocation: AllocationId,
+        /// When it does not any more, rounded up.
+        over_in: Duration,
     },
     /// The region is alive.
     #[error("region '{region}' is connected: stop its master first")]

@@ -35,6 +35,10 @@ impl RegionState {
         name: &RegionName,
         deal: &mut Deal,
     ) -> Option<MonoTime> {
+        // What a region has of an exclusive workload may run there for as long as it keeps that from us.
+        if self.workloads.get(key).is_some_and(|workload| workload.record.spec.exclusive().is_some()) {
+            return None;
+        }
         let contact = Contact::Lost { since: self.regions.get(name)?.contact_since };
         let question = Disconnect { policy, contact, original_well: Some(LONG_AGO), replacement: None };
         let (verdict, due) = question.decide(self.now.mono);

@@ -56,8 +56,8 @@ pub use life::{
     PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView,
 };
 pub use listing::{
-    AllocationView, EventView, Filter, NodeTotal, NodeView, Page, PartView, PendingView, RegionView,
-    SiteView, TenantView, WorkloadView,
+    AllocationView, EventView, Filter, LeaseView, NodeTotal, NodeView, Page, PartView, PendingView,
+    RegionView, SiteView, TenantView, WorkloadView,
 };
 pub use records::{SecretHash, TokenId, TokenRecord, TokenScope};
 pub use state::{RegionConfig, RegionState};

@@ -1,6 +1,7 @@
 //! What lists show, a page at a time. Rows are shared, not copied.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
@@ -101,6 +102,17 @@ pub struct PendingView {
     pub reasons: Vec<Refusal>,
 }
 
+/// The lease by which a node runs an exclusive allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseView {
+    /// Its length.
+    pub length: Duration,
+    /// How long ago the node asked for it; `None` when it has not since this master started.
+    pub renewed_ago: Option<Duration>,
+    /// In what time nothing of it can run any more, if the node is not heard again; zero when that is so.
+    pub over_in: Duration,
+}
+
 /// An allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocationView {
@@ -118,6 +130,8 @@ pub struct AllocationView {
     pub facts: Option<Arc<NodeFacts>>,
     /// When it was placed.
     pub placed_at: WallTime,
+    /// Its node's lease, if it is exclusive.
+    pub lease: Option<LeaseView>,
     /// Whether its node is heard from.
     pub reachable: bool,
     /// When its node was last heard from.

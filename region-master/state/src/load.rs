@@ -8,6 +8,7 @@ use skerry_federation::Alike;
 use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
 use skerry_wire::{RegionRow, Revision, RowKey};
 
+use crate::lease::Leases;
 use crate::ledger::{
     ALLOCATION, DOWN, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, child_key, down_key, down_row_key,
 };
@@ -66,6 +67,7 @@ impl RegionState {
             unfinished: false,
             stuck: Vec::new(),
             life: ledger.life,
+            leases: Leases::new(now.mono),
             touched: BTreeSet::new(),
             changed: false,
             change: 0,

@@ -178,6 +178,7 @@ impl RegionState {
         self.nodes.remove(name);
         self.sites.remove_node(&site, name);
         self.mark_node(name, &site);
+        self.check_no_lease(name)?;
         self.life.away.remove(name);
         self.forget_drain(name);
         self.outbox.batch().delete(NODE, name.as_str());

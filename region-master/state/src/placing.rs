@@ -9,6 +9,7 @@ use skerry_types::{
 };
 use skerry_wire::Revision;
 
+use crate::lease;
 use crate::ledger::ALLOCATION;
 use crate::records::{AllocationRecord, WorkloadRecord};
 use crate::state::RegionState;
@@ -55,7 +56,7 @@ impl RegionState {
         self.rescale(&record);
         let wanted = self.wanted_instances(&record);
         let (mut waiting, homeless) = loop {
-            let (local, mut pending) = self.deal(&record, &wanted);
+            let (local, mut pending, held) = self.deal(&record, &wanted);
             self.stuck.clear();
             match record.spec.kind {
                 WorkloadKind::Service | WorkloadKind::Cron => self.reconcile_service(&record, &local),
@@ -65,7 +66,8 @@ impl RegionState {
             if std::mem::take(&mut self.unfinished) {
                 return false;
             }
-            let (waiting, stuck) = self.take_stuck(key);
+            let (mut waiting, stuck) = self.take_stuck(&record);
+            waiting.extend(lease::waiting(held));
             // Each turn takes the own nodes, or at least one region, out of the question.
             if stuck.is_empty() || !self.hand_on(&record, &stuck) {
                 pending.extend(stuck);
@@ -85,10 +87,11 @@ impl RegionState {
     }
 
     /// What found no place: instances that have another copy here or wait for room that others leave, and the rest.
-    fn take_stuck(&mut self, key: &WorkloadKey) -> (Vec<Pending>, Vec<Pending>) {
+    fn take_stuck(&mut self, record: &WorkloadRecord) -> (Vec<Pending>, Vec<Pending>) {
+        let key = &record.spec.key;
         let runs = self.allocations_of(key).filter(|record| record.intent.desired == Desired::Run);
         let here: InstanceSet = runs.map(|record| record.intent.instance).collect();
-        let here = here.union(&self.awaiting_room(key));
+        let here = here.union(&self.awaiting_room(key)).union(&self.may_run_here(record));
         let stuck = std::mem::take(&mut self.stuck);
         let part = |instances: fn(&InstanceSet, &InstanceSet) -> InstanceSet| -> Vec<Pending> {
             let parts = stuck.iter().map(|pending| Pending {
@@ -157,14 +160,20 @@ impl RegionState {
 
     pub(crate) fn place_missing(&mut self, record: &WorkloadRecord, missing: &InstanceSet) -> Vec<Pending> {
         let mut pending: Vec<Pending> = Vec::new();
-        if missing.is_empty() {
-            return pending;
+        let (mut later, held) = self.hold_back(record, missing);
+        if later.is_empty() {
+            return held;
         }
         let mut later = missing.clone();
         let turn = later.split_first(self.turn.unwrap_or(u32::MAX));
         for (instance, place) in self.cluster_place(&record.spec, &turn) {
             match place {
-                Ok(place) => self.bind(record, instance, place),
+                Ok(place) => {
+                    if record.spec.exclusive().is_some() {
+                        self.give_up_others(&record.spec.key, instance);
+                    }
+                    self.bind(record, instance, place);
+                }
                 Err(reasons) => Pending::add(&mut pending, instance, reasons),
             }
             self.seal_if_full();
@@ -173,6 +182,7 @@ impl RegionState {
             // What keeps these off keeps the others off too.
             Some(last) => last.instances = last.instances.union(&later),
             None => self.unfinished |= !later.is_empty(),
+        pending.extend(held);
         }
         pending
     }

@@ -142,6 +142,7 @@ impl RegionState {
             site: node.map(|node| node.site.clone()),
             facts: node.and_then(|node| node.facts.clone()),
             placed_at: record.placed_at,
+            lease: self.lease_view(record),
             reachable: node.is_some_and(Node::is_reachable),
             last_seen: node.map_or(WallTime(0), |node| self.last_seen(&node.child)),
         }

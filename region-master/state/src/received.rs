@@ -21,6 +21,7 @@ impl RegionState {
     /// Takes a share, or says why not.
     pub(crate) fn take_share(&mut self, share: Share) {
         let key = share.spec.key.clone();
+        self.counters.serial = self.counters.serial.max(share.floor);
         if let Some(why) = self.objection(&share) {
             return self.refuse_share(share, why);
         }
@@ -177,8 +178,11 @@ impl RegionState {
         }
         let record = &self.workloads.get(key)?.record;
         let received = record.received()?;
-        let mut status = blank(key, record.generation, received.offer);
+        // While a region below has not said what it has of what is exclusive, neither does this one.
+        let is_sure = record.spec.exclusive().is_none() || self.have_answered(key);
+        let mut status = blank(key, record.generation, if is_sure { received.offer } else { 0 });
         status.handed_back.clone_from(&received.handed_back);
+        status.serial = record.spec.exclusive().map_or(0, |_| self.counters.serial);
         let mut sets = Sets::default();
         for allocation in self.allocations_of(key) {
             self.count(record, allocation, &mut sets);
@@ -208,7 +212,8 @@ impl RegionState {
 
     fn count(&self, record: &WorkloadRecord, allocation: &AllocationRecord, sets: &mut Sets) {
         let instance = allocation.intent.instance;
-        if allocation.intent.desired == skerry_types::Desired::Run {
+        // One that is to stop may run still, and nobody else may have what is exclusive meanwhile.
+        if allocation.intent.desired == skerry_types::Desired::Run || record.spec.exclusive().is_some() {
             sets.placed.push(instance);
         }
         if !self.nodes.get(&allocation.node).is_some_and(Node::is_reachable) {

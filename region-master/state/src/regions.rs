@@ -212,7 +212,10 @@ impl RegionState {
         self.keep_observed(&child, row.key, value);
         self.mark_up(UpKey::relayed(name, &decoded));
         match decoded {
-            DigestRow::Share(status) => self.part_changed(name, &status.key),
+            DigestRow::Share(status) => {
+                self.counters.serial = self.counters.serial.max(status.serial);
+                self.part_changed(name, &status.key);
+            }
             DigestRow::Site(_) | DigestRow::Region(_) if roomier => self.room_in(name),
             DigestRow::Tenant(used) => self.use_changed(&used.tenant),
             _ => {}

@@ -44,6 +44,8 @@ pub(crate) struct Deal {
     /// Instances of regions that are away which are to be replaced, those that are replaced included.
     pub(crate) given_up: BTreeMap<RegionName, InstanceSet>,
     pending: Vec<Pending>,
+    /// Exclusive instances that a region may run which is not to have them any more.
+    held: InstanceSet,
 }
 
 impl RegionState {
@@ -52,7 +54,8 @@ impl RegionState {
         !self.regions.is_empty() || self.splits.contains_key(key)
     }
 
-    /// Deals out what no region has, and says what the own nodes look after and what nobody takes.
+    /// Deals out what no region has, and says what the own nodes look after, what nobody takes, and what is exclusive and may
+    /// still run where it is not to be any more.
     pub(crate) fn deal(
         &mut self,
         record: &WorkloadRecord,
@@ -72,8 +75,9 @@ impl RegionState {
         self.weigh_disconnected(record, &mut deal);
         self.deal_out(record, wanted, &mut deal);
         let (local, pending) = (deal.split.local.clone(), std::mem::take(&mut deal.pending));
+        let held = std::mem::take(&mut deal.held);
         self.settle_deal(record, deal, pending.is_empty());
-        (local, pending)
+        (local, pending, held)
     }
 
     /// A daemon is every region's: each looks after its own nodes, so there is nothing to deal out.
@@ -94,14 +98,20 @@ impl RegionState {
             let local = placed.map(|allocation| allocation.intent.instance).collect();
             SplitRecord { local, ..SplitRecord::default() }
         });
-        split.local = split.local.intersection(wanted);
+        split.local = split.local.union(&self.may_run_here(record)).intersection(wanted);
         split.replaced.retain(|_, instances| {
             *instances = instances.intersection(wanted);
             !instances.is_empty()
         });
         let shares = self.regions.iter().filter_map(|(name, region)| Some((name, region.shares.get(key)?)));
         let parts = shares.map(|(name, share)| (name.clone(), share.instances.intersection(wanted)));
-        Deal { split, parts: parts.collect(), given_up: BTreeMap::new(), pending: Vec::new() }
+        Deal {
+            split,
+            parts: parts.collect(),
+            given_up: BTreeMap::new(),
+            pending: Vec::new(),
+            held: InstanceSet::default(),
+        }
     }
 
     /// Takes back what regions say that they cannot or will not have. Only an answer to the present offer counts.
@@ -160,6 +170,11 @@ impl RegionState {
                 None => instances.clone(),
             };
             missing = missing.difference(&kept);
+        }
+        let held = self.may_run_below(record, &missing, deal);
+        if !held.is_empty() {
+            missing = missing.difference(&held);
+            deal.held = held;
         }
         if missing.is_empty() {
             return;
@@ -274,7 +289,7 @@ impl RegionState {
     }
 
     /// Whether a region has said what became of its present offer.
-    fn has_answered(&self, name: &RegionName, key: &WorkloadKey) -> bool {
+    pub(crate) fn has_answered(&self, name: &RegionName, key: &WorkloadKey) -> bool {
         let Some(region) = self.regions.get(name) else { return true };
         let Some(share) = region.shares.get(key) else { return false };
         region.statuses.get(key).is_some_and(|status| status.offer == share.offer)
@@ -295,10 +310,12 @@ impl RegionState {
         let Some(region) = self.regions.get_mut(name) else { return };
         let status = region.statuses.get(key);
         let refuses = status.is_some_and(|status| status.refused.is_some());
-        if instances.is_empty() && !refuses && record.spec.kind != WorkloadKind::Daemon {
+        let lets_go = region.has_let_go(key) || record.spec.exclusive().is_none();
+        if instances.is_empty() && !refuses && lets_go && record.spec.kind != WorkloadKind::Daemon {
             return self.withdraw_share(name, key);
         }
         let generation = record.generation;
+        let floor = record.spec.exclusive().map_or(0, |_| self.counters.serial);
         // A generation is one spec.
         let same = |known: &Share| {
             known.generation == generation && known.instances == instances && known.owner == owner

@@ -13,6 +13,7 @@ use skerry_wire::{Epoch, ToParent};
 
 use crate::api::{ApiCall, ApiError, ApiReply};
 use crate::input::{Action, Input, LinkId};
+use crate::lease::Leases;
 use crate::ledger::{Value, put};
 use crate::life::Life;
 use crate::nodes::Node;
@@ -96,6 +97,7 @@ pub struct RegionState {
     /// Children that may have something to be sent.
     pub(crate) touched: BTreeSet<ChildName>,
     pub(crate) life: Life,
+    pub(crate) leases: Leases,
     pub(crate) changed: bool,
     pub(crate) change: u64,
 }

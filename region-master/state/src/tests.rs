@@ -3,6 +3,7 @@
 mod below;
 mod bench;
 mod join;
+mod leases;
 mod life;
 mod links;
 mod lists;

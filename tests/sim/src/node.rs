@@ -189,6 +189,7 @@ impl World {
                     }
                 }
                 Action::Begin(op, operation) => self.begin_operation(at, op, operation),
+                Action::Extend { .. } => {}
                 Action::Cancel(op) => {
                     host.cancelled.insert(op);
                     let life = host.life;

@@ -313,6 +313,7 @@ impl World {
                     container: container.name.clone(),
                 },
                 attempt: container.attempt,
+                deadline: None,
                 state: match container.exit {
                     None => FoundState::Running { pid: *pid, started_at: container.started_at },
                     Some(exit) => FoundState::Exited { exit, log_tail: "last words".to_owned() },

@@ -2,6 +2,7 @@
 
 use super::Keeper;
 use super::container::{Container, Output, Owner, Phase};
+use super::lease::Lease;
 use super::poller::Source;
 use crate::journal::Entry;
 use crate::{clock, diag, process};
@@ -26,10 +27,12 @@ impl Keeper {
                 output: None,
                 phase: Phase::Exited,
                 deletes: Vec::new(),
+                lease: None,
             };
             self.containers.insert(key.clone(), container);
             self.adopt(&key);
         }
+        self.wake_for_leases();
         self.clear_strays()
     }
 
@@ -68,9 +71,11 @@ impl Keeper {
             }
         };
         let output = self.reopen_output(key);
+        let lease = Lease::read(&self.layout.container(key));
         if let Some(container) = self.containers.get_mut(key) {
             container.phase = Phase::Running(owner);
             container.output = output;
+            container.lease = lease;
         }
         diag!(Info, "adopted {key} (pid {})", process.pid);
     }

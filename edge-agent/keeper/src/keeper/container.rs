@@ -1,10 +1,11 @@
 //! One container in memory.
 
+use super::lease::Lease;
 use super::poller::{ClientId, Token};
 use crate::journal::Entry;
 use crate::logs::ContainerLog;
 use rustix::fd::OwnedFd;
-use skerry_keeper_protocol::{Failure, Reply, RequestId};
+use skerry_keeper_protocol::{ContainerRecord, Failure, Reply, RequestId};
 use std::time::{Duration, Instant};
 
 /// Whom to answer.
@@ -30,6 +31,8 @@ pub(super) struct Container {
     pub(super) phase: Phase,
     /// Requests to delete it that wait for its end.
     pub(super) deletes: Vec<Address>,
+    /// When it is killed, if it has such a time.
+    pub(super) lease: Option<Lease>,
 }
 
 /// Output pipes and the names under which they are watched.
@@ -87,6 +90,11 @@ pub(super) struct Remove {
 }
 
 impl Container {
+    /// What clients see of it.
+    pub(super) fn record(&self) -> ContainerRecord {
+        self.entry.record(self.lease.map(|lease| lease.kill_at_ms))
+    }
+
     /// When something has to be done for it even if nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {

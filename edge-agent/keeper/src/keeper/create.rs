@@ -2,6 +2,7 @@
 
 use super::Keeper;
 use super::container::{Address, Container, Create, Output, Owner, Phase};
+use super::lease::{Lease, lease_is_over};
 use super::poller::Source;
 use crate::job::{Job, Outcome};
 use crate::journal::Entry;
@@ -43,6 +44,10 @@ impl Keeper {
             let message = format!("bundle and log directory of {key} must be absolute paths");
             return Err(Failure { kind: FailureKind::BadRequest, message });
         }
+        let lease = request.kill_at_ms.map(Lease::new);
+        if lease.is_some_and(Lease::is_over) {
+            return Err(lease_is_over(&key));
+        }
         let failed = |what: &str, error: io::Error| Failure {
             kind: FailureKind::Io,
             message: format!("cannot {what} for {key}: {error}"),
@@ -58,6 +63,9 @@ impl Keeper {
         let dir = self.layout.container(&key);
         clear(&dir).map_err(|error| failed("clear the run directory", error))?;
         // From here on a failure leaves files, which the next create under this key clears.
+        if let Some(lease) = lease {
+            lease.write(&dir).map_err(|error| failed("write the lease", error))?;
+        }
         let output =
             self.open_output(&key, &dir, &entry.log).map_err(|error| failed("open the log", error))?;
         let job = Job {
@@ -94,8 +102,10 @@ impl Keeper {
             output: Some(output),
             phase: Phase::Creating(create),
             deletes: Vec::new(),
+            lease,
         };
         self.containers.insert(key, container);
+        self.wake_for_leases();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod container;
 mod create;
 mod ending;
 mod exits;
+mod lease;
 mod poller;
 mod remove;
 mod requests;
@@ -28,6 +29,7 @@ use ending::Ending;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use poller::{ClientId, Poller, Source};
+use rustix::fd::OwnedFd;
 use skerry_keeper_protocol::{ContainerKey, Event, ExitStatus, Failure, LogStream, Reply, ServerMessage};
 pub(crate) use startup::StartError;
 use std::collections::BTreeMap;
@@ -66,6 +68,8 @@ pub(crate) struct Keeper {
     /// Workers without a job yet, with the clients that announced one.
     waiting: Vec<(ClientId, Waiting)>,
     ending: Option<Ending>,
+    /// Wakes the loop when the first lease ends; made for the first container that has one.
+    lease_timer: Option<OwnedFd>,
     /// Code ran that an idle keeper does not need.
     pages_to_give_back: bool,
     scratch: Scratch,
@@ -101,6 +105,7 @@ impl Keeper {
         match source {
             Source::Listener => self.accept(),
             Source::Signals => self.handle_signals(),
+            Source::Leases => self.leases_ended(),
             Source::Client(id) => self.serve(id),
             Source::Adopted(key) => self.adopted_ended(&key),
             Source::Output(key, stream) => self.pump(&key, stream),

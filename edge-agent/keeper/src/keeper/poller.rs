@@ -19,6 +19,8 @@ pub(super) enum Source {
     Listener,
     /// The signal descriptor.
     Signals,
+    /// The timer of leases.
+    Leases,
     /// A connection.
     Client(ClientId),
     /// The first process of a container that is not this process's child.

@@ -25,12 +25,13 @@ impl Keeper {
             Request::Hello { version } => self.hello(address, version),
             Request::List { after } => Ok(self.page(after)),
             Request::Inspect { key } => {
-                self.find(&key).map(|container| Reply::Container(Box::new(container.entry.record())))
+                self.find(&key).map(|container| Reply::Container(Box::new(container.record())))
             }
             Request::Stats { key } => {
                 self.find(&key).map(|container| Reply::Stats(self.hierarchies.stats(&container.entry.cgroup)))
             }
             Request::Signal { key, signal, all } => self.signal(&key, signal, all),
+            Request::Extend { key, kill_at_ms } => self.extend(&key, kill_at_ms),
             Request::Delete { key, force } => return self.delete(address, &key, force),
             Request::Create(_) | Request::Upgrade { .. } | Request::Shutdown { .. }
                 if self.ending.is_some() =>
@@ -58,7 +59,7 @@ impl Keeper {
         Ok(Reply::Hello { version: PROTOCOL_VERSION, keeper, pid: std::process::id() })
     }
 
-    fn find(&self, key: &ContainerKey) -> Result<&Container, Failure> {
+    pub(super) fn find(&self, key: &ContainerKey) -> Result<&Container, Failure> {
         self.containers.get(key).ok_or_else(|| Failure {
             kind: FailureKind::NotFound,
             message: format!("there is no container {key}"),
@@ -70,7 +71,7 @@ impl Keeper {
         let mut records: Vec<ContainerRecord> = Vec::new();
         let mut bytes = 0;
         for container in self.containers.range((start, Bound::Unbounded)).map(|(_, container)| container) {
-            let record = container.entry.record();
+            let record = container.record();
             bytes += encode(&record).map_or(PAGE_BYTES, |frame| frame.len());
             if bytes > PAGE_BYTES {
                 return Reply::Containers { records, more: true };

@@ -84,6 +84,7 @@ impl Keeper {
             unclaimed: Vec::new(),
             waiting: Vec::new(),
             ending: None,
+            lease_timer: None,
             pages_to_give_back: true,
             scratch: Scratch::default(),
             _locks: locks,

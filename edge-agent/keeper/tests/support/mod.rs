@@ -111,6 +111,7 @@ impl Node {
             cgroups_path: self.cgroup_of(name).parse().unwrap(),
             log: LogPolicy { dir: self.path(&format!("logs/{name}")), max_bytes: 1 << 20, max_files: 3 },
             deadline_ms: 15_000,
+            kill_at_ms: None,
         }
     }
 

@@ -55,6 +55,12 @@ impl ContainerConfig {
             devices: Vec::new(),
         })
     }
+
+    /// Adds a variable; one of this name is replaced.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|entry| entry.split('=').next() != Some(name));
+        self.env.push(format!("{name}={value}"));
+    }
 }
 
 fn merged_env(spec: &ContainerSpec, image: &ImageConfig) -> Vec<String> {

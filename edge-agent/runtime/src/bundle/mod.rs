@@ -24,6 +24,8 @@ use capability::CapabilitySets;
 
 /// Where a program is looked for when the image does not say.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where an exclusive container reads its fencing token.
+const TOKEN_AT: &str = "/run/skerry/fencing-token";
 /// One period of the processor quota in microseconds: the kernel's own default.
 const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel refuses a quota below one millisecond and shares below two.
@@ -66,6 +68,8 @@ pub struct BundlePaths<'a> {
     pub etc: &'a Path,
     /// Absolute, such as `/skerry/web-0-1/web`.
     pub cgroup: &'a str,
+    /// The file that holds the fencing token of what is exclusive.
+    pub token: Option<&'a Path>,
 }
 
 /// Resolves a container's user in its mounted root file system.
@@ -180,9 +184,9 @@ fn environment(config: &ContainerConfig, user: &User, hostname: &str) -> Vec<Str
 
 fn mounts(paths: &BundlePaths<'_>, is_v2: bool) -> Vec<Value> {
     let special = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    let file = |name: &str| {
+    let file = |at: String, source: &Path| {
         json!({
-            "destination": format!("/etc/{name}"), "type": "bind", "source": paths.etc.join(name),
+            "destination": at, "type": "bind", "source": source,
             "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
         })
     };
@@ -206,7 +210,9 @@ fn mounts(paths: &BundlePaths<'_>, is_v2: bool) -> Vec<Value> {
         });
         mounts.push(cgroup);
     }
-    mounts.extend(["hosts", "hostname", "resolv.conf"].map(file));
+    let names = ["hosts", "hostname", "resolv.conf"];
+    mounts.extend(names.map(|name| file(format!("/etc/{name}"), &paths.etc.join(name))));
+    mounts.extend(paths.token.map(|token| file(TOKEN_AT.to_owned(), token)));
     mounts
 }
 

@@ -22,6 +22,7 @@ fn specify(config: &ContainerConfig, user: &User, node: &NodeTraits) -> Value {
         netns: Path::new("/r/netns/web-0-1"),
         etc: Path::new("/r/etc"),
         cgroup: "/skerry/web-0-1/web",
+        token: None,
     };
     specification(config, user, "web-0", &paths, node).unwrap()
 }

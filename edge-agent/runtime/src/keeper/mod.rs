@@ -123,6 +123,12 @@ impl Keeper {
         ignore(sent, &[FailureKind::NotRunning, FailureKind::NotFound])
     }
 
+    /// Puts off the time at which a container is killed. A container that does not run is fine.
+    pub async fn extend(&self, key: ContainerKey, kill_at_ms: u64) -> Result<(), KeeperError> {
+        let extended = self.done(Request::Extend { key, kill_at_ms }).await;
+        ignore(extended, &[FailureKind::NotRunning, FailureKind::NotFound])
+    }
+
     /// Kills a container if it runs and forgets it. Absent is fine.
     pub async fn delete(&self, key: ContainerKey) -> Result<(), KeeperError> {
         ignore(self.done(Request::Delete { key, force: true }).await, &[FailureKind::NotFound])

@@ -40,6 +40,8 @@ pub struct FoundContainer {
     pub attempt: u32,
     /// What it is doing.
     pub state: FoundState,
+    /// When the keeper ends it, if it is exclusive: milliseconds of `CLOCK_BOOTTIME`.
+    pub kill_at_ms: Option<u64>,
 }
 
 /// What a found container is doing.
@@ -129,7 +131,8 @@ impl RuntimeEvents {
                 FoundState::Exited { exit: told_exit(exit, started_at), log_tail }
             }
         };
-        Some(FoundContainer { container: start.container, attempt: start.attempt, state })
+        let (container, attempt) = (start.container, start.attempt);
+        Some(FoundContainer { container, attempt, state, kill_at_ms: record.kill_at_ms })
     }
 
     /// Empty when it cannot be read: an end is told all the same.

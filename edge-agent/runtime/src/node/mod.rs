@@ -32,7 +32,7 @@ pub use error::{OpenError, PrepareError, RemoveError, StartError};
 pub use events::{FoundContainer, FoundState, RuntimeEvent, RuntimeEvents};
 pub use exec::{ExecError, Executed};
 pub use identity::ContainerRef;
-pub use start::{ContainerStart, SandboxSpec, Started};
+pub use start::{ContainerStart, Fence, SandboxSpec, Started};
 
 use known::Known;
 use paths::Paths;

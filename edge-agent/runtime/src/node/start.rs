@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skerry_keeper_protocol::{ContainerKey, ContainerState, CreateRequest, FailureKind, LogPolicy};
-use skerry_types::{AllocationId, ContainerSpec, WallTime};
+use skerry_types::{AllocationId, ContainerSpec, FencingToken, WallTime};
 
 use super::identity::{self, Start};
 use super::known::Entry;
@@ -16,6 +16,11 @@ use crate::image::Image;
 use crate::keeper::KeeperError;
 use crate::network::PortForward;
 use crate::snapshot::{self, SnapshotPaths};
+
+/// Where a container finds its fencing token.
+const TOKEN_VARIABLE: &str = "SKERRY_FENCING_TOKEN";
+/// The same as a file in the bundle, which is bound into the container.
+const TOKEN_FILE: &str = "fencing-token";
 
 /// What an allocation's containers share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +44,17 @@ pub struct ContainerStart<'a> {
     pub image: Arc<Image>,
     /// Device files of the node that it has beside the harmless ones; absolute.
     pub devices: &'a [String],
+    /// What it is given if it is exclusive.
+    pub fence: Option<Fence>,
+}
+
+/// What an exclusive container is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// In its environment as `SKERRY_FENCING_TOKEN`, and in the file `/run/skerry/fencing-token`.
+    pub token: FencingToken,
+    /// When the keeper ends it unless [`Runtime::extend`] puts that off: milliseconds of `CLOCK_BOOTTIME`.
+    pub kill_at_ms: u64,
 }
 
 /// A container that runs.
@@ -91,6 +107,9 @@ impl Runtime {
         let mut config = ContainerConfig::settle(start.spec, &start.image.config)?;
         let devices = start.devices.iter().map(|path| Device::of(Path::new(path)));
         config.devices = devices.collect::<Result<_, _>>()?;
+        if let Some(fence) = start.fence {
+            config.set_env(TOKEN_VARIABLE, &fence.token.to_string());
+        }
         let request = self.create_request(&container, &start)?;
         let made = self.make(sandbox, &container, &start, config, request).await;
         match made {
@@ -154,6 +173,7 @@ impl Runtime {
                 max_files: self.config.log_max_files,
             },
             deadline_ms: u32::try_from(self.config.create_deadline.as_millis()).unwrap_or(u32::MAX),
+            kill_at_ms: start.fence.map(|fence| fence.kill_at_ms),
         };
         // Known from here on, so that a removal finds it whatever becomes of this start.
         let entry = Entry { key, start: known, started_at: None, pid: None };
@@ -177,6 +197,7 @@ impl Runtime {
             cgroup: request.cgroups_path.as_str().to_owned(),
             hostname: etc::hostname(&container.allocation).to_owned(),
             traits: self.traits,
+            token: start.fence.map(|fence| fence.token),
         };
         let image = start.image.clone();
         let write = tokio::task::spawn_blocking(move || files.write(&image, &config));
@@ -227,6 +248,14 @@ impl Runtime {
         }
     }
 
+    /// Lets the exclusive containers of an allocation run up to a later time. One that does not run is fine.
+    pub async fn extend(&self, alloc: &AllocationId, kill_at_ms: u64) -> Result<(), KeeperError> {
+        for entry in self.shared.known(|known| known.of_allocation(alloc)) {
+            self.keeper.extend(entry.key, kill_at_ms).await?;
+        }
+        Ok(())
+    }
+
     pub(super) fn cgroup(&self, container: &ContainerRef) -> String {
         let ContainerRef { allocation, container } = container;
         format!("{}/{allocation}/{container}", self.config.cgroup_parent.trim_end_matches('/'))
@@ -242,6 +271,7 @@ struct BundleFiles {
     cgroup: String,
     hostname: String,
     traits: NodeTraits,
+    token: Option<FencingToken>,
 }
 
 impl BundleFiles {
@@ -250,7 +280,18 @@ impl BundleFiles {
         snapshot::mount_fresh(&self.snapshot, &image.layers)?;
         let rootfs: &Path = &self.snapshot.rootfs;
         let user = bundle::resolve_user(rootfs, &config.user)?;
-        let paths = BundlePaths { rootfs, netns: &self.netns, etc: &self.etc, cgroup: &self.cgroup };
+        let token = self.bundle.join(TOKEN_FILE);
+        if let Some(value) = self.token {
+            let written = fs::write(&token, format!("{value}\n"));
+            written.map_err(|source| StartError::Files { path: token.clone(), source })?;
+        }
+        let paths = BundlePaths {
+            rootfs,
+            netns: &self.netns,
+            etc: &self.etc,
+            cgroup: &self.cgroup,
+            token: self.token.map(|_| token.as_path()),
+        };
         let spec = bundle::specification(config, &user, &self.hostname, &paths, &self.traits)?;
         let path = self.bundle.join("config.json");
         fs::write(&path, spec.to_string()).map_err(|source| StartError::Files { path, source })

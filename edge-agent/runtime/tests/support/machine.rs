@@ -204,7 +204,7 @@ pub(crate) async fn start(
     sandbox: &SandboxSpec,
     spec: &ContainerSpec,
 ) -> Started {
-    let start = ContainerStart { spec, attempt: 0, image: machine.image.clone(), devices: &[] };
+    let start = ContainerStart { spec, attempt: 0, image: machine.image.clone(), devices: &[], fence: None };
     runtime.start(sandbox, start).await.unwrap_or_else(|error| panic!("{}", error.reason().message))
 }
 

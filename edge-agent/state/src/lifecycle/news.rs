@@ -18,6 +18,7 @@ impl Lifecycle {
     pub(crate) fn found(&mut self, found: &[&FoundContainer], fx: &mut Effects) {
         let intent = Arc::clone(&self.intent);
         let once = intent.spec.restart.when == RestartWhen::Never;
+        self.lease_found(found.iter().filter_map(|found| found.deadline).max());
         for at in 0..self.containers.len() {
             let container = &mut self.containers[at];
             let mine = found.iter().find(|f| f.container.container == container.name);
@@ -48,6 +49,7 @@ impl Lifecycle {
             };
             self.note(at, ending, fx);
         }
+        self.extend(fx);
     }
 
     /// A container ended.
@@ -168,6 +170,8 @@ impl Lifecycle {
     fn started(&mut self, at: usize, pid: u32, fx: &mut Effects) {
         let message = format!("container {} runs as process {pid}", self.containers[at].name);
         self.tell(EventLevel::Info, "Started", message, fx);
+        // The lease may have been renewed while it was being started.
+        self.extend(fx);
         let goes_on = self.want() == Want::Run;
         if goes_on && self.containers.iter().all(|c| c.is_running() || c.is_over()) {
             self.reason = None;

@@ -37,7 +37,7 @@ impl Lifecycle {
     /// What runs by a schedule is ready as long as it keeps it.
     fn is_ready(&self, phase: Phase) -> bool {
         if self.intent.spec.schedule.is_some() {
-            return self.course.timetable.is_some() && !self.wants_stop() && !self.tether.is_cut_off;
+            return self.course.timetable.is_some() && !self.wants_stop() && !self.is_held_back();
         }
         phase == Phase::Running && self.containers.iter().all(|c| c.is_ready() || c.is_over())
     }
@@ -63,13 +63,13 @@ impl Lifecycle {
             id: self.intent.id.clone(),
             generation: self.intent.generation,
             phase,
-            reason: self.reason.clone().or(unready),
+            reason: self.reason.clone().or(unready).or_else(|| self.awaits_lease()),
             address: self.address.filter(|_| phase != Phase::Stopped),
             containers: self.containers.iter().map(ContainerLife::status).collect(),
             since,
             ready_since: self.ready_since,
             last_due: self.course.timetable.as_ref().and_then(crate::timetable::Timetable::last_run),
-            token: None,
+            token: self.token(),
         }
     }
 

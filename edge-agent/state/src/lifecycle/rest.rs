@@ -48,7 +48,7 @@ impl Lifecycle {
         }
     }
 
-    fn rest_for(&mut self, code: ReasonCode, message: String, fx: &mut Effects) {
+    pub(super) fn rest_for(&mut self, code: ReasonCode, message: String, fx: &mut Effects) {
         self.unsaved = true;
         self.tell(EventLevel::Warning, &code.to_string(), message.clone(), fx);
         self.reason = Some(Reason::new(code, message));
@@ -106,15 +106,13 @@ impl Lifecycle {
             Overlap::Replace => self.course.is_replaced,
             Overlap::Forbid => false,
         };
-        let ignored = waits
-            || self.tether.is_cut_off
-            || self.wants_stop()
-            || self.course.run.is_some() && self.is_over();
+        let ignored =
+            waits || self.is_held_back() || self.wants_stop() || self.course.run.is_some() && self.is_over();
         if ignored { None } else { timetable.timeout(now) }
     }
 
     pub(super) fn look_at_schedule(&mut self, fx: &mut Effects) {
-        if self.tether.is_cut_off || self.wants_stop() || (self.course.run.is_some() && self.is_over()) {
+        if self.is_held_back() || self.wants_stop() || (self.course.run.is_some() && self.is_over()) {
             return;
         }
         let Some(timetable) = &mut self.course.timetable else { return };

@@ -32,6 +32,8 @@ pub(super) struct Bench {
     /// Operations that were begun and not answered, oldest first.
     pub(super) begun: VecDeque<(OpId, Operation)>,
     pub(super) cancelled: Vec<OpId>,
+    /// What the keeper was told last of how long an allocation may run.
+    pub(super) deadlines: BTreeMap<AllocationId, MonoTime>,
     pub(super) sent: Vec<ToParent>,
     pub(super) closed: Vec<String>,
     lives: u64,
@@ -51,6 +53,7 @@ impl Bench {
             waiting: VecDeque::new(),
             begun: VecDeque::new(),
             cancelled: Vec::new(),
+            deadlines: BTreeMap::new(),
             sent: Vec::new(),
             closed: Vec::new(),
             lives: 1,
@@ -115,6 +118,9 @@ impl Bench {
                     Action::CloseLink { reason } => self.closed.push(reason),
                     Action::Begin(op, operation) => self.begun.push_back((op, operation)),
                     Action::Cancel(op) => self.cancelled.push(op),
+                    Action::Extend { allocation, deadline } => {
+                        self.deadlines.insert(allocation, deadline);
+                    }
                 }
             }
             let Some((id, batch)) = (!self.full).then(|| self.waiting.pop_front()).flatten() else { break };
@@ -373,13 +379,13 @@ pub(super) fn reference(id: &str, container: &str) -> ContainerRef {
 
 pub(super) fn found(id: &str, container: &str, attempt: u32) -> FoundContainer {
     let state = FoundState::Running { pid: 42, started_at: STARTED };
-    FoundContainer { container: reference(id, container), attempt, state }
+    FoundContainer { container: reference(id, container), attempt, state, deadline: None }
 }
 
 pub(super) fn found_dead(id: &str, container: &str, attempt: u32, kind: ExitKind) -> FoundContainer {
     let exit = Exit { kind, out_of_memory: false, at: WallTime(5), ran_for: Duration::from_secs(3) };
     let state = FoundState::Exited { exit, log_tail: "bye".to_owned() };
-    FoundContainer { container: reference(id, container), attempt, state }
+    FoundContainer { container: reference(id, container), attempt, state, deadline: None }
 }
 
 /// An allocation `ID` with containers `names` that restarts `when`.

@@ -99,6 +99,7 @@ fn status(error: &ApiError) -> Status {
         ApiError::Deleting { .. }
         | ApiError::NodeConnected { .. }
         | ApiError::RegionConnected { .. }
+        | ApiError::LeaseHeld { .. }
         | ApiError::OwnedElsewhere { .. }
         | ApiError::TenantUnknown { .. }
         | ApiError::TenantsElsewhere { .. }

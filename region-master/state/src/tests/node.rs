@@ -28,6 +28,8 @@ pub(super) struct FakeNode {
     pub(super) manner: Manner,
     pub(super) link: Option<LinkId>,
     pub(super) intents: BTreeMap<AllocationId, AllocationIntent>,
+    /// Answers to questions for leases.
+    pub(super) renewed: Vec<(u64, Cursor)>,
     cursor: Cursor,
     reader: Reader,
     writer: Writer,
@@ -41,6 +43,7 @@ impl FakeNode {
             manner: Manner::Prompt,
             link: None,
             intents: BTreeMap::new(),
+            renewed: Vec::new(),
             cursor: Cursor::default(),
             reader: Reader::new(Cursor::default()),
             writer: Writer::new(Epoch(1), Revision(0)),
@@ -86,7 +89,7 @@ impl FakeNode {
             ToChild::Welcome(welcome) => drop(self.writer.connected(welcome.cursor)),
             ToChild::Refused(_) => self.cut(),
             ToChild::Ack(cursor) => drop(self.writer.acknowledged(cursor)),
-            ToChild::Renewed { .. } => {}
+            ToChild::Renewed { round, cursor } => self.renewed.push((round, cursor)),
             ToChild::Rows(frame) => {
                 let held =
                     || self.intents.keys().map(|id| RowKey::new(TableId::INTENT, id.as_str())).collect();
