@@ -372,9 +372,9 @@ fn digests() {
         refusal(Rule::Cordoned),
         refusal(Rule::RegionUnreachable),
         refusal(Rule::HandedBack { why: "no".into() }),
+        refusal(Rule::MayStillRun),
         refusal(Rule::Quota { tenant: "acme".into(), excess: "5 of 4 cpu".into() }),
     ];
-        refusal(Rule::MayStillRun),
     let status = ShareStatus {
         key: key(),
         generation: Generation(3),

@@ -95,16 +95,16 @@ impl ContainerDir {
         }
     }
 
-    /// What libcontainer keeps of this container.
-    pub(crate) fn oci_root(&self) -> PathBuf {
-        self.0.join("oci")
-    }
-}
     /// Says when the container is killed. On a file system in memory: it is written often, and no container outlives it.
     pub(crate) fn lease(&self) -> PathBuf {
         self.0.join("lease")
     }
 
+    /// What libcontainer keeps of this container.
+    pub(crate) fn oci_root(&self) -> PathBuf {
+        self.0.join("oci")
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -232,8 +232,8 @@ impl AgentState {
         if std::mem::replace(&mut self.link, LinkStep::Down) == LinkStep::Welcome {
             self.contact_lost();
         }
-        self.fx.another_link();
         self.leases_disconnected();
+        self.fx.another_link();
         self.copy.disconnected();
         self.report.disconnected();
     }
@@ -261,14 +261,14 @@ impl AgentState {
                 self.link = LinkStep::Welcome;
                 self.report.connected(welcome.cursor, self.fx.outbox().batch());
                 self.contact_made();
-            }
                 self.leases_connected();
+            }
             (LinkStep::Welcome, ToChild::Rows(frame)) => self.take_rows(frame),
             (LinkStep::Welcome, ToChild::Ack(cursor)) => {
                 self.report.acknowledged(cursor, self.fx.outbox().batch());
             }
-            (LinkStep::Down, _) => {}
             (LinkStep::Welcome, ToChild::Renewed { round, cursor }) => self.leases_renewed(round, cursor),
+            (LinkStep::Down, _) => {}
             (_, ToChild::Refused(refused)) => self.close_link(format!("refused: {}", refused.message)),
             (step, _) => self.close_link(format!("an unexpected message while {step:?}")),
         }
@@ -343,8 +343,8 @@ impl AgentState {
         }
         self.scheduled.remove(id);
         self.watched.remove(id);
-        self.report.forget_status(id);
         self.leases.members.remove(id);
+        self.report.forget_status(id);
     }
 
     /// Closes the input: events are kept, the batch is sealed, what is on disk is let go, rows go up.

@@ -170,6 +170,7 @@ impl RegionState {
         if node.child.link.is_some() {
             return Err(ApiError::NodeConnected { node: name.clone() });
         }
+        self.check_no_lease(name)?;
         let allocations = node.allocations.clone();
         let held: Vec<RowKey> = node.child.held.iter().cloned().collect();
         let tombstones: Vec<RowKey> = node.child.writer.tombstones().cloned().collect();
@@ -178,7 +179,6 @@ impl RegionState {
         self.nodes.remove(name);
         self.sites.remove_node(&site, name);
         self.mark_node(name, &site);
-        self.check_no_lease(name)?;
         self.life.away.remove(name);
         self.forget_drain(name);
         self.outbox.batch().delete(NODE, name.as_str());

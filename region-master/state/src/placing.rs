@@ -164,7 +164,6 @@ impl RegionState {
         if later.is_empty() {
             return held;
         }
-        let mut later = missing.clone();
         let turn = later.split_first(self.turn.unwrap_or(u32::MAX));
         for (instance, place) in self.cluster_place(&record.spec, &turn) {
             match place {
@@ -182,8 +181,8 @@ impl RegionState {
             // What keeps these off keeps the others off too.
             Some(last) => last.instances = last.instances.union(&later),
             None => self.unfinished |= !later.is_empty(),
-        pending.extend(held);
         }
+        pending.extend(held);
         pending
     }
 

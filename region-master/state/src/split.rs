@@ -60,14 +60,14 @@ impl RegionState {
         &mut self,
         record: &WorkloadRecord,
         wanted: &InstanceSet,
-    ) -> (InstanceSet, Vec<Pending>) {
+    ) -> (InstanceSet, Vec<Pending>, InstanceSet) {
         let key = &record.spec.key;
         if record.spec.kind == WorkloadKind::Daemon {
             self.share_daemon(record);
-            return (wanted.clone(), Vec::new());
+            return (wanted.clone(), Vec::new(), InstanceSet::default());
         }
         if !self.is_split(key) {
-            return (wanted.clone(), Vec::new());
+            return (wanted.clone(), Vec::new(), InstanceSet::default());
         }
         let mut deal = self.present_deal(record, wanted);
         self.hear_parts(key, &mut deal);
@@ -323,7 +323,7 @@ impl RegionState {
         if region.shares.get(key).is_some_and(same) {
             return;
         }
-        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer, floor: 0 };
+        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer, floor };
         region.shares.insert(key.clone(), share.clone());
         region.note_pending(key);
         let revision = self.send_down(name, RegionRow::Share(share));

@@ -102,7 +102,7 @@ impl World {
                 self.make_sandbox(at, intent);
                 Ok(Outcome::Prepared { address: std::net::Ipv4Addr::new(10, 0, 0, 2) })
             }
-            Operation::Start { intent, container, attempt } => {
+            Operation::Start { intent, container, attempt, .. } => {
                 let pid = self.start(at, intent, container, *attempt);
                 let started_at = self.hosts[at].containers.get(&pid).map_or(WallTime(0), |c| c.started_at);
                 Ok(Outcome::Started { pid, started_at })
@@ -331,7 +331,7 @@ impl World {
         if !self.hosts[at].keeper_is_up || self.rng.percent(50) {
             return;
         }
-        if let Operation::Start { intent, container, attempt } = operation {
+        if let Operation::Start { intent, container, attempt, .. } = operation {
             self.start(at, intent, container, *attempt);
         }
     }
@@ -350,7 +350,7 @@ impl World {
         let starts: Vec<Operation> =
             host.ops.values().filter(|op| matches!(op, Operation::Start { .. })).cloned().collect();
         for operation in starts {
-            if let Operation::Start { intent, container, attempt } = operation
+            if let Operation::Start { intent, container, attempt, .. } = operation
                 && self.rng.percent(30)
             {
                 self.start(at, &intent, &container, attempt);

@@ -98,8 +98,8 @@ fn status(error: &ApiError) -> Status {
         ApiError::NotFound { .. } => Status::not_found(message),
         ApiError::Deleting { .. }
         | ApiError::NodeConnected { .. }
-        | ApiError::RegionConnected { .. }
         | ApiError::LeaseHeld { .. }
+        | ApiError::RegionConnected { .. }
         | ApiError::OwnedElsewhere { .. }
         | ApiError::TenantUnknown { .. }
         | ApiError::TenantsElsewhere { .. }
