@@ -162,6 +162,7 @@ impl Region {
             software: "bench".to_owned(),
             cursor: Cursor::default(),
             epoch: Epoch(1),
+            head: Revision(0),
         };
         self.nodes.push(Fake { link, revision: 1, told: Vec::new(), cursor: Cursor::default() });
         self.feed(Input::Received(link, ToParent::Hello(hello)))?;

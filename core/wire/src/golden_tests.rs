@@ -179,7 +179,14 @@ fn status(phase: Phase, state: ContainerState, kind: ExitKind) -> ObservedRow {
 
 #[test]
 fn messages_up() {
-    let hello = Hello { oldest: 1, newest: 2, software: "0.1.0".into(), cursor: cursor(), epoch: Epoch(9) };
+    let hello = Hello {
+        oldest: 1,
+        newest: 2,
+        software: "0.1.0".into(),
+        cursor: cursor(),
+        epoch: Epoch(9),
+        head: Revision(12),
+    };
     check("up.hello", &ToParent::Hello(hello));
     check("up.rows.delta", &ToParent::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![row()] }));
     let snapshot =

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use skerry_types::{RegionName, WallTime};
 
-use crate::{Cursor, Epoch, RowsFrame};
+use crate::{Cursor, Epoch, Revision, RowsFrame};
 
 /// The newest protocol version that this build speaks.
 pub const PROTOCOL_NEWEST: u16 = 1;
@@ -66,6 +66,8 @@ pub struct Hello {
     pub cursor: Cursor,
     /// The epoch of its own tables.
     pub epoch: Epoch,
+    /// Up to where its own rows go. Until the parent has them, what it holds of the child is of before.
+    pub head: Revision,
 }
 
 /// What a parent says first.

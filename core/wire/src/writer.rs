@@ -71,6 +71,11 @@ impl Writer {
         self.newest
     }
 
+    /// The revision of the newest row: a reader that has it has everything.
+    pub fn head(&self) -> Revision {
+        self.by_revision.last_key_value().map_or(self.floor, |(revision, _)| *revision)
+    }
+
     /// The newest tombstone that was forgotten.
     pub fn floor(&self) -> Revision {
         self.floor

@@ -47,6 +47,11 @@ impl Report {
         self.writer.epoch()
     }
 
+    /// Up to where the node's rows go.
+    pub(crate) fn head(&self) -> Revision {
+        self.writer.head()
+    }
+
     pub(crate) fn connected(&mut self, cursor: Cursor, batch: &mut Batch) {
         let settled = self.writer.connected(cursor);
         self.settle(&settled, batch);

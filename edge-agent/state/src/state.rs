@@ -251,6 +251,7 @@ impl AgentState {
             software: self.config.software.clone(),
             cursor: self.copy.saved(),
             epoch: self.report.epoch(),
+            head: self.report.head(),
         };
         self.fx.send(ToParent::Hello(hello));
     }

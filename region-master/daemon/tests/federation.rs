@@ -312,6 +312,7 @@ fn hello(oldest: u16, newest: u16) -> ToParent {
         software: "0".to_owned(),
         cursor: Cursor::default(),
         epoch: Epoch(7),
+        head: Revision(0),
     })
 }
 

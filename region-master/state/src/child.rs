@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skerry_wire::{Epoch, Reader, Revision, RowKey, Writer};
+use skerry_wire::{Cursor, Epoch, Reader, Revision, RowKey, Writer};
 
 use crate::input::LinkId;
 use crate::records::{ChildName, ChildRecord};
@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     /// Whether its hello was answered.
     pub(crate) welcomed: bool,
+    /// Up to where its rows went when it said hello, until they are here.
+    pub(crate) behind: Option<Cursor>,
 }
 
 impl Child {

@@ -35,7 +35,7 @@ impl RegionState {
             let message = format!("{message}: join it with a new token");
             return self.refuse(id, RefusalCode::Removed, message);
         };
-        let old = child.link.replace(Link { id, welcomed: false });
+        let old = child.link.replace(Link { id, welcomed: false, behind: None });
         child.record.certificate_expires = expires;
         if let Some(old) = old {
             self.links.remove(&old.id);
@@ -125,11 +125,13 @@ impl RegionState {
             return self.refuse(id, RefusalCode::Version, message);
         };
         let Some(child) = self.child_mut(name) else { return };
-        child.link = Some(Link { id, welcomed: true });
         let settled = child.writer.connected(hello.cursor);
         // Rows of another life of the child's tables say nothing about this one.
         let mine = child.reader.cursor();
         let cursor = if mine.epoch == hello.epoch { mine } else { Cursor::default() };
+        let head = Cursor { epoch: hello.epoch, revision: hello.head };
+        let behind = (cursor.epoch != head.epoch || cursor.revision < head.revision).then_some(head);
+        child.link = Some(Link { id, welcomed: true, behind });
         let welcome = Welcome {
             protocol,
             region: self.config.region.clone(),
@@ -142,7 +144,10 @@ impl RegionState {
         self.save_child(name);
         self.act(Action::Send(id, ToChild::Welcome(welcome)));
         self.tell_child(EventLevel::Info, name, "Reachable", format!("the link to {} is up", name.words()));
-        self.reachability_changed(name, true);
+        // What a node said before it was away may be long over: nothing is decided by it until its news is here.
+        if behind.is_none() || matches!(name, ChildName::Region(_)) {
+            self.reachability_changed(name, true);
+        }
         self.touched.insert(name.clone());
     }
 
@@ -169,8 +174,23 @@ impl RegionState {
         if let Some(child) = self.child_mut(name) {
             child.record.cursor = changes.cursor;
         }
+        self.caught_up(name, changes.cursor);
         self.save_child(name);
         self.act(Action::Send(id, ToChild::Ack(changes.cursor)));
+    }
+
+    /// A node that was away is heard from again once all it had to say at its hello is here.
+    fn caught_up(&mut self, name: &ChildName, cursor: Cursor) {
+        let Some(child) = self.child_mut(name) else { return };
+        let Some(link) = child.link.as_mut() else { return };
+        let behind = |head: Cursor| cursor.epoch != head.epoch || cursor.revision < head.revision;
+        if link.behind.is_none_or(behind) {
+            return;
+        }
+        link.behind = None;
+        if matches!(name, ChildName::Node(_)) {
+            self.reachability_changed(name, true);
+        }
     }
 
     fn take_row(&mut self, name: &ChildName, row: Row) {

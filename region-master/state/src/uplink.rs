@@ -87,6 +87,7 @@ impl RegionState {
             software: self.config.software.clone(),
             cursor: self.uplink.reader.cursor(),
             epoch: self.uplink.writer.epoch(),
+            head: self.uplink.writer.head(),
         };
         self.send_parent(ToParent::Hello(hello));
     }

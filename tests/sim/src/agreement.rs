@@ -42,7 +42,7 @@ impl World {
                 lists.workloads.iter().filter(|view| is_stuck(view)).map(|view| &view.spec.key).collect();
             let rests = lists.allocations.iter().filter(|view| !stuck.contains(&view.intent.workload));
             wrong.extend(rests.filter_map(|view| self.disagreement(view, far)));
-            wrong.extend(self.unkept(at, lists));
+            wrong.extend(self.unkept(at, lists, far));
         }
         for host in &self.hosts {
             wrong.extend(surplus(host, &shown[host.master].allocations));
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// A master's store holds what it needs, and nothing that is over.
-    fn unkept(&self, at: MasterAt, shown: &Shown) -> Option<String> {
+    fn unkept(&self, at: MasterAt, shown: &Shown, far: bool) -> Option<String> {
         let (name, disk) = (&self.masters[at].name, &self.masters[at].disk);
         // What waits for room is tried again now and then, and leaves tombstones for a moment.
         let tombstones = if self.stage == Stage::Silence { disk.count("tombstone") } else { 0 };
@@ -96,7 +96,9 @@ impl World {
         let is_leaf = self.masters.iter().all(|master| master.parent != Some(at));
         // Each node says its facts and one status for each of its allocations.
         let nodes = self.hosts.iter().filter(|host| host.master == at).count();
-        let observed = (disk.count("observed"), nodes + shown.allocations.len());
+        // One that was placed just now has none yet.
+        let told = shown.allocations.iter().filter(|view| far || view.status.is_some());
+        let observed = (disk.count("observed"), nodes + told.count());
         if is_leaf && observed.0 != observed.1 {
             return Some(format!("{name} stores {} rows of its nodes, not {}", observed.0, observed.1));
         }

@@ -30,6 +30,7 @@ mod operator;
 mod rng;
 mod runtime;
 mod spec;
+mod tally;
 mod tamper;
 mod world;
 
@@ -37,6 +38,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use mutation::{Mutation, UnknownMutation};
+pub use tally::Tally;
 
 /// What to play.
 #[derive(Debug, Clone, Copy)]

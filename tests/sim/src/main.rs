@@ -1,10 +1,12 @@
-//! Replays one seed: `cargo run -p skerry-sim -- --seed N [--steps N] [--trace] [--mutation NAME]`.
+//! Replays one seed: `cargo run -p skerry-sim -- --seed N [--steps N] [--trace] [--mutation NAME]`, or plays many:
+//! `--seed N --count N`.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
-use skerry_sim::{Options, UnknownMutation, run};
+use skerry_sim::{Options, Tally, UnknownMutation, run};
 
-const USAGE: &str = "usage: skerry-sim --seed N [--steps N] [--trace] [--mutation NAME]";
+const USAGE: &str = "usage: skerry-sim --seed N [--steps N] [--trace] [--mutation NAME] [--count N]";
 
 #[derive(Debug, thiserror::Error)]
 enum ArgumentError {
@@ -16,13 +18,14 @@ enum ArgumentError {
     Mutation(#[from] UnknownMutation),
 }
 
-fn read(mut words: impl Iterator<Item = String>) -> Result<Options, ArgumentError> {
+fn read(mut words: impl Iterator<Item = String>) -> Result<(Options, Option<u64>), ArgumentError> {
     let mut options = Options::of_seed(0);
-    let mut seed = None;
+    let (mut seed, mut count) = (None, None);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(ArgumentError::Usage);
         match word.as_str() {
             "--seed" => seed = Some(number(value()?)?),
+            "--count" => count = Some(number(value()?)?),
             "--steps" => options.steps = Some(number(value()?)?),
             "--trace" => options.trace = true,
             "--mutation" => options.mutation = Some(value()?.parse()?),
@@ -30,21 +33,14 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Options, ArgumentErro
         }
     }
     options.seed = seed.ok_or(ArgumentError::Usage)?;
-    Ok(options)
+    Ok((options, count))
 }
 
 fn number(text: String) -> Result<u64, ArgumentError> {
     text.parse().map_err(|_| ArgumentError::Number(text))
 }
 
-fn main() -> ExitCode {
-    let options = match read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
+fn play_one(options: Options) -> ExitCode {
     match run(options) {
         Ok(outcome) => {
             println!("{outcome:?}");
@@ -53,6 +49,36 @@ fn main() -> ExitCode {
         Err(violation) => {
             eprintln!("{violation}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays as many seeds as asked for, and says in a line what each of them found.
+fn play_many(options: Options, count: u64) -> ExitCode {
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    let mut failed = 0;
+    for seed in options.seed..options.seed.saturating_add(count) {
+        match run(Options { seed, ..options }) {
+            Ok(outcome) => tally.add(&outcome),
+            Err(violation) => {
+                failed += 1;
+                println!("seed {seed}, after {:?}: {}", violation.at, violation.what);
+            }
+        }
+    }
+    let rate = tally.node_hours() / begun.elapsed().as_secs_f64();
+    println!("{tally}; {failed} failed; {rate:.0} node-hours a second");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn main() -> ExitCode {
+    match read(std::env::args().skip(1)) {
+        Ok((options, None)) => play_one(options),
+        Ok((options, Some(count))) => play_many(options, count),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::link::Way;
 use crate::world::{MS, SECOND, World, clock};
 
+/// Tables of what is judged.
+const JUDGED: [&str; 3] = ["allocation", "workload", "split"];
+
 const SECRET: SecretHash = SecretHash([7; 32]);
 
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Master {
     next_call: u64,
     /// Allocations that should run, as of the last input.
     pub(crate) runs: BTreeSet<AllocationId>,
+    /// What is judged of it may be another than at the last look.
+    pub(crate) unjudged: bool,
 }
 
 impl Master {
@@ -51,6 +56,7 @@ impl Master {
             timer_us: None,
             next_call: 0,
             runs: BTreeSet::new(),
+            unjudged: true,
         }
     }
 
@@ -115,7 +121,9 @@ impl World {
         self.masters[at].state.handle(now, input);
         self.act_master(at);
         self.set_master_timer(at);
-        self.check_region(at);
+        if std::mem::take(&mut self.masters[at].unjudged) {
+            self.check_region(at);
+        }
     }
 
     fn master_now(&self, at: MasterAt) -> Now {
@@ -127,7 +135,10 @@ impl World {
             match action {
                 Action::Persist(id, batch) => {
                     self.writes += 1;
-                    self.masters[at].disk.submit(id, batch);
+                    let master = &mut self.masters[at];
+                    // What a region wants is never another without a write.
+                    master.unjudged |= batch.writes.iter().any(|write| JUDGED.contains(&write.table));
+                    master.disk.submit(id, batch);
                     if self.is(Mutation::MasterSkipsPersistWait) {
                         let now = self.master_now(at);
                         self.masters[at].state.handle(now, Input::Persisted(id));

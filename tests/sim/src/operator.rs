@@ -100,6 +100,7 @@ impl World {
     pub(crate) fn replied(&mut self, at: MasterAt, call: CallId, reply: &Result<ApiReply, ApiError>) {
         let Some(key) = self.operators.open.remove(&(at, call)) else { return };
         let Some(wishes) = self.operators.wishes.get_mut(&(at, key)) else { return };
+        self.masters[at].unjudged = true;
         if reply.is_err() {
             wishes.retain(|(id, _)| *id != call);
             return;

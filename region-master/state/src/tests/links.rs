@@ -1,6 +1,6 @@
 //! Links and rows.
 
-use skerry_types::{AllocationId, Phase};
+use skerry_types::{AllocationId, Desired, Phase, UpdatePolicy, WorkloadSpec};
 use skerry_wire::{
     Cursor, Epoch, Hello, ObservedRow, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId, ToChild,
     ToParent,
@@ -12,7 +12,7 @@ use crate::*;
 
 fn hello(oldest: u16, newest: u16) -> ToParent {
     let (cursor, epoch) = (Cursor::default(), Epoch(1));
-    ToParent::Hello(Hello { oldest, newest, software: String::new(), cursor, epoch })
+    ToParent::Hello(Hello { oldest, newest, software: String::new(), cursor, epoch, head: Revision(0) })
 }
 
 #[test]
@@ -242,4 +242,28 @@ fn a_cut_link_is_told_and_last_seen_stays() {
     let Ok(ApiReply::Nodes(page)) = bench.call(ApiCall::Nodes(Filter::default())) else { panic!() };
     assert_eq!((page.items[0].reachable, page.items[0].last_seen), (false, seen));
     assert!(bench.events().iter().any(|view| view.event.reason == "Unreachable"));
+}
+
+#[test]
+fn what_a_node_said_before_it_was_away_decides_nothing() {
+    let mut bench = Bench::with_nodes(2);
+    let update = UpdatePolicy { max_unavailable: 0, max_surge: 1, ..UpdatePolicy::default() };
+    let web = WorkloadSpec { update, ..spec("web", 1) };
+    bench.apply(&web);
+    let (id, record) =
+        bench.state.allocations.first_key_value().map(|(id, r)| (id.clone(), r.clone())).unwrap();
+    let node = record.node.to_string();
+    bench.node(&node).say(&id, Phase::Backoff);
+    bench.exchange();
+    bench.cut(&node);
+    bench.node(&node).say(&id, Phase::Running);
+    bench.apply(&changed(&web, "x"));
+    let link = bench.dial(&node);
+    let hello = bench.node(&node).hello(link);
+    bench.feed(Input::Received(link, hello));
+    let desired = |bench: &Bench| bench.state.allocations.get(&id).map(|record| record.intent.desired);
+    assert_eq!(desired(&bench), Some(Desired::Run), "it runs, as the node is about to say");
+    bench.exchange();
+    bench.wait(DAY);
+    assert_eq!(desired(&bench), None, "its successor took over");
 }

@@ -74,6 +74,7 @@ impl FakeNode {
             software: "test".to_owned(),
             cursor: self.cursor,
             epoch: self.writer.epoch(),
+            head: self.writer.head(),
         })
     }
 
