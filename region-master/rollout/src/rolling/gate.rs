@@ -78,9 +78,11 @@ impl Gate {
         if policy.canary == 0 || !course.has_former {
             return true;
         }
-        // Those that have moved stay the canaries; the rest are the first that are heard from.
-        let (moved, rest): (Vec<&Member>, Vec<&Member>) =
+        // Those that have moved stay the canaries; the rest are the first that are heard from. One that has nothing to lose
+        // goes before one that runs: as a canary that one may have to wait for ever until the others run, too.
+        let (moved, mut rest): (Vec<&Member>, Vec<&Member>) =
             members.iter().filter(|m| !m.is_deferred()).partition(|m| m.current().next().is_some());
+        rest.sort_by_key(|member| member.is_available());
         let wanted = usize::try_from(policy.canary).unwrap_or(usize::MAX);
         let canaries: Vec<&Member> = moved.into_iter().chain(rest).take(wanted).collect();
         self.released.extend(canaries.iter().map(|member| member.instance));

@@ -165,6 +165,9 @@ fn canaries_are_waited_for() {
     let auto = UpdatePolicy { auto_promote: true, ..canary.clone() };
     check_with(&auto, &course(), &["R", "r", "r"], "+1 +2 -1.0 -2.0");
     check_with(&canary, &course(), &["r?", "r", "r"], "+1 -1.0");
+    // With the one gap taken up by what does not run, the first would wait for ever.
+    let one = UpdatePolicy { max_unavailable: 1, ..canary };
+    check_with(&one, &course(), &["r", "f", "f"], "+1 -1.0");
 }
 
 #[test]
