@@ -45,7 +45,7 @@ impl World {
             wrong.extend(self.unkept(at, lists, far));
         }
         for host in &self.hosts {
-            wrong.extend(surplus(host, &shown[host.master].allocations));
+            wrong.extend(surplus(host, &shown[host.master].allocations, far));
         }
         if far {
             for at in 0..self.masters.len() {
@@ -150,7 +150,9 @@ impl World {
         }
         // What a region hands on and takes back keeps its version until there is room to move it.
         let alone = self.masters.len() == 1;
-        wrong.extend(Self::unmoved(view, if alone { &places } else { &none }));
+        // A region that gave its part up holds up the whole.
+        let whole = (alone || !stuck).then(|| Self::unmoved(view, if alone { &places } else { &none }));
+        wrong.extend(whole.flatten());
         for region in &regions[1..] {
             let shares = shown[*region].workloads.iter().filter(|share| share.spec.key == *key);
             wrong.extend(shares.filter_map(|share| Self::unmoved(share, &BTreeMap::new())));
@@ -263,7 +265,7 @@ fn has_room(host: &Host, spec: &WorkloadSpec, views: &[AllocationView]) -> bool 
 }
 
 /// What is on a node that its region does not know of.
-fn surplus(host: &Host, views: &[AllocationView]) -> Vec<String> {
+fn surplus(host: &Host, views: &[AllocationView], far: bool) -> Vec<String> {
     let known: BTreeMap<&AllocationId, &AllocationView> =
         held(&host.name, views).map(|view| (&view.intent.id, view)).collect();
     let mut wrong: Vec<String> = host
@@ -276,7 +278,9 @@ fn surplus(host: &Host, views: &[AllocationView]) -> Vec<String> {
         .collect();
     let lifecycles = host.agent.as_ref().map_or(0, |agent| agent.lifecycles().count());
     let rows = (host.disk.count("intent"), lifecycles);
-    if rows != (known.len(), known.len()) {
+    // What was placed just now is on its way.
+    let told = known.values().filter(|view| far || view.status.is_some()).count();
+    if ![rows.0, rows.1].iter().all(|rows| (told..=known.len()).contains(rows)) {
         wrong.push(format!("{} has (rows, lifecycles) {rows:?} where {} are its", host.name, known.len()));
     }
     if host.disk.count("event") > 257 || host.disk.count("life") > known.len() {

@@ -159,13 +159,14 @@ impl World {
         }
     }
 
-    /// Without a link and with a full disk, everything that should run does.
+    /// Without a link and with a full disk, everything that should run, and that the node was told of, does.
     fn check_local_life(&mut self) {
         let mut still = Vec::new();
         for host in &self.hosts {
             let intents = self.masters[host.master].state.intents();
             let its = intents.filter(|(node, i)| {
-                **node == host.name && i.desired == Desired::Run && !spec::is_bad(&i.spec)
+                let known = host.disk.value("intent", i.id.as_str().as_bytes()).is_some();
+                **node == host.name && i.desired == Desired::Run && known && !spec::is_bad(&i.spec)
             });
             for (node, intent) in its {
                 let runs = host.containers.values().filter(|c| c.intent.id == intent.id && c.runs()).count();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use skerry_region_state::LinkId;
@@ -118,6 +118,7 @@ impl World {
             self.at_once = if at > self.now_us { 0 } else { self.at_once + 1 };
             self.now_us = at;
             steps += 1;
+            (at, std::mem::discriminant(&event)).hash(&mut self.digest);
             self.note(&format_args!("{event:?}"));
             self.happen(event);
             if self.at_once > EVENTS_AT_ONCE_MAX {
@@ -198,8 +199,10 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: &dyn fmt::Display) {
+        if !self.options.trace && !self.options.told {
+            return;
+        }
         let line = format!("{:>13.6} {what}", Duration::from_micros(self.now_us).as_secs_f64());
-        self.digest.write(line.as_bytes());
         if self.options.trace {
             println!("{line}");
         }
