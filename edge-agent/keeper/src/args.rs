@@ -21,8 +21,8 @@ Owns the containers of one node and outlives the agent.
 pub(crate) enum Command {
     /// Keep containers.
     Keep(Settings),
-    /// Make one container; started by the keeper itself.
-    Worker,
+    /// Make one container; started by the keeper itself, with a directory for sockets.
+    Worker(PathBuf),
     /// Run a command in a container; started by the agent.
     Exec,
     /// Print the version.
@@ -75,7 +75,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         match word.to_str() {
             Some("--version" | "-V") => return Ok(Command::Version),
             Some("--help" | "-h") => return Ok(Command::Help),
-            Some("worker") => return Ok(Command::Worker),
+            Some("worker") => return directory(words.next(), "worker").map(Command::Worker),
             Some("exec") => return Ok(Command::Exec),
             Some("--resume") => resumed = true,
             Some("--held") => held = numbers(words.next()),
@@ -155,7 +155,8 @@ mod tests {
         check("--run-dir /r --state-dir /s", Ok(keep(Level::Info, false)));
         check("--state-dir /s --run-dir /r --log-level debug", Ok(keep(Level::Debug, false)));
         check("--version", Ok(Command::Version));
-        check("worker", Ok(Command::Worker));
+        check("worker /r", Ok(Command::Worker("/r".into())));
+        check("worker r", Err(ArgsError::Relative("worker")));
         check("exec", Ok(Command::Exec));
         check("", Err(ArgsError::Required("--run-dir")));
         check("--run-dir /r", Err(ArgsError::Required("--state-dir")));

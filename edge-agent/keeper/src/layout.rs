@@ -45,6 +45,11 @@ impl Layout {
         self.run_dir.join("filters")
     }
 
+    /// Holds the sockets by which first processes get the word to start. Empty but for moments.
+    pub(crate) fn words(&self) -> PathBuf {
+        self.run_dir.join("words")
+    }
+
     /// The socket by which a process that runs a command gives the word to start.
     pub(crate) fn exec_socket(&self, pid: u32) -> PathBuf {
         self.run_dir.join(format!("exec-{pid}.sock"))

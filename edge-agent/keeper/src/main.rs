@@ -44,7 +44,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Keep(settings)) => keep(settings),
-        Ok(Command::Worker) => report(&worker::run()),
+        Ok(Command::Worker(words)) => report(&worker::run(&words)),
         Ok(Command::Exec) => report(&worker::run_command()),
         Ok(Command::Version) => {
             println!("skerry-keeper {}", env!("CARGO_PKG_VERSION"));

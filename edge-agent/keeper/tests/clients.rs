@@ -54,7 +54,7 @@ fn workers(node: &Node) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let is_worker = |pid: &u32| {
         let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        words.ends_with(b"\0worker\0")
+        words.split(|byte| *byte == 0).nth(1) == Some(b"worker")
     };
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_worker).collect()
 }

@@ -109,8 +109,15 @@ impl Keeper {
         }
     }
 
-    /// Removes run directories that no record names.
+    /// Removes run directories that no record names, and sockets of processes that were killed.
     fn clear_strays(&self) -> io::Result<()> {
+        for file in std::fs::read_dir(self.layout.words())? {
+            // Whose it is may just have taken the name away.
+            match std::fs::remove_file(file?.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         for file in std::fs::read_dir(self.layout.containers())? {
             let file = file?;
             let name = file.file_name();

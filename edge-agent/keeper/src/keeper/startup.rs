@@ -51,7 +51,7 @@ impl Keeper {
         diag::set_level(settings.level);
         rustix::process::umask(Mode::from_raw_mode(0o077));
         let layout = Layout::new(&settings.run_dir, &settings.state_dir);
-        for dir in [layout.containers(), layout.records()] {
+        for dir in [layout.containers(), layout.records(), layout.words()] {
             step(format!("make {}", dir.display()), std::fs::create_dir_all(&dir))?;
         }
         let [run_lock, state_lock] = layout.locks();

@@ -9,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use skerry_keeper_protocol::{Reply, encode};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Workers that may wait: as many starts as an agent prepares at once with profit on a small machine.
@@ -24,7 +25,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Starts this very program as a worker, in a process group of its own.
-    fn start() -> io::Result<Self> {
+    fn start(words: &Path) -> io::Result<Self> {
         let (job_read, job) = pipe_with(PipeFlags::CLOEXEC)?;
         let (outcome, outcome_write) = pipe_with(PipeFlags::CLOEXEC)?;
         // Only the keeper's ends: a worker waits for its input.
@@ -33,6 +34,7 @@ impl Waiting {
         let child = Command::new("/proc/self/exe")
             .arg0("skerry-keeper")
             .arg("worker")
+            .arg(words)
             .env_clear()
             .stdin(Stdio::from(job_read))
             .stdout(Stdio::from(outcome_write))
@@ -56,7 +58,7 @@ impl Keeper {
     /// Starts a worker for a create that is to come.
     pub(super) fn expect(&mut self, address: Address) {
         if self.ending.is_none() && self.waiting.len() < WAITING_MAX {
-            match Waiting::start() {
+            match Waiting::start(&self.layout.words()) {
                 Ok(worker) => self.waiting.push((address.client, worker)),
                 // The create starts one of its own, and tells.
                 Err(error) => diag!(Debug, "cannot start a worker ahead: {error}"),
@@ -73,6 +75,6 @@ impl Keeper {
                 return Ok(working);
             }
         }
-        Waiting::start()?.work(job)
+        Waiting::start(&self.layout.words())?.work(job)
     }
 }

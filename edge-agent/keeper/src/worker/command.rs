@@ -7,15 +7,14 @@
 use super::config::{self, Checked, ConfigError};
 use super::executor::Payload;
 use super::trace::Traces;
-use super::{WorkerError, die_with, launch, read_frame, reset_inherited, take_filter, told, write_frame};
+use super::{
+    WorkerError, die_with, launch, plain_args, read_frame, reset_inherited, take_filter, told, write_frame,
+};
 use crate::cgroup::Hierarchies;
 use crate::layout::Layout;
 use crate::process;
-use libcgroups::common::CgroupConfig;
-use libcontainer::notify_socket::{NotifyListener, NotifySocket};
 use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
-use libcontainer::process::args::{ContainerArgs, ContainerType};
-use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::process::args::ContainerType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sched::{CloneFlags, setns};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,7 +27,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Reads a job from standard input, does it, and writes its outcome to standard output.
@@ -74,32 +72,12 @@ fn start(job: &ExecJob) -> Result<Running, WorkerError> {
     let (output, said) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| prepare("a pipe")(error.into()))?;
     let also_said = said.try_clone().map_err(prepare("a pipe"))?;
     let notify_listener =
-        listen(&layout.exec_socket(std::process::id())).map_err(|source| failed("enter", source))?;
-    let args = ContainerArgs {
-        // The descriptor is for a process of libcontainer's that has no part here.
-        container_type: ContainerType::TenantContainer { exec_notify_fd: -1 },
-        syscall: SyscallType::Linux,
-        user_ns_config: None,
-        notify_listener,
-        container: None,
-        spec: Rc::new(spec),
-        rootfs,
-        console_socket: None,
-        preserve_fds: 0,
-        cgroup_config: CgroupConfig {
-            cgroup_path: job.cgroup.as_str().into(),
-            systemd_cgroup: false,
-            container_name: String::new(),
-        },
-        detached: true,
-        executor: Box::new(Inside(Payload { filter, ..Payload::default() })),
-        no_pivot: false,
-        stdin: Some(stdin.as_raw_fd()),
-        stdout: Some(said.as_raw_fd()),
-        stderr: Some(also_said.as_raw_fd()),
-        as_sibling: false,
-        pid_file: None,
-    };
+        launch::listen(&layout.exec_socket(std::process::id())).map_err(|source| failed("enter", source))?;
+    // The descriptor is for a process of libcontainer's that has no part here.
+    let kind = ContainerType::TenantContainer { exec_notify_fd: -1 };
+    let stdio = [stdin.as_raw_fd(), said.as_raw_fd(), also_said.as_raw_fd()];
+    let executor = Box::new(Inside(Payload { filter, ..Payload::default() }));
+    let args = plain_args(kind, spec, rootfs, &job.cgroup, notify_listener, executor, stdio);
     let enter = || {
         joins.iter().try_for_each(|mut file| file.write_all(b"0"))?;
         setns(&container, namespaces).map_err(io::Error::from)
@@ -111,17 +89,6 @@ fn start(job: &ExecJob) -> Result<Running, WorkerError> {
     first.wait().map_err(|source| failed("run a command in", Box::new(source)))?;
     drop((said, also_said));
     Ok(Running { pid, output: File::from(output) })
-}
-
-/// A listener in whose queue the word to start lies. Its name is gone when this returns.
-fn listen(socket: &Path) -> Result<NotifyListener, Box<dyn std::error::Error>> {
-    // A process of this id that was killed may have left it.
-    std::fs::remove_file(socket).ok();
-    let listener = NotifyListener::new(socket)?;
-    let word = NotifySocket::new(socket.to_owned()).notify_container_start();
-    std::fs::remove_file(socket)?;
-    word?;
-    Ok(listener)
 }
 
 /// The files by which a process joins the container's cgroups, which are out of sight from inside.

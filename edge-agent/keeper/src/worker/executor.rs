@@ -1,14 +1,17 @@
 //! The last steps inside the container: find the program, and become it.
 
+use super::ahead::Orders;
 use super::filter::Filter;
-use super::limits::LastLimits;
+use super::limits::Limit;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use rustix::fs::{Access, AtFlags, CWD};
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 /// Runs the spec's process, under the limits and the system call filter that libcontainer was not given.
 ///
@@ -16,8 +19,47 @@ use std::process::Command;
 /// the container's user may.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Payload {
-    pub(super) limits: LastLimits,
+    pub(super) entry: Entry,
     pub(super) filter: Option<Filter>,
+}
+
+/// What is written from within the container when all else is done.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Entry {
+    #[default]
+    Nothing,
+    /// Limits that count what makes the container, too.
+    Limits(Rc<[Limit]>),
+    /// What the worker hands over: the way into the cgroup, and such limits.
+    Awaited(Rc<Orders>),
+}
+
+impl Entry {
+    fn apply(&self) -> Result<(), String> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Limits(limits) => put_into_force(limits),
+            Self::Awaited(orders) => {
+                let received = orders.receive::<Vec<(PathBuf, String)>>();
+                let received = received.map_err(|error| format!("cannot read the limits: {error}"))?;
+                let (texts, files) = received.ok_or("the worker has ended")?;
+                if texts.len() != files.len() {
+                    return Err(format!("{} files for {} limits", files.len(), texts.len()));
+                }
+                let limit = |((path, value), file)| Limit { file: File::from(file), path, value };
+                put_into_force(&texts.into_iter().zip(files).map(limit).collect::<Vec<_>>())?;
+                // From here on its cgroup tells where it is, and it outlives the worker.
+                rustix::process::set_parent_process_death_signal(None).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+fn put_into_force(limits: &[Limit]) -> Result<(), String> {
+    limits.iter().try_for_each(Limit::apply).map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })
 }
 
 impl Executor for Payload {
@@ -34,7 +76,7 @@ impl Executor for Payload {
     /// Called when all else is done and an error still makes the create fail: capabilities are given up, the files of the limits
     /// are open since before.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let limited = self.limits.apply().map_err(|error| error.to_string());
+        let limited = self.entry.apply();
         let filter = || self.filter.as_ref().map_or(Ok(()), Filter::enforce);
         let filtered =
             limited.and_then(|()| filter().map_err(|error| format!("cannot filter system calls: {error}")));

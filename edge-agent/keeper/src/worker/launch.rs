@@ -1,18 +1,22 @@
 //! From a checked specification to the container's first process, which waits for the word to start.
 //!
-//! libcontainer forks twice: its process between applies cgroups and enters what the first process is to be born in. A worker
-//! has done the former already and is itself as short-lived, so it does the latter too, and the first process is its own child:
-//! one fork less, and with version 1 none of eight readings of a mount table that grows with every container of the node.
+//! libcontainer forks twice: its process between applies cgroups and enters what the first process is to be born in. A worker is
+//! itself as short-lived and does both, so that the first process is its own child: one fork less, and with version 1 none of eight
+//! readings of a mount table that grows with every container of the node. See [`super::ahead`].
 
+use libcontainer::notify_socket::{NotifyListener, NotifySocket};
 use libcontainer::oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompAction, Spec};
 use libcontainer::process::args::ContainerArgs;
 use libcontainer::process::channel::{self, ChannelError, InitReceiver, MainReceiver, MainSender};
 use libcontainer::process::container_main_process::{ProcessError, container_main_process};
 use libcontainer::process::init::container_init_process;
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::unistd::{ForkResult, fork};
+use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Why there is no first process.
 #[derive(Debug, thiserror::Error)]
@@ -23,35 +27,41 @@ pub(super) enum LaunchError {
     Channel(#[from] ChannelError),
     #[error("cannot fork into a namespace of its own processes")]
     Fork(#[source] io::Error),
+    #[error("cannot tell the first process what to do")]
+    Orders(#[source] io::Error),
 }
 
 /// The container's first process. It starts its program when it is told to.
 pub(super) struct First {
     pid: i32,
-    /// Tells when all but the start of the program is done, if that is not so yet.
-    ready: Option<MainReceiver>,
+    ready: MainReceiver,
 }
 
 impl First {
+    /// One that tells over `ready` when it is.
+    pub(super) fn new(pid: i32, ready: MainReceiver) -> Self {
+        Self { pid, ready }
+    }
+
     pub(super) fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Waits until all but the start of the program is done.
-    pub(super) fn wait(self) -> Result<(), LaunchError> {
-        Ok(self.ready.map_or(Ok(()), |mut ready| ready.wait_for_init_ready())?)
+    pub(super) fn wait(mut self) -> Result<(), LaunchError> {
+        Ok(self.ready.wait_for_init_ready()?)
     }
 }
 
-/// Has libcontainer make the first process, and waits for it.
-pub(super) fn by_libcontainer(args: &ContainerArgs) -> Result<First, LaunchError> {
-    Ok(First { pid: container_main_process(args)?.as_raw(), ready: None })
+/// Has libcontainer make the first process, and waits until all but the start of its program is done. Gives its id.
+pub(super) fn by_libcontainer(args: &ContainerArgs) -> Result<i32, LaunchError> {
+    Ok(container_main_process(args)?.as_raw())
 }
 
-/// Makes the first process as a child of this one, which is in the container's cgroup. For what [`is_plain`].
-pub(super) fn by_fork(args: &ContainerArgs) -> Result<First, LaunchError> {
-    unshare(CloneFlags::CLONE_NEWPID).map_err(|error| LaunchError::Fork(error.into()))?;
-    fork_into(args, || Ok(()))
+/// Has what is forked from here on be in the namespace of processes of this one, wherever the last one was to be.
+pub(super) fn make_processes_here() -> io::Result<()> {
+    let own = File::open("/proc/self/ns/pid")?;
+    Ok(setns(own, CloneFlags::CLONE_NEWPID)?)
 }
 
 /// Makes a process in the container that `container`, a pidfd, is the first process of. Between its birth and all else it calls
@@ -80,7 +90,7 @@ fn fork_into(args: &ContainerArgs, enter: impl FnOnce() -> io::Result<()>) -> Re
         ForkResult::Parent { child } => {
             main_sender.close()?;
             init_sender.close()?;
-            Ok(First { pid: child.as_raw(), ready: Some(main_receiver) })
+            Ok(First::new(child.as_raw(), main_receiver))
         }
     }
 }
@@ -105,7 +115,7 @@ fn become_first(
     1
 }
 
-fn set_rlimits(args: &ContainerArgs) -> Result<(), String> {
+pub(super) fn set_rlimits(args: &ContainerArgs) -> Result<(), String> {
     let syscall = args.syscall.create_syscall();
     let limits = args.spec.process().as_ref().and_then(|process| process.rlimits().as_ref());
     limits.into_iter().flatten().try_for_each(|limit| {
@@ -114,6 +124,17 @@ fn set_rlimits(args: &ContainerArgs) -> Result<(), String> {
             error.to_string()
         })
     })
+}
+
+/// A listener in whose queue the word to start lies. Its name is gone when this returns.
+pub(super) fn listen(socket: &Path) -> Result<NotifyListener, Box<dyn Error>> {
+    // A process of this id that was killed may have left it.
+    std::fs::remove_file(socket).ok();
+    let listener = NotifyListener::new(socket)?;
+    let word = NotifySocket::new(socket.to_owned()).notify_container_start();
+    std::fs::remove_file(socket)?;
+    word?;
+    Ok(listener)
 }
 
 /// Whether the first process needs nothing that only libcontainer's own processes do: to have users mapped, hooks run, a

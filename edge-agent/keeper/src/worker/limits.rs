@@ -2,8 +2,8 @@
 //!
 //! libcontainer has its parent process write to `cgroup.procs`, for which the kernel waits until no process forks:
 //! some ten milliseconds for each container. A single-threaded process that moves itself through `tasks` waits for
-//! nobody, so the worker joins before it calls libcontainer, which then must not find the hierarchies. With version 2
-//! there is no such file, and libcontainer does it all.
+//! nobody, so the container's first process joins by itself. Where libcontainer makes that one, the worker joins before,
+//! and libcontainer must not find the hierarchies. With version 2 there is no such file, and libcontainer does it all.
 
 use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxResources};
 use nix::sched::{CloneFlags, unshare};
@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Devices that every container may use: making any node, and null, zero, full, tty, random, console and terminals.
 const ALLOWED_DEVICES: [&str; 11] = [
@@ -62,12 +61,10 @@ pub(super) struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Makes the group, sets its limits but the [`LastLimits`], and moves this process into it.
-    pub(super) fn enter(&self, resources: &LinuxResources) -> Result<(), LimitError> {
+    /// Makes the group and sets its limits, but those that [`Group::last_limits`] gives.
+    pub(super) fn make(&self, resources: &LinuxResources) -> Result<(), LimitError> {
         refuse_unsupported(resources)?;
-        let mounts: BTreeSet<&Path> = self.mounts.values().map(PathBuf::as_path).collect();
-        for mount in &mounts {
-            let path = mount.join(self.cgroup.relative());
+        for path in self.directories() {
             std::fs::create_dir_all(&path).map_err(|source| LimitError::Make { path, source })?;
         }
         if let Some(memory) = resources.memory() {
@@ -77,15 +74,21 @@ impl Group<'_> {
         if let Some(cpu) = resources.cpu() {
             self.choose_cpus(cpu)?;
         }
-        self.limit_devices(resources.devices().as_deref().unwrap_or_default())?;
-        for mount in &mounts {
-            write(&mount.join(self.cgroup.relative()).join("tasks"), "0")?;
-        }
-        Ok(())
+        self.limit_devices(resources.devices().as_deref().unwrap_or_default())
     }
 
-    /// The limits that are to come into force when the container is made, with their files open.
-    pub(super) fn last_limits(&self, resources: &LinuxResources) -> Result<LastLimits, LimitError> {
+    /// What the container's first process writes to be in the group.
+    pub(super) fn entry(&self) -> Result<Vec<Limit>, LimitError> {
+        self.directories().into_iter().map(|path| Limit::open(path.join("tasks"), "0".to_owned())).collect()
+    }
+
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        self.mounts.values().map(|mount| mount.join(self.cgroup.relative())).collect()
+    }
+
+    /// Limits on tasks and on processor time, to be put into force when the container is made. What makes it counts against them too:
+    /// with a hundredth of a processor it would take a second, and with one task there would be none left for the program.
+    pub(super) fn last_limits(&self, resources: &LinuxResources) -> Result<Vec<Limit>, LimitError> {
         let cpu = resources.cpu().as_ref();
         let tasks = resources.pids().map(|pids| pids.limit());
         let values = [
@@ -103,13 +106,9 @@ impl Group<'_> {
         for (controller, file, value) in values {
             let Some(value) = value else { continue };
             let mount = self.mounts.get(controller).ok_or(LimitError::NoController(controller))?;
-            let path = mount.join(self.cgroup.relative()).join(file);
-            match OpenOptions::new().write(true).open(&path) {
-                Ok(file) => limits.push((file, path, value)),
-                Err(source) => return Err(LimitError::Write { path, value, source }),
-            }
+            limits.push(Limit::open(mount.join(self.cgroup.relative()).join(file), value)?);
         }
-        Ok(LastLimits(limits.into()))
+        Ok(limits)
     }
 
     fn set(&self, controller: &'static str, file: &str, value: &str) -> Result<(), LimitError> {
@@ -173,21 +172,28 @@ impl Group<'_> {
     }
 }
 
-/// Limits on tasks and on processor time. What makes the container counts against them too: with a hundredth of a processor
-/// it would take a second, and with one task there would be none left for the program.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastLimits(Rc<[(File, PathBuf, String)]>);
+/// A value that is to be written to a file of a cgroup, which is open as it may be out of sight by then.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) value: String,
+}
 
-impl LastLimits {
-    /// Puts them into force.
+impl Limit {
+    fn open(path: PathBuf, value: String) -> Result<Self, LimitError> {
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(Self { file, path, value }),
+            Err(source) => Err(LimitError::Write { path, value, source }),
+        }
+    }
+
+    /// Writes it.
     pub(super) fn apply(&self) -> Result<(), LimitError> {
-        self.0.iter().try_for_each(|(file, path, value)| {
-            let mut file = file;
-            file.write_all(value.as_bytes()).map_err(|source| LimitError::Write {
-                path: path.clone(),
-                value: value.clone(),
-                source,
-            })
+        (&self.file).write_all(self.value.as_bytes()).map_err(|source| LimitError::Write {
+            path: self.path.clone(),
+            value: self.value.clone(),
+            source,
         })
     }
 }
@@ -243,9 +249,14 @@ mod tests {
         let cgroup = "/a/b".parse().unwrap();
         let group = Group { mounts: &mounts, cgroup: &cgroup };
         let resources = serde_json::from_value(resources).unwrap();
-        group.enter(&resources)?;
+        group.make(&resources)?;
         // The kernel makes these files; here nobody does.
         for file in [
+            "cpu/a/b/tasks",
+            "cpuset/a/b/tasks",
+            "devices/a/b/tasks",
+            "memory/a/b/tasks",
+            "pids/a/b/tasks",
             "pids/a/b/pids.max",
             "cpu/a/b/cpu.shares",
             "cpu/a/b/cpu.cfs_period_us",
@@ -259,7 +270,7 @@ mod tests {
             "",
             "set too early"
         );
-        last.apply()
+        group.entry()?.iter().chain(&last).try_for_each(Limit::apply)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! standard error it would land in the container's log.
 
 mod accounts;
+mod ahead;
 mod command;
 mod config;
 mod executor;
@@ -17,10 +18,12 @@ use crate::cgroup::Hierarchies;
 use crate::job::{Job, Outcome};
 use crate::layout::ContainerDir;
 use crate::process;
+use ahead::Ahead;
 pub(crate) use command::run as run_command;
 use config::Checked;
-use executor::Payload;
+use executor::{Entry, Payload};
 use filter::Filter;
+use launch::LaunchError;
 use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
@@ -29,17 +32,18 @@ use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::user_ns::UserNamespaceConfig;
-use limits::{Group, LastLimits};
+use libcontainer::workload::Executor;
+use limits::{Group, Limit};
 use rustix::process::{DumpableBehavior, Signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skerry_keeper_protocol::{FailureKind, LogStream, ProcessIdentity, decode, encode};
+use skerry_keeper_protocol::{CgroupPath, FailureKind, LogStream, ProcessIdentity, decode, encode};
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use trace::Traces;
 
@@ -84,17 +88,38 @@ impl WorkerError {
 }
 
 /// Reads a job from standard input, does it, and writes its outcome to standard output. A keeper that was killed asks nothing and
-/// hears nothing, which is no failure: its successor clears up.
-pub(crate) fn run() -> io::Result<()> {
+/// hears nothing, which is no failure: its successor clears up. In `words` a socket may have a name for a moment.
+pub(crate) fn run(words: &Path) -> io::Result<()> {
     // Before the job comes, as a worker may wait for it.
-    let hierarchies = Hierarchies::detect();
     let traces = Traces::collect();
+    let ready = Ready::prepare(words);
     let Some(job) = read_frame()? else { return Ok(()) };
-    let outcome = match make(&job, hierarchies) {
+    let outcome = match ready.and_then(|ready| make(&job, ready)) {
         Ok(process) => Outcome::Started(process),
         Err(error) => Outcome::Failed { kind: error.kind(), message: told(&error, traces) },
     };
     write_frame(&outcome)
+}
+
+/// What a worker has before it knows its job.
+struct Ready {
+    hierarchies: Hierarchies,
+    /// With version 2, libcontainer makes all processes.
+    first: Option<Ahead>,
+}
+
+impl Ready {
+    fn prepare(words: &Path) -> Result<Self, WorkerError> {
+        let prepare = |what| move |source| WorkerError::Prepare { what, source };
+        let hierarchies = Hierarchies::detect().map_err(prepare("a cgroup"))?;
+        // Processes in a namespace that the container joins must not look into this one, which is the node's.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| prepare("a worker")(error.into()))?;
+        let fork = || Ahead::fork(&hierarchies, words);
+        let first = hierarchies.is_split().then(fork).transpose();
+        let first = first.map_err(|error| prepare("a process")(io::Error::other(chain(&error))))?;
+        Ok(Self { hierarchies, first })
+    }
 }
 
 /// A failure for people: with libcontainer's own word on it, if it is one of libcontainer's.
@@ -124,32 +149,52 @@ fn read_frame<T: DeserializeOwned>() -> io::Result<Option<T>> {
     decode(payload.get(4..).unwrap_or_default()).map(Some).map_err(io::Error::other)
 }
 
-fn make(job: &Job, hierarchies: io::Result<Hierarchies>) -> Result<ProcessIdentity, WorkerError> {
+fn make(job: &Job, ready: Ready) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
     let dir = ContainerDir::new(job.run_dir.clone());
     // Before the keeper is looked for: one that comes after it either finds this held, or is the parent that is not found.
     let _held = dir.hold().map_err(prepare("a container"))?.ok_or(WorkerError::Orphaned)?;
     die_with(job.keeper_pid)?;
-    let hierarchies = hierarchies.map_err(prepare("a cgroup"))?;
+    let Ready { hierarchies, first } = ready;
+    if let Some(first) = &first {
+        first.begin(job).map_err(prepare("a process"))?;
+    }
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
-    let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
-    reset_inherited(job.open_files, oom_score_adj.unwrap_or(0))
-        .map_err(prepare("a container's process state"))?;
-    std::fs::create_dir_all(dir.oci_root()).map_err(prepare("the state directory"))?;
-
     let Hierarchies::Split(mounts) = &hierarchies else {
         if let Some(linux) = checked.spec.linux_mut() {
             linux.set_resources(Some(checked.resources.clone()));
         }
-        return start(job, &dir, checked, None);
+        return start(job, &dir, checked, Payload::default());
     };
     let group = Group { mounts, cgroup: &job.cgroup };
     let resources = checked.resources.clone();
-    group.enter(&resources)?;
-    // The hierarchies go out of sight below, so what is still to be written is opened before.
+    group.make(&resources)?;
+    let entry = group.entry()?;
     let last = group.last_limits(&resources)?;
+    if let Some(first) = first.filter(|_| launch::is_plain(&checked.spec)) {
+        let all: Vec<Limit> = entry.into_iter().chain(last).collect();
+        return finish(job, first, &all);
+    }
+    entry.iter().try_for_each(Limit::apply)?;
+    // The hierarchies go out of sight below: what is still to be written is open.
     limits::hide_hierarchies()?;
-    start(job, &dir, checked, Some(last))
+    launch::make_processes_here().map_err(prepare("a process"))?;
+    start(job, &dir, checked, Payload { entry: Entry::Limits(last.into()), filter: None })
+}
+
+/// Has the process that was forked ahead become the container.
+fn finish(job: &Job, first: Ahead, limits: &[Limit]) -> Result<ProcessIdentity, WorkerError> {
+    let failed = |source| WorkerError::Container {
+        step: "create",
+        key: job.key.to_string(),
+        source: Box::new(source),
+    };
+    let pid =
+        u32::try_from(first.pid()).map_err(|error| failed(LaunchError::Fork(io::Error::other(error))))?;
+    let start_ticks = process::start_ticks(pid)
+        .map_err(|source| WorkerError::Prepare { what: "a container's process", source })?;
+    first.finish(limits).map_err(failed)?;
+    Ok(ProcessIdentity { pid, start_ticks })
 }
 
 /// Has this process end when who asked does.
@@ -159,13 +204,12 @@ fn die_with(parent: u32) -> Result<(), WorkerError> {
     if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(WorkerError::Orphaned) }
 }
 
-/// Makes the container and lets its program run. `limits` are there when this process is in the container's cgroup: those that
-/// are still to be put into force.
+/// Has libcontainer make the container, and lets its program run.
 fn start(
     job: &Job,
     dir: &ContainerDir,
-    mut checked: Checked,
-    limits: Option<LastLimits>,
+    checked: Checked,
+    payload: Payload,
 ) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
     let failed = |step: &'static str, source: Box<dyn Error>| WorkerError::Container {
@@ -173,25 +217,21 @@ fn start(
         key: job.key.to_string(),
         source,
     };
+    let oom_score_adj = checked.spec.process().as_ref().and_then(Process::oom_score_adj);
+    reset_inherited(job.open_files, oom_score_adj.unwrap_or(0))
+        .map_err(prepare("a container's process state"))?;
+    std::fs::create_dir_all(dir.oci_root()).map_err(prepare("the state directory"))?;
     let stdin = File::open("/dev/null").map_err(prepare("standard input"))?;
     let stdout = open_output(dir, LogStream::Stdout).map_err(prepare("an output pipe"))?;
     let stderr = open_output(dir, LogStream::Stderr).map_err(prepare("an output pipe"))?;
     let socket = dir.oci_root().join(NOTIFY_FILE);
-    // Processes in a namespace that the container joins must not look into this one, which is the node's.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| prepare("a worker")(error.into()))?;
-    let forks = limits.is_some() && launch::is_plain(&checked.spec);
-    let filter = if forks { take_filter(&mut checked.spec, &job.filters)? } else { None };
-    let payload = Payload { limits: limits.unwrap_or_default(), filter };
-    let args = container_args(job, dir, checked, payload, [&stdin, &stdout, &stderr])
+    let stdio = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
+    let args = container_args(job, dir, checked, payload, stdio)
         .map_err(|source| failed("prepare", Box::new(source)))?;
-    let first = if forks { launch::by_fork(&args) } else { launch::by_libcontainer(&args) };
-    let first = first.map_err(|source| failed("create", Box::new(source)))?;
-    let pid = u32::try_from(first.pid()).map_err(|source| failed("create", Box::new(source)))?;
+    let pid = launch::by_libcontainer(&args).map_err(|source| failed("create", Box::new(source)))?;
+    let pid = u32::try_from(pid).map_err(|source| failed("create", Box::new(source)))?;
     let start_ticks = process::start_ticks(pid).map_err(prepare("a container's process"))?;
-    // The word to start lies ready when the first process comes to ask for it.
     NotifySocket::new(socket).notify_container_start().map_err(|source| failed("start", Box::new(source)))?;
-    first.wait().map_err(|source| failed("create", Box::new(source)))?;
     Ok(ProcessIdentity { pid, start_ticks })
 }
 
@@ -215,34 +255,52 @@ fn container_args(
     dir: &ContainerDir,
     checked: Checked,
     payload: Payload,
-    [stdin, stdout, stderr]: [&File; 3],
+    stdio: [RawFd; 3],
 ) -> Result<ContainerArgs, LibcontainerError> {
     let Checked { spec, rootfs, .. } = checked;
     let (key, root) = (job.key.as_str(), dir.oci_root());
-    Ok(ContainerArgs {
-        container_type: ContainerType::InitContainer,
+    let user_ns_config = UserNamespaceConfig::new(&spec)?;
+    let container = Container::new(key, ContainerStatus::Creating, None, &job.bundle, &root)?;
+    let listener = NotifyListener::new(&root.join(NOTIFY_FILE))?;
+    let kind = ContainerType::InitContainer;
+    let plain = plain_args(kind, spec, rootfs, &job.cgroup, listener, Box::new(payload), stdio);
+    Ok(ContainerArgs { user_ns_config, container: Some(container), ..plain })
+}
+
+/// What libcontainer's own processes are not needed for.
+fn plain_args(
+    container_type: ContainerType,
+    spec: Spec,
+    rootfs: PathBuf,
+    cgroup: &CgroupPath,
+    notify_listener: NotifyListener,
+    executor: Box<dyn Executor>,
+    [stdin, stdout, stderr]: [RawFd; 3],
+) -> ContainerArgs {
+    ContainerArgs {
+        container_type,
         syscall: SyscallType::Linux,
-        user_ns_config: UserNamespaceConfig::new(&spec)?,
-        notify_listener: NotifyListener::new(&root.join(NOTIFY_FILE))?,
-        container: Some(Container::new(key, ContainerStatus::Creating, None, &job.bundle, &root)?),
+        user_ns_config: None,
+        notify_listener,
+        container: None,
         spec: Rc::new(spec),
         rootfs,
         console_socket: None,
         preserve_fds: 0,
         cgroup_config: CgroupConfig {
-            cgroup_path: job.cgroup.as_str().into(),
+            cgroup_path: cgroup.as_str().into(),
             systemd_cgroup: false,
-            container_name: key.to_owned(),
+            container_name: String::new(),
         },
         detached: true,
-        executor: Box::new(payload),
+        executor,
         no_pivot: false,
-        stdin: Some(stdin.as_raw_fd()),
-        stdout: Some(stdout.as_raw_fd()),
-        stderr: Some(stderr.as_raw_fd()),
+        stdin: Some(stdin),
+        stdout: Some(stdout),
+        stderr: Some(stderr),
         as_sibling: false,
         pid_file: None,
-    })
+    }
 }
 
 /// Read-write, so that the container never gets EPIPE while no keeper has the pipe open.

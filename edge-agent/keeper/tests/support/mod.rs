@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use skerry_keeper_protocol::{
     ClientMessage, ContainerKey, ContainerRecord, CreateRequest, Event, Exit, Failure, FrameBuffer, Identity,
@@ -71,7 +72,13 @@ impl Node {
     /// A greeted connection.
     pub fn client(&self) -> Client {
         let socket = self.path("run/keeper.sock");
-        let stream = eventually("the keeper listens", || UnixStream::connect(&socket).ok());
+        // A process that a killed keeper was about to start holds its socket for a moment more.
+        let is_keeper = |stream: &UnixStream| {
+            let peer = rustix::net::sockopt::socket_peercred(stream).unwrap();
+            u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(self.keeper.id())
+        };
+        let connect = || UnixStream::connect(&socket).ok().filter(is_keeper);
+        let stream = eventually("the keeper listens", connect);
         let mut client = Client::new(stream);
         let hello = client.call(Request::Hello { version: PROTOCOL_VERSION });
         assert!(matches!(hello, Ok(Reply::Hello { .. })), "{hello:?}");
@@ -82,6 +89,11 @@ impl Node {
     pub fn kill_keeper(&mut self) {
         self.keeper.kill().unwrap();
         self.keeper.wait().unwrap();
+        // A process that it was about to start holds its locks for a moment more, and the next keeper would give up.
+        for lock in ["run/keeper.lock", "state/keeper.lock"] {
+            let file = std::fs::File::open(self.path(lock)).unwrap();
+            eventually("the lock is free", || flock(&file, FlockOperation::NonBlockingLockExclusive).ok());
+        }
     }
 
     pub fn restart_keeper(&mut self) {
