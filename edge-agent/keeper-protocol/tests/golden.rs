@@ -75,13 +75,13 @@ fn replies() {
     reply(Reply::Done, "02");
     reply(
         Reply::Containers { records: vec![record(ContainerState::Creating)], more: true },
-        "0301026162000001",
+        "030102616200000001",
     );
     let running = record(ContainerState::Running { process: PROCESS, started_at_unix_ms: 1 });
-    reply(Reply::Container(Box::new(running)), "040261620001ac020201");
+    reply(Reply::Container(Box::new(running)), "040261620001ac02020100");
     let exited =
         record(ContainerState::Exited { started_at_unix_ms: Some(1), exit: exit(ExitStatus::Code(3)) });
-    reply(Reply::Container(Box::new(exited)), "040261620002010100060004");
+    reply(Reply::Container(Box::new(exited)), "04026162000201010006000400");
     let stats = ContainerStats {
         cpu_usage_ns: 1,
         memory_bytes: 2,

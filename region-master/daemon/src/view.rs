@@ -94,6 +94,12 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         region: view.region.to_string(),
         ready: ready_since.is_some(),
         ready_since_ms: ready_since.map_or(0, |since| since.0),
+        lease: view.lease.map(|lease| v1::Lease {
+            length_ms: u64::try_from(lease.length.as_millis()).unwrap_or(u64::MAX),
+            renewed_at_ms: lease.renewed_at.map_or(0, |at| at.0),
+            over_at_ms: lease.over_at.0,
+            fencing_token: status.and_then(|status| status.token).map_or(0, |token| token.0),
+        }),
     }
 }
 

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skerry_types::{
-    AllocationId, Desired, InstanceIndex, InstanceSet, MonoTime, NodeName, Refusal, Rule, WorkloadKey,
+    AllocationId, Desired, InstanceIndex, InstanceSet, MonoTime, NodeName, Refusal, Rule, WallTime,
+    WorkloadKey,
 };
 use skerry_wire::{Cursor, ToChild};
 
@@ -198,14 +199,20 @@ impl RegionState {
         }
     }
 
+    /// The clock on the wall at a moment near the present.
+    fn wall_at(&self, at: MonoTime) -> WallTime {
+        let ahead = u64::try_from(at.since(self.now.mono).as_millis()).unwrap_or(u64::MAX);
+        WallTime((self.now.wall - self.now.mono.since(at)).0.saturating_add(ahead))
+    }
+
     /// What is shown of an allocation's lease.
     pub(crate) fn lease_view(&self, allocation: &AllocationRecord) -> Option<LeaseView> {
         let lease = allocation.intent.spec.exclusive?;
         let heard = self.leases.heard.get(&allocation.node);
         Some(LeaseView {
             length: lease.length(),
-            renewed_ago: heard.map(|heard| self.now.mono.since(*heard)),
-            over_in: self.is_gone_at(allocation)?.since(self.now.mono),
+            renewed_at: heard.map(|heard| self.wall_at(*heard)),
+            over_at: self.wall_at(self.is_gone_at(allocation)?),
         })
     }
 }

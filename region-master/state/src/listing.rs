@@ -107,10 +107,10 @@ pub struct PendingView {
 pub struct LeaseView {
     /// Its length.
     pub length: Duration,
-    /// How long ago the node asked for it; `None` when it has not since this master started.
-    pub renewed_ago: Option<Duration>,
-    /// In what time nothing of it can run any more, if the node is not heard again; zero when that is so.
-    pub over_in: Duration,
+    /// When the node asked for it; `None` when it has not since this master started.
+    pub renewed_at: Option<WallTime>,
+    /// When nothing of it can run any more, if the node is not heard before.
+    pub over_at: WallTime,
 }
 
 /// An allocation.

@@ -11,6 +11,7 @@ mod failing;
 mod happy;
 mod images;
 mod join;
+mod leases;
 mod life;
 mod placement;
 mod refusals;

@@ -31,6 +31,8 @@ pub(super) fn text(allocation: &v1::Allocation, events: &[v1::Event], setting: S
         .field("Reason", &allocation.reason)
         .field("Message", &allocation.message)
         .field("Placed", ago(now, allocation.placed_at_ms))
+        .field("Lease", lease(allocation, setting))
+        .field("Fencing token", token(allocation))
         .field("Address", &allocation.address)
         .field("Reserved", format!("cpu {cpu}, memory {memory}, disk {disk}"));
     if !allocation.ports.is_empty() {
@@ -60,6 +62,26 @@ fn ready(allocation: &v1::Allocation, setting: Setting) -> String {
         ("running", true, false) => "no".to_owned(),
         _ => String::new(),
     }
+}
+
+/// Who may run what is exclusive, and until when nobody else may.
+fn lease(allocation: &v1::Allocation, setting: Setting) -> String {
+    let Some(lease) = &allocation.lease else { return String::new() };
+    let node = &allocation.node;
+    if lease.over_at_ms <= setting.now.0 {
+        return format!("over since {}: node {node} runs nothing of it", age(setting.now, lease.over_at_ms));
+    }
+    let over = ahead(setting.now, lease.over_at_ms);
+    match lease.renewed_at_ms {
+        0 => format!("not renewed since the master started; node {node} may hold one, over {over}"),
+        at => format!("node {node} renewed it {}; over {over} if it does not again", ago(setting.now, at)),
+    }
+}
+
+/// The token of the last start, if there was one.
+fn token(allocation: &v1::Allocation) -> String {
+    let token = allocation.lease.as_ref().map_or(0, |lease| lease.fencing_token);
+    if token == 0 { String::new() } else { token.to_string() }
 }
 
 fn add_ports(sheet: &mut Sheet, allocation: &v1::Allocation, setting: Setting) {

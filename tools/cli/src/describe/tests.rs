@@ -344,3 +344,34 @@ fn instances_are_told_in_runs() {
     check(&[5, 1, 2], "instances 1 to 2, 5");
     check(&[u32::MAX], "instance 4294967295");
 }
+
+#[test]
+fn the_holder_of_a_lease_and_its_token() {
+    let check = |lease: v1::Lease, lines: &[&str]| {
+        let allocation = v1::Allocation { lease: Some(lease), ..crashing() };
+        let text = super::allocation::text(&allocation, &[], SETTING);
+        for line in lines {
+            assert!(
+                text.lines().any(|found| found.split_whitespace().eq(line.split_whitespace())),
+                "{line} in\n{text}"
+            );
+        }
+    };
+    let lease = v1::Lease {
+        length_ms: 60_000,
+        renewed_at_ms: NOW.0 - 5000,
+        over_at_ms: NOW.0 + 55_000,
+        fencing_token: 7,
+    };
+    check(
+        lease,
+        &["Lease          node n1 renewed it 5s ago; over in 55s if it does not again", "Fencing token  7"],
+    );
+    let unknown = v1::Lease { renewed_at_ms: 0, ..lease };
+    check(
+        unknown,
+        &["Lease          not renewed since the master started; node n1 may hold one, over in 55s"],
+    );
+    let over = v1::Lease { over_at_ms: NOW.0 - 60_000, ..lease };
+    check(over, &["Lease          over since 1m: node n1 runs nothing of it"]);
+}
