@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Longest DNS label (RFC 1035), and so the longest name an operator may choose.
 const LABEL_MAX: usize = 63;
@@ -64,24 +65,31 @@ fn check_label(what: &'static str, text: &str, max: usize) -> Result<(), IdError
     Ok(())
 }
 
+// A name is cloned far more often than it is made: clones share the text.
 macro_rules! label_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks and wraps a name.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 check_label($what, &text, $max)?;
-                Ok(Self(text.into_boxed_str()))
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -107,7 +115,7 @@ macro_rules! label_type {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into_string()
+                name.as_str().to_owned()
             }
         }
     };
@@ -156,7 +164,7 @@ impl Default for TenantName {
 impl AllocationId {
     /// Makes the id of an instance from the region's running number, which is written in base 36.
     pub fn compose(workload: &WorkloadName, instance: InstanceIndex, serial: u64) -> Self {
-        Self(format!("{workload}-{instance}-{}", base36(serial)).into_boxed_str())
+        Self(format!("{workload}-{instance}-{}", base36(serial)).into())
     }
 
     /// The region's running number in it; `None` of a text that no region composed.

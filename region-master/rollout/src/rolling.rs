@@ -20,10 +20,10 @@ use std::time::Duration;
 use skerry_types::{AllocationId, InstanceIndex, OnReturn, SiteName, UpdatePolicy};
 
 /// One copy of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replica {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replica<'a> {
     /// Its allocation.
-    pub id: AllocationId,
+    pub id: &'a AllocationId,
     /// Whether it is of the generation that is being moved to.
     pub current: bool,
     /// How it does.
@@ -73,17 +73,17 @@ pub enum Drain {
 
 /// One instance and its copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct Member<'a> {
     /// Which instance.
     pub instance: InstanceIndex,
-    /// Its site, for `per_site`; `None` while it has no copy.
+    /// Its site, which matters for `per_site` only; `None` while it has no copy.
     pub site: Option<SiteName>,
     /// Its wave, from 0; see [`crate::waves::assign`].
     pub wave: usize,
     /// Whether its site's maintenance window is open.
     pub open: bool,
     /// Its copies that should run.
-    pub replicas: Vec<Replica>,
+    pub replicas: &'a [Replica<'a>],
 }
 
 /// What is known of the move beside its members.
@@ -160,7 +160,7 @@ pub enum State {
     Failed(String),
 }
 
-impl Replica {
+impl Replica<'_> {
     fn is_ready(&self) -> bool {
         matches!(self.health, Health::Ready(_))
     }
@@ -175,13 +175,13 @@ impl Replica {
     }
 }
 
-impl Member {
+impl<'a> Member<'a> {
     /// Copies that are not given up.
-    fn live(&self) -> impl Iterator<Item = &Replica> {
+    fn live(&self) -> impl Iterator<Item = &'a Replica<'a>> + use<'a> {
         self.replicas.iter().filter(|replica| replica.reach != Reach::Lost)
     }
 
-    fn current(&self) -> impl Iterator<Item = &Replica> {
+    fn current(&self) -> impl Iterator<Item = &'a Replica<'a>> + use<'a> {
         self.live().filter(|replica| replica.current)
     }
 
@@ -214,7 +214,7 @@ impl Member {
 }
 
 /// What to do next for a workload whose instances are `members`, in order of their numbers and each once.
-pub fn plan(policy: &UpdatePolicy, on_return: OnReturn, course: &Course, members: &[Member]) -> Plan {
+pub fn plan(policy: &UpdatePolicy, on_return: OnReturn, course: &Course, members: &[Member<'_>]) -> Plan {
     let gate = gate::Gate::new(policy, course, members);
     step::plan(policy, on_return, &gate, course, members)
 }

@@ -19,7 +19,8 @@ impl RegionState {
 
     pub(crate) fn cluster_upsert(&mut self, name: &NodeName) {
         self.node_changed(name);
-        let Some(node) = self.nodes.get(name) else { return };
+        self.life.homes.stale();
+        let Some((name, node)) = self.nodes.get_key_value(name) else { return };
         // A node that never spoke has room for nothing.
         let silent = NodeFacts::default();
         let facts = node.facts.as_deref().unwrap_or(&silent);
@@ -71,6 +72,7 @@ impl RegionState {
     }
 
     pub(crate) fn cluster_remove(&mut self, name: &NodeName) {
+        self.life.homes.stale();
         self.cluster.remove_node(name);
     }
 

@@ -178,7 +178,7 @@ impl RegionState {
 
     /// Another copy of an exclusive instance is about to be written: those that may have been one are told to stop before.
     pub(crate) fn give_up_others(&mut self, key: &WorkloadKey, instance: InstanceIndex) {
-        self.stop_where(key, |allocation| allocation.intent.instance == instance);
+        self.stop_where(key, |known| known.instance == instance);
     }
 
     /// Refuses to forget a node that may run what is exclusive.

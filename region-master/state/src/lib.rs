@@ -12,6 +12,7 @@
 //! Deliberately lacks: IO, clocks, randomness, certificates (it decides who may have one, the shell signs), and image tags
 //! (the shell resolves them before a workload comes here).
 
+mod allocations;
 mod api;
 mod capacity;
 mod child;

@@ -8,6 +8,7 @@ use skerry_federation::Alike;
 use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
 use skerry_wire::{RegionRow, Revision, RowKey};
 
+use crate::allocations::Allocations;
 use crate::lease::Leases;
 use crate::ledger::{
     ALLOCATION, DOWN, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, child_key, down_key, down_row_key,
@@ -41,8 +42,7 @@ impl RegionState {
                 .into_iter()
                 .map(|(key, record)| (key, Workload::new(record)))
                 .collect(),
-            allocations: BTreeMap::new(),
-            by_workload: BTreeMap::new(),
+            allocations: Allocations::default(),
             nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
             regions: ledger
                 .regions
@@ -78,6 +78,14 @@ impl RegionState {
                 None => state.clear(TOMBSTONE, child_key(&name, &key)),
             }
         }
+        let placed: Vec<AllocationRecord> = ledger.allocations.into_values().collect();
+        for record in &placed {
+            if state.nodes.contains_key(&record.node) {
+                state.allocations.insert(record.clone());
+            } else {
+                state.clear(ALLOCATION, record.intent.id.as_str().into());
+            }
+        }
         for (name, key, bytes) in ledger.observed {
             state.restore_observed(&name, &key, &bytes);
         }
@@ -94,11 +102,10 @@ impl RegionState {
             state.sites.add_node(site, name);
             state.cluster_upsert(name);
         }
-        for record in ledger.allocations.into_values() {
+        for record in &placed {
             if state.nodes.contains_key(&record.node) {
-                state.restore_allocation(record);
-            } else {
-                state.clear(ALLOCATION, record.intent.id.as_str().into());
+                state.show_allocation(record);
+                state.cluster_occupy(record);
             }
         }
         state.restore_charges();
@@ -110,7 +117,7 @@ impl RegionState {
 
     fn restore_observed(&mut self, name: &ChildName, key: &RowKey, bytes: &[u8]) {
         let restored = match name {
-            ChildName::Node(node) => self.nodes.get_mut(node).map(|node| node.restore(key.clone(), bytes)),
+            ChildName::Node(node) => self.restore_node_row(node, key, bytes),
             ChildName::Region(region) => {
                 self.regions.get_mut(region).map(|region| region.restore(key.clone(), bytes))
             }
@@ -152,13 +159,5 @@ impl RegionState {
     fn clear(&mut self, table: TableName, key: Vec<u8>) {
         self.outbox.batch().delete(table, key);
         self.seal_if_full();
-    }
-
-    fn restore_allocation(&mut self, record: AllocationRecord) {
-        self.show_allocation(&record);
-        self.cluster_occupy(&record);
-        let id = record.intent.id.clone();
-        self.by_workload.entry(record.intent.workload.clone()).or_default().insert(id.clone());
-        self.allocations.insert(id, record);
     }
 }

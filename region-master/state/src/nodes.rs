@@ -1,9 +1,9 @@
 //! The nodes of the region: who they are, what they said, what they should hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skerry_types::{AllocationId, AllocationStatus, EventLevel, NodeFacts, NodeName, NodeUsage, SiteName};
+use skerry_types::{AllocationId, EventLevel, NodeFacts, NodeName, NodeUsage, SiteName};
 use skerry_wire::{Epoch, IntentRow, ObservedRow, Row, RowKey, TableId};
 
 use crate::api::{ApiError, ApiReply};
@@ -21,7 +21,6 @@ pub(crate) struct Node {
     pub(crate) events_seen: u64,
     pub(crate) facts: Option<Arc<NodeFacts>>,
     pub(crate) usage: NodeUsage,
-    pub(crate) statuses: BTreeMap<AllocationId, Arc<AllocationStatus>>,
     pub(crate) allocations: BTreeSet<AllocationId>,
 }
 
@@ -34,7 +33,6 @@ impl Node {
             events_seen,
             facts: None,
             usage: NodeUsage::default(),
-            statuses: BTreeMap::new(),
             allocations: BTreeSet::new(),
         }
     }
@@ -48,29 +46,13 @@ impl Node {
         self.child.is_reachable()
     }
 
-    /// Takes up a row that the node sent, now or before a restart. Events are not kept here.
-    fn fold(&mut self, key: &RowKey, row: Option<&ObservedRow>) {
-        match (key.table, row) {
-            (TableId::STATUS, Some(ObservedRow::Status(status))) => {
-                self.statuses.insert(status.id.clone(), Arc::new(status.clone()));
-            }
-            (TableId::STATUS, None) => {
-                if let Ok(id) = AllocationId::new(key.key.as_str()) {
-                    self.statuses.remove(&id);
-                }
-            }
-            (TableId::FACTS, Some(ObservedRow::Facts(facts))) => self.facts = Some(Arc::new(facts.clone())),
-            (TableId::USAGE, Some(ObservedRow::Usage(usage))) => self.usage = *usage,
+    /// Takes up what the node says of itself, now or before a restart. What it says of allocations is kept with those.
+    fn fold(&mut self, row: &ObservedRow) {
+        match row {
+            ObservedRow::Facts(facts) => self.facts = Some(Arc::new(facts.clone())),
+            ObservedRow::Usage(usage) => self.usage = *usage,
             _ => {}
         }
-    }
-
-    /// Takes up a row from disk. One that cannot be read is asked for again with the node's next snapshot.
-    pub(crate) fn restore(&mut self, key: RowKey, bytes: &[u8]) {
-        if let Ok(row) = ObservedRow::decode(bytes) {
-            self.fold(&key, Some(&row));
-        }
-        self.child.held.insert(key);
     }
 }
 
@@ -92,7 +74,7 @@ impl RegionState {
         record.revision = self.next_revision();
         put(self.outbox.batch(), &Value::AllocationV1(record.clone()));
         self.show_allocation(&record);
-        self.allocations.insert(record.intent.id.clone(), record);
+        self.allocations.insert(record);
         self.changed = true;
     }
 
@@ -126,12 +108,12 @@ impl RegionState {
             return Ok(());
         }
         if let Some(node) = self.nodes.get_mut(name) {
-            node.fold(&row.key, Some(&decoded));
+            node.fold(&decoded);
         }
         self.keep_observed(&child, row.key, value);
         self.node_changed(name);
         match decoded {
-            ObservedRow::Status(status) => self.status_changed(name, &status),
+            ObservedRow::Status(status) => self.status_changed(name, &Arc::new(status)),
             ObservedRow::Facts(_) => self.facts_changed(name),
             ObservedRow::Load(load) => self.take_load(load),
             _ => {}
@@ -147,9 +129,24 @@ impl RegionState {
     }
 
     pub(crate) fn forget_node_row(&mut self, name: &NodeName, key: &RowKey) {
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.fold(key, None);
+        if let (TableId::STATUS, Ok(id)) = (key.table, AllocationId::new(key.key.as_str())) {
+            self.allocations.unhear(name, &id);
         }
+    }
+
+    /// Takes up a row from disk; `None` when there is no such node. One that cannot be read is asked for again with the node's
+    /// next snapshot.
+    pub(crate) fn restore_node_row(&mut self, name: &NodeName, key: &RowKey, bytes: &[u8]) -> Option<()> {
+        let node = self.nodes.get_mut(name)?;
+        node.child.held.insert(key.clone());
+        match ObservedRow::decode(bytes) {
+            Ok(ObservedRow::Status(status)) => {
+                self.allocations.hear(self.now.mono, name, Arc::new(status));
+            }
+            Ok(row) => node.fold(&row),
+            Err(_) => {}
+        }
+        Some(())
     }
 
     /// Each event counts once, however often it is sent.

@@ -9,6 +9,7 @@ use skerry_types::{
 };
 use skerry_wire::Revision;
 
+use crate::allocations::Allocation;
 use crate::lease;
 use crate::ledger::ALLOCATION;
 use crate::records::{AllocationRecord, WorkloadRecord};
@@ -33,12 +34,11 @@ impl Pending {
 
 impl RegionState {
     pub(crate) fn allocations_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &AllocationRecord> {
-        let ids = self.by_workload.get(key).into_iter().flatten();
-        ids.filter_map(|id| self.allocations.get(id))
+        self.allocations.of(key).map(|known| &known.record)
     }
 
     pub(crate) fn status_of(&self, record: &AllocationRecord) -> Option<&Arc<AllocationStatus>> {
-        self.nodes.get(&record.node)?.statuses.get(&record.intent.id)
+        self.allocations.known(&record.intent.id)?.status.as_ref()
     }
 
     /// Compares a workload with its allocations, and stops and places what differs.
@@ -88,6 +88,9 @@ impl RegionState {
 
     /// What found no place: instances that have another copy here or wait for room that others leave, and the rest.
     fn take_stuck(&mut self, record: &WorkloadRecord) -> (Vec<Pending>, Vec<Pending>) {
+        if self.stuck.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
         let key = &record.spec.key;
         let runs = self.allocations_of(key).filter(|record| record.intent.desired == Desired::Run);
         let here: InstanceSet = runs.map(|record| record.intent.instance).collect();
@@ -136,9 +139,10 @@ impl RegionState {
     }
 
     /// Stops those of a workload's allocations that are not wanted.
-    pub(crate) fn stop_where(&mut self, key: &WorkloadKey, unwanted: impl Fn(&AllocationRecord) -> bool) {
-        let found = self.allocations_of(key).filter(|allocation| unwanted(allocation));
-        let ids: Vec<AllocationId> = found.map(|allocation| allocation.intent.id.clone()).collect();
+    pub(crate) fn stop_where(&mut self, key: &WorkloadKey, unwanted: impl Fn(&Allocation) -> bool) {
+        let run = self.allocations.of(key).filter(|known| known.desired == Desired::Run);
+        let ids: Vec<AllocationId> =
+            run.filter(|known| unwanted(known)).map(|known| known.id().clone()).collect();
         for id in &ids {
             self.stop(id);
         }
@@ -153,6 +157,9 @@ impl RegionState {
         let intent = Arc::make_mut(&mut record.intent);
         intent.desired = Desired::Stop;
         let (workload, node) = (intent.workload.clone(), record.node.clone());
+        if self.is_cordoned(&node) {
+            self.life.homes.stale();
+        }
         self.save_allocation(record);
         self.tell_allocation(id, &workload, "Stopping", format!("node {node} is told to stop {id}"));
         self.seal_if_full();
@@ -200,7 +207,6 @@ impl RegionState {
             timezone: self.timezone_of(&place.node),
             desired: Desired::Run,
         };
-        self.by_workload.entry(key.clone()).or_default().insert(id.clone());
         self.tell_allocation(&id, key, "Placed", format!("instance {instance} goes to node {}", place.node));
         let (node, placed_at) = (place.node, self.now.wall);
         self.node_changed(&node);
@@ -225,13 +231,11 @@ impl RegionState {
     }
 
     /// A node said something of an allocation.
-    pub(crate) fn status_changed(&mut self, node: &NodeName, status: &AllocationStatus) {
-        let Some(record) = self.allocations.get(&status.id).filter(|record| record.node == *node) else {
-            return;
-        };
+    pub(crate) fn status_changed(&mut self, node: &NodeName, status: &Arc<AllocationStatus>) {
+        let known = self.allocations.hear(self.now.mono, node, Arc::clone(status));
+        let Some(record) = known.then(|| self.allocations.get(&status.id)).flatten() else { return };
         let (key, desired) = (record.intent.workload.clone(), record.intent.desired);
         self.mark_share(&key);
-        self.note_ready(status);
         if status.phase.is_over() && desired == Desired::Stop {
             self.bury_allocation(node, &status.id);
             self.drop_allocation(&status.id);
@@ -252,9 +256,6 @@ impl RegionState {
         let Some(record) = self.allocations.remove(id) else { return };
         let key = record.intent.workload.clone();
         self.cluster_release(&record);
-        if let Some(ids) = self.by_workload.get_mut(&key) {
-            ids.remove(id);
-        }
         self.outbox.batch().delete(ALLOCATION, id.as_str());
         self.forget_life_of(id);
         self.node_lightened(&record.node);

@@ -115,16 +115,16 @@ impl RegionState {
 
     pub(crate) fn list_allocations(&self, filter: &Filter) -> Result<Page<AllocationView>, ApiError> {
         let after = filter.after.as_deref().map(parse_token::<AllocationId>).transpose()?;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let wanted = |record: &AllocationRecord| {
+        let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = |record: &&AllocationRecord| {
             let key = &record.intent.workload;
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
                 && filter.name.as_ref().is_none_or(|name| name == record.intent.id.as_str())
                 && filter.workload.as_ref().is_none_or(|name| name == key.name.as_str())
                 && (filter.selector.is_empty() || filter.selector.matches(&self.labels_of(key)))
         };
-        let found = self.allocations.range((start, Bound::Unbounded)).filter(|(_, record)| wanted(record));
-        let rows = found.map(|(id, record)| (id.to_string(), self.allocation_view(record)));
+        let found = self.allocations.range(start).filter(wanted);
+        let rows = found.map(|record| (record.intent.id.to_string(), self.allocation_view(record)));
         Ok(self.page(filter, rows))
     }
 

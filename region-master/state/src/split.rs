@@ -259,9 +259,7 @@ impl RegionState {
                 others.iter().filter(|(_, other)| affinity.matches.matches(&other.record.spec.labels));
             let counts = named.map(|(key, _)| match child {
                 Some(child) => child.shares.get(*key).map_or(0, |share| share.instances.len()),
-                None => {
-                    u32::try_from(self.by_workload.get(*key).map_or(0, BTreeSet::len)).unwrap_or(u32::MAX)
-                }
+                None => u32::try_from(self.allocations.count_of(key)).unwrap_or(u32::MAX),
             });
             counts.fold(0, u32::saturating_add)
         };

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use skerry_allocator::Cluster;
 use skerry_federation::Alike;
 use skerry_types::{
-    AllocationId, AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources,
-    Share, TenantName, WorkloadKey, WorkloadSpec,
+    AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources, Share, TenantName,
+    WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToParent};
 
+use crate::allocations::Allocations;
 use crate::api::{ApiCall, ApiError, ApiReply};
 use crate::input::{Action, Input, LinkId};
 use crate::lease::Leases;
@@ -19,9 +20,7 @@ use crate::life::Life;
 use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::preempting::MakingWay;
-use crate::records::{
-    AllocationRecord, ChildName, Counters, EventRecord, Origin, SplitRecord, TokenId, TokenRecord,
-};
+use crate::records::{ChildName, Counters, EventRecord, Origin, SplitRecord, TokenId, TokenRecord};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
 use crate::tenants::Tenants;
@@ -61,8 +60,7 @@ pub struct RegionState {
     pub(crate) outbox: Outbox<Effect>,
     pub(crate) counters: Counters,
     pub(crate) workloads: BTreeMap<WorkloadKey, Workload>,
-    pub(crate) allocations: BTreeMap<AllocationId, AllocationRecord>,
-    pub(crate) by_workload: BTreeMap<WorkloadKey, BTreeSet<AllocationId>>,
+    pub(crate) allocations: Allocations,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) regions: BTreeMap<RegionName, ChildRegion>,
     /// What the sites of many regions have in common.

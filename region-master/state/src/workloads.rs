@@ -129,7 +129,6 @@ impl RegionState {
     pub(crate) fn forget_workload(&mut self, key: &WorkloadKey) {
         let gone = self.workloads.remove(key).filter(|gone| gone.record.origin == Origin::Own);
         self.charge(gone.as_ref().map(|gone| gone.record.spec.as_ref()), None);
-        self.by_workload.remove(key);
         self.pending.remove(key);
         self.making_way.remove(key);
         self.forget_life(key);

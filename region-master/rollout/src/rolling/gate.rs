@@ -10,25 +10,28 @@ use super::{Course, Member, Progress, State};
 /// Which members may move to the current generation, and what that means for the whole.
 #[derive(Debug)]
 pub(super) struct Gate {
-    released: BTreeSet<InstanceIndex>,
+    canaries: BTreeSet<InstanceIndex>,
+    /// Waves before this one are released.
+    waves: usize,
     pub(super) progress: Progress,
     /// When a wait of the gate is over.
     pub(super) again_in: Option<Duration>,
 }
 
 impl Gate {
-    pub(super) fn new(policy: &UpdatePolicy, course: &Course, members: &[Member]) -> Self {
-        let mut gate = Self { released: BTreeSet::new(), progress: count(policy, members), again_in: None };
+    pub(super) fn new(policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Self {
+        let mut gate =
+            Self { canaries: BTreeSet::new(), waves: 0, progress: count(policy, members), again_in: None };
         gate.progress.state = gate.open(policy, course, members);
         gate
     }
 
     /// Whether this member may move.
-    pub(super) fn is_open(&self, member: &Member) -> bool {
-        self.released.contains(&member.instance)
+    pub(super) fn is_open(&self, member: &Member<'_>) -> bool {
+        member.wave < self.waves || self.canaries.contains(&member.instance)
     }
 
-    fn open(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member]) -> State {
+    fn open(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> State {
         let left =
             members.iter().any(|member| !member.is_deferred() && !member.is_settled(policy.min_healthy));
         if let Some(why) = course.failed.clone().or_else(|| self.failure(policy, course, members)) {
@@ -48,11 +51,11 @@ impl Gate {
     }
 
     /// Whether members are left that the canaries' success would release.
-    fn is_partial(&self, members: &[Member]) -> bool {
+    fn is_partial(&self, members: &[Member<'_>]) -> bool {
         members.iter().any(|member| member.current().next().is_none() && !self.is_open(member))
     }
 
-    fn failure(&self, policy: &UpdatePolicy, course: &Course, members: &[Member]) -> Option<String> {
+    fn failure(&self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Option<String> {
         let progress = &self.progress;
         if !course.has_former || members.is_empty() {
             return None;
@@ -74,33 +77,35 @@ impl Gate {
     }
 
     /// Releases the canaries. True when they are well, or there are none to wait for.
-    fn open_canaries(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member]) -> bool {
+    fn open_canaries(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> bool {
         if policy.canary == 0 || !course.has_former {
             return true;
         }
         // Those that have moved stay the canaries; the rest are the first that are heard from. One that has nothing to lose
         // goes before one that runs: as a canary that one may have to wait for ever until the others run, too.
-        let (moved, mut rest): (Vec<&Member>, Vec<&Member>) =
+        let (moved, mut rest): (Vec<_>, Vec<_>) =
             members.iter().filter(|m| !m.is_deferred()).partition(|m| m.current().next().is_some());
-        rest.sort_by_key(|member| member.is_available());
+        rest.sort_by_key(|member: &&Member<'_>| member.is_available());
         let wanted = usize::try_from(policy.canary).unwrap_or(usize::MAX);
-        let canaries: Vec<&Member> = moved.into_iter().chain(rest).take(wanted).collect();
-        self.released.extend(canaries.iter().map(|member| member.instance));
+        let canaries: Vec<&Member<'_>> = moved.into_iter().chain(rest).take(wanted).collect();
+        self.canaries.extend(canaries.iter().map(|member| member.instance));
         self.wait_for(policy.min_healthy, &canaries);
         canaries.iter().all(|member| member.is_settled(policy.min_healthy))
     }
 
     /// Releases every wave up to the first that is not done.
-    fn open_waves(&mut self, policy: &UpdatePolicy, members: &[Member]) {
+    fn open_waves(&mut self, policy: &UpdatePolicy, members: &[Member<'_>]) {
         let waves = members.iter().map(|member| member.wave + 1).max().unwrap_or(1);
-        for wave in 0..waves {
-            let inside: Vec<&Member> = members.iter().filter(|member| member.wave == wave).collect();
-            self.released.extend(inside.iter().map(|member| member.instance));
+        let mut heard: Vec<Vec<&Member<'_>>> = vec![Vec::new(); waves];
+        for member in members.iter().filter(|member| !member.is_deferred()) {
+            heard[member.wave].push(member);
+        }
+        for (wave, heard) in heard.iter().enumerate() {
+            self.waves = wave + 1;
             self.progress.wave = (wave, waves);
             let healthy_for = policy.waves.get(wave).map_or(Duration::ZERO, |wave| wave.healthy_for);
             let least = policy.min_healthy.max(healthy_for);
-            let heard: Vec<&Member> = inside.into_iter().filter(|member| !member.is_deferred()).collect();
-            self.wait_for(least, &heard);
+            self.wait_for(least, heard);
             if !heard.iter().all(|member| member.is_settled(least)) {
                 break;
             }
@@ -108,7 +113,7 @@ impl Gate {
     }
 
     /// Notes when the first of `members` that is ready but not for long enough will have been.
-    fn wait_for(&mut self, least: Duration, members: &[&Member]) {
+    fn wait_for(&mut self, least: Duration, members: &[&Member<'_>]) {
         let ready =
             members.iter().flat_map(|member| member.current()).filter_map(|replica| match replica.health {
                 super::Health::Ready(since) if since < least => Some(least.saturating_sub(since)),
@@ -118,8 +123,8 @@ impl Gate {
     }
 }
 
-fn count(policy: &UpdatePolicy, members: &[Member]) -> Progress {
-    let many = |wanted: &dyn Fn(&Member) -> bool| {
+fn count(policy: &UpdatePolicy, members: &[Member<'_>]) -> Progress {
+    let many = |wanted: &dyn Fn(&Member<'_>) -> bool| {
         u32::try_from(members.iter().filter(|member| wanted(member)).count()).unwrap_or(u32::MAX)
     };
     Progress {
@@ -127,7 +132,7 @@ fn count(policy: &UpdatePolicy, members: &[Member]) -> Progress {
         updated: many(&|member| member.current().next().is_some()),
         settled: many(&|member| member.is_settled(policy.min_healthy)),
         deferred: many(&|member| member.is_deferred() && member.current().next().is_none()),
-        failed: many(&Member::has_failed),
+        failed: many(&|member| member.has_failed()),
         waiting: many(&|member| !member.open && !member.is_deferred() && member.current().next().is_none()),
         wave: (0, 1),
         state: State::Done,

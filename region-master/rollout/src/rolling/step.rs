@@ -26,7 +26,7 @@ pub(super) fn plan(
     on_return: OnReturn,
     gate: &Gate,
     course: &Course,
-    members: &[Member],
+    members: &[Member<'_>],
 ) -> Plan {
     let mut plan = Plan { progress: gate.progress.clone(), again_in: gate.again_in, ..Plan::default() };
     let mut bounds = bounds(policy, members);
@@ -46,14 +46,14 @@ pub(super) fn plan(
     plan
 }
 
-fn bounds<'a>(policy: &UpdatePolicy, members: &'a [Member]) -> Bounds<'a> {
-    let count = |wanted: &dyn Fn(&Member) -> bool| {
+fn bounds<'a>(policy: &UpdatePolicy, members: &'a [Member<'_>]) -> Bounds<'a> {
+    let count = |wanted: &dyn Fn(&Member<'_>) -> bool| {
         u32::try_from(members.iter().filter(|member| wanted(member)).count()).unwrap_or(u32::MAX)
     };
     let down = count(&|member| !member.is_deferred() && !member.is_steady(policy.min_healthy));
     let doubled = count(&|member| member.live().count() > 1);
     let mut busy: BTreeMap<&SiteName, u32> = BTreeMap::new();
-    let moving = |member: &&Member| {
+    let moving = |member: &&Member<'_>| {
         !member.is_deferred() && member.current().next().is_some() && !member.is_settled(policy.min_healthy)
     };
     for site in members.iter().filter(moving).filter_map(|member| member.site.as_ref()) {
@@ -68,7 +68,7 @@ fn bounds<'a>(policy: &UpdatePolicy, members: &'a [Member]) -> Bounds<'a> {
 }
 
 /// In which generation a copy of this member starts, if there is one that it can start in.
-fn start_missing(member: &Member, gate: &Gate, course: &Course, plan: &mut Plan) {
+fn start_missing(member: &Member<'_>, gate: &Gate, course: &Course, plan: &mut Plan) {
     // With no generation to come from, there is nothing to hold back for. A lost copy's replacement is of the generation that
     // the lost one had, unless it is its turn.
     let had_current = member.replicas.iter().any(|replica| replica.current);
@@ -77,21 +77,24 @@ fn start_missing(member: &Member, gate: &Gate, course: &Course, plan: &mut Plan)
 }
 
 /// A member with a wanted copy: what is beside it goes as soon as that does not hurt.
-fn settle(policy: &UpdatePolicy, on_return: OnReturn, member: &Member, plan: &mut Plan) {
-    let wanted: Vec<&Replica> = member.current().filter(|replica| replica.is_wanted()).collect();
+fn settle(policy: &UpdatePolicy, on_return: OnReturn, member: &Member<'_>, plan: &mut Plan) {
+    if member.live().nth(1).is_none() {
+        return;
+    }
+    let wanted: Vec<&Replica<'_>> = member.current().filter(|replica| replica.is_wanted()).collect();
     stop_beside(policy, member, keep(on_return, &wanted), plan);
 }
 
 /// Of several copies of the former generation the one that stays, when a lost node's copy is back beside its replacement: the
 /// room of the others may be what an update waits for. One that runs beside a drained copy is that copy's successor.
-fn kept_of_former(on_return: OnReturn, member: &Member) -> Option<&Replica> {
-    let former: Vec<&Replica> = member.live().collect();
+fn kept_of_former<'a>(on_return: OnReturn, member: &Member<'a>) -> Option<&'a Replica<'a>> {
+    let former: Vec<&Replica<'_>> = member.live().collect();
     let alike = former.iter().all(|replica| !replica.current && replica.drain == Drain::No);
     (former.len() > 1 && alike).then(|| keep(on_return, &former))
 }
 
-fn stop_beside(policy: &UpdatePolicy, member: &Member, kept: &Replica, plan: &mut Plan) {
-    let others = member.live().filter(|replica| replica.id != kept.id);
+fn stop_beside(policy: &UpdatePolicy, member: &Member<'_>, kept: &Replica<'_>, plan: &mut Plan) {
+    let others = member.live().filter(|replica| !std::ptr::eq(*replica, kept));
     for other in others {
         let hurts = other.is_ready() && !kept.is_settled(policy.min_healthy);
         match (hurts && other.drain != Drain::Forced, kept.health) {
@@ -108,25 +111,25 @@ fn stop_beside(policy: &UpdatePolicy, member: &Member, kept: &Replica, plan: &mu
 }
 
 /// Which of several wanted copies stays.
-fn keep<'a>(on_return: OnReturn, wanted: &[&'a Replica]) -> &'a Replica {
-    let ready_for = |replica: &Replica| match replica.health {
+fn keep<'a>(on_return: OnReturn, wanted: &[&'a Replica<'a>]) -> &'a Replica<'a> {
+    let ready_for = |replica: &Replica<'_>| match replica.health {
         Health::Ready(since) if replica.reach == Reach::Reachable => since,
         _ => Duration::ZERO,
     };
-    let well = |replica: &Replica| replica.reach == Reach::Reachable && replica.is_ready();
+    let well = |replica: &Replica<'_>| replica.reach == Reach::Reachable && replica.is_ready();
     let best = wanted.iter().max_by(|a, b| {
         let by_policy = match on_return {
             OnReturn::KeepOriginal => a.age.cmp(&b.age),
             OnReturn::KeepNew => b.age.cmp(&a.age),
             OnReturn::KeepHealthiest => ready_for(a).cmp(&ready_for(b)),
         };
-        well(a).cmp(&well(b)).then(by_policy).then_with(|| b.id.cmp(&a.id))
+        well(a).cmp(&well(b)).then(by_policy).then_with(|| b.id.cmp(a.id))
     });
     best.expect("one is kept only of some")
 }
 
 /// The time of a drain is over: what is there goes, and another copy is sought at once.
-fn evict(member: &Member, gate: &Gate, course: &Course, plan: &mut Plan) {
+fn evict(member: &Member<'_>, gate: &Gate, course: &Course, plan: &mut Plan) {
     let forced = member.live().filter(|replica| replica.drain == Drain::Forced);
     plan.stop.extend(forced.map(|replica| replica.id.clone()));
     start_missing(member, gate, course, plan);
@@ -137,7 +140,7 @@ fn replace<'a>(
     policy: &UpdatePolicy,
     gate: &Gate,
     course: &Course,
-    member: &'a Member,
+    member: &'a Member<'_>,
     bounds: &mut Bounds<'a>,
     plan: &mut Plan,
 ) {
@@ -173,7 +176,7 @@ fn replace<'a>(
 }
 
 /// A copy on a drained node: another one is made before it goes.
-fn move_away(gate: &Gate, course: &Course, member: &Member, bounds: &mut Bounds<'_>, plan: &mut Plan) {
+fn move_away(gate: &Gate, course: &Course, member: &Member<'_>, bounds: &mut Bounds<'_>, plan: &mut Plan) {
     let replacement = member.live().find(|replica| replica.drain == Drain::No);
     if let Some(other) = replacement {
         // One of the former generation took over, for the update holds.
@@ -191,11 +194,11 @@ fn move_away(gate: &Gate, course: &Course, member: &Member, bounds: &mut Bounds<
     }
 }
 
-fn stop_all(member: &Member, plan: &mut Plan) {
+fn stop_all(member: &Member<'_>, plan: &mut Plan) {
     plan.stop.extend(member.live().map(|replica| replica.id.clone()));
 }
 
-fn site_is_free(policy: &UpdatePolicy, member: &Member, bounds: &Bounds<'_>) -> bool {
+fn site_is_free(policy: &UpdatePolicy, member: &Member<'_>, bounds: &Bounds<'_>) -> bool {
     let Some((most, site)) = policy.per_site.zip(member.site.as_ref()) else { return true };
     bounds.busy.get(site).copied().unwrap_or(0) < most
 }

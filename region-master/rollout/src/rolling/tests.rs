@@ -19,12 +19,14 @@ fn course() -> Course {
 
 /// Reads `r` ready, `s` starting, `u` unready, `f` failing; capitals are current; behind it `?` unreachable, `!` lost, `d` drained,
 /// `x` drained by force.
-fn member(number: u32, text: &str) -> Member {
+///
+/// Members look at their copies for as long as the test runs.
+fn member(number: u32, text: &str) -> Member<'static> {
     let replicas = text.split_whitespace().enumerate().map(|(at, word)| {
         let kind = word.chars().next().unwrap();
         let marks = &word[1..];
         Replica {
-            id: AllocationId::new(format!("w-{number}-{at}")).unwrap(),
+            id: Box::leak(Box::new(AllocationId::new(format!("w-{number}-{at}")).unwrap())),
             current: kind.is_uppercase(),
             health: match kind.to_ascii_lowercase() {
                 'r' => Health::Ready(LONG),
@@ -51,11 +53,11 @@ fn member(number: u32, text: &str) -> Member {
         site: Some(SiteName::new("oslo").unwrap()),
         wave: 0,
         open: true,
-        replicas: replicas.collect(),
+        replicas: replicas.collect::<Vec<_>>().leak(),
     }
 }
 
-fn members(texts: &[&str]) -> Vec<Member> {
+fn members(texts: &[&str]) -> Vec<Member<'static>> {
     (0..).zip(texts).map(|(number, text)| member(number, text)).collect()
 }
 
@@ -246,7 +248,7 @@ fn one_of_two_stays_when_a_node_returns() {
 /// Plays a whole move: what is started becomes ready a step later, what is stopped is gone.
 fn play(policy: &UpdatePolicy, mut texts: BTreeMap<u32, Vec<(bool, bool)>>, limit: u32) -> u32 {
     for step in 0..limit {
-        let all: Vec<Member> = texts
+        let all: Vec<Member<'_>> = texts
             .iter()
             .map(|(number, copies)| {
                 let word = |(current, ready): &(bool, bool)| match (current, ready) {

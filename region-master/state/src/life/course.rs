@@ -41,7 +41,7 @@ pub(crate) struct Moving {
     /// When its allocations were last held against its spec.
     pub(crate) looked: MonoTime,
     /// The waves of its members, in the generation of the key.
-    pub(crate) waves: (Generation, BTreeMap<InstanceIndex, usize>),
+    pub(crate) waves: (Generation, Arc<BTreeMap<InstanceIndex, usize>>),
 }
 
 impl RegionState {
@@ -223,14 +223,12 @@ impl RegionState {
         self.forget_scale(key);
         self.life.moving.remove(key);
         self.life.timers.clear(key);
+        self.life.homes.forget(key);
     }
 
-    /// Begins with what was on disk: all nodes are away from this moment on, and what was ready is.
+    /// Begins with what was on disk: all nodes are away from this moment on.
     pub(crate) fn restore_life(&mut self) {
         self.life.away = self.nodes.keys().map(|name| (name.clone(), self.now.mono)).collect();
-        let statuses = self.nodes.values().flat_map(|node| node.statuses.values());
-        let ready = statuses.filter(|status| status.ready_since.is_some());
-        self.life.ready = ready.map(|status| (status.id.clone(), self.now.mono)).collect();
         let gone: Vec<_> =
             self.life.drains.keys().filter(|name| !self.nodes.contains_key(*name)).cloned().collect();
         for name in gone {

@@ -188,6 +188,9 @@ impl RegionState {
 
     /// When time is up for a node that holds something of this workload.
     pub(crate) fn next_eviction(&self, key: &WorkloadKey) -> Option<Duration> {
+        if self.life.drains.is_empty() {
+            return None;
+        }
         let nodes = self.allocations_of(key).filter(|a| a.intent.desired == Desired::Run).map(|a| &a.node);
         let drains = nodes.filter_map(|node| self.life.drains.get(node)?.draining.as_ref());
         let left = drains
@@ -198,6 +201,9 @@ impl RegionState {
 
     /// An allocation is gone from a node: a drain may be over, or down to its daemons.
     pub(crate) fn node_lightened(&mut self, node: &NodeName) {
+        if self.is_cordoned(node) {
+            self.life.homes.stale();
+        }
         let Some(draining) = self.life.drains.get(node).and_then(|drain| drain.draining.clone()) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Jobs: instances that come to an end, once each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -76,17 +76,18 @@ impl RegionState {
         let key = &record.spec.key;
         let job = self.job(record);
         // A changed job begins anew, and so does one that has fewer instances.
-        self.stop_where(key, |allocation| {
-            let intent = &allocation.intent;
-            intent.generation != record.generation || !set.contains(intent.instance)
+        self.stop_where(key, |known| {
+            known.record.intent.generation != record.generation || !set.contains(known.instance)
         });
         if job.ended_at.is_some() {
             return self.life.timers.clear(key);
         }
         let below = self.completed_below(key);
+        let run = self.allocations.of(key).filter(|known| known.desired == Desired::Run);
+        let active: BTreeSet<InstanceIndex> = run.map(|known| known.instance).collect();
         let completion = |instance: InstanceIndex| {
             if set.contains(instance) {
-                return self.completion(record, &job, instance);
+                return completion(&job, instance, active.contains(&instance));
             }
             let state =
                 if below.contains(instance) { CompletionState::Done } else { CompletionState::Active };
@@ -99,7 +100,7 @@ impl RegionState {
             JobState::Complete => self.end_job(key, &job, None),
             JobState::Failed(why) => {
                 self.end_job(key, &job, Some(why));
-                self.stop_where(key, |allocation| plan.stop.contains(&allocation.intent.instance));
+                self.stop_where(key, |known| plan.stop.contains(&known.instance));
             }
         }
         let pending = self.place_missing(record, &plan.start.iter().copied().collect());
@@ -137,20 +138,6 @@ impl RegionState {
         if self.life.jobs.remove(key).is_some() {
             self.outbox.batch().delete(JOB, workload_key(key));
         }
-    }
-
-    fn completion(&self, record: &WorkloadRecord, job: &JobRecord, instance: InstanceIndex) -> Completion {
-        let failures = job.failures.get(&instance).copied().unwrap_or(0);
-        let active = self.allocations_of(&record.spec.key).any(|allocation| {
-            allocation.intent.instance == instance && allocation.intent.desired == Desired::Run
-        });
-        let state = match (job.done.contains(instance), active) {
-            (true, _) => CompletionState::Done,
-            (false, true) => CompletionState::Active,
-            (false, false) if failures > 0 => CompletionState::Failed,
-            (false, false) => CompletionState::Waiting,
-        };
-        Completion { instance, state, failures }
     }
 
     /// An instance of a job came to an end: that is kept, and its allocation goes.
@@ -206,4 +193,15 @@ impl RegionState {
             results: job.results.iter().cloned().collect(),
         })
     }
+}
+
+fn completion(job: &JobRecord, instance: InstanceIndex, active: bool) -> Completion {
+    let failures = job.failures.get(&instance).copied().unwrap_or(0);
+    let state = match (job.done.contains(instance), active) {
+        (true, _) => CompletionState::Done,
+        (false, true) => CompletionState::Active,
+        (false, false) if failures > 0 => CompletionState::Failed,
+        (false, false) => CompletionState::Waiting,
+    };
+    Completion { instance, state, failures }
 }

@@ -14,6 +14,5 @@ impl RegionState {
     /// Forgets what is only known of allocations that are there.
     pub(crate) fn forget_life_of(&mut self, id: &AllocationId) {
         self.life.loads.remove(id);
-        self.life.ready.remove(id);
     }
 }

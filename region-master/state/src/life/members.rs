@@ -8,67 +8,93 @@ use skerry_rollout::rolling::{Health, Member, Reach, Replica};
 use skerry_rollout::waves;
 use skerry_schedule::{Zone, window_is_open, window_opens_after};
 use skerry_types::{
-    AllocationId, AllocationStatus, Attributes, ContainerStatus, Desired, InstanceIndex, InstanceSet,
-    NodeName, Phase, ReasonCode, WorkloadKey, WorkloadKind, WorkloadSpec,
+    Attributes, Desired, InstanceIndex, InstanceSet, InstanceSpec, NodeName, WorkloadKey, WorkloadKind,
+    WorkloadSpec,
 };
 
-use crate::records::{AllocationRecord, WorkloadRecord};
+use crate::allocations::{Allocation, Condition};
+use crate::records::WorkloadRecord;
 use crate::state::RegionState;
-
-/// Restarts after which an instance that waits for its next start counts as failing: one may fall over something that was not
-/// there yet.
-const RESTARTS_FAILING: u32 = 2;
 
 /// How long a node may be away before a move is called done without it: twice the longest pause between two attempts to dial.
 const ABSENT_AFTER: Duration = Duration::from_mins(2);
 
+/// Copies of a workload and their nodes, in order of their instances.
+pub(crate) struct Copies<'a> {
+    places: Vec<(InstanceIndex, &'a NodeName)>,
+    replicas: Vec<Replica<'a>>,
+}
+
 impl RegionState {
-    /// The instances of `set` and their copies, in order of their numbers.
-    pub(crate) fn members(&mut self, record: &WorkloadRecord, set: &InstanceSet) -> Vec<Member> {
-        let mut replicas: BTreeMap<InstanceIndex, Vec<(NodeName, Replica)>> = BTreeMap::new();
-        for allocation in self.allocations_of(&record.spec.key).filter(|a| a.intent.desired == Desired::Run) {
-            let replica = self.replica(&record.spec, allocation);
-            replicas.entry(allocation.intent.instance).or_default().push((allocation.node.clone(), replica));
+    /// The copies of a workload that should run.
+    pub(crate) fn copies(&self, spec: &WorkloadSpec) -> Copies<'_> {
+        let all = self.allocations.of(&spec.key).filter(|known| known.desired == Desired::Run);
+        let mut sorted: Vec<(InstanceIndex, &Allocation)> =
+            all.map(|known| (known.instance, known)).collect();
+        sorted.sort_by_key(|(instance, _)| *instance);
+        // Copies of a generation share its spec, so that it is compared once.
+        let mut compared: Option<(&Arc<InstanceSpec>, bool)> = None;
+        let mut copies = Copies { places: Vec::new(), replicas: Vec::with_capacity(sorted.len()) };
+        for (instance, known) in sorted {
+            let same = compared.filter(|(found, _)| Arc::ptr_eq(found, &known.spec)).map(|(_, same)| same);
+            let current = same.unwrap_or_else(|| known.spec == spec.instance);
+            compared = Some((&known.spec, current));
+            copies.places.push((instance, &known.record.node));
+            copies.replicas.push(self.replica(spec, known, current));
         }
-        let waves = self.waves(record, set, &replicas);
+        copies
+    }
+
+    /// The instances of `set` and their copies, in order of their numbers.
+    pub(crate) fn members<'a>(
+        &'a self,
+        spec: &WorkloadSpec,
+        set: &InstanceSet,
+        waves: &BTreeMap<InstanceIndex, usize>,
+        copies: &'a Copies<'a>,
+    ) -> Vec<Member<'a>> {
+        let mut at = 0;
         let member = |instance: InstanceIndex| {
-            let copies = replicas.remove(&instance).unwrap_or_default();
-            let site =
-                copies.first().and_then(|(node, _)| self.nodes.get(node)).map(|node| node.site.clone());
+            let rest = &copies.places[at..];
+            at += rest.iter().take_while(|(other, _)| *other < instance).count();
+            let rest = &copies.places[at..];
+            let count = rest.iter().take_while(|(other, _)| *other == instance).count();
+            let replicas = &copies.replicas[at..at + count];
+            at += count;
+            let node = rest.first().filter(|_| count > 0).map(|(_, node)| *node);
+            let site = node.filter(|_| spec.update.per_site.is_some()).and_then(|node| self.nodes.get(node));
             Member {
                 instance,
-                open: copies.first().is_none_or(|(node, _)| self.window_is_open(&record.spec, node)),
-                site,
-                wave: waves.get(&instance).copied().unwrap_or(record.spec.update.waves.len()),
-                replicas: copies.into_iter().map(|(_, replica)| replica).collect(),
+                open: node.is_none_or(|node| self.window_is_open(spec, node)),
+                site: site.map(|node| node.site.clone()),
+                wave: waves.get(&instance).copied().unwrap_or(spec.update.waves.len()),
+                replicas,
             }
         };
         set.iter().map(member).collect()
     }
 
-    fn replica(&self, spec: &WorkloadSpec, allocation: &AllocationRecord) -> Replica {
-        let intent = &allocation.intent;
+    fn replica<'a>(&self, spec: &WorkloadSpec, known: &'a Allocation, current: bool) -> Replica<'a> {
         Replica {
-            id: intent.id.clone(),
-            current: Arc::ptr_eq(&intent.spec, &spec.instance) || intent.spec == spec.instance,
-            health: self.health(spec, &intent.id, self.status_of(allocation).map(Arc::as_ref)),
-            reach: self.reach(spec, &allocation.node),
-            drain: self.drain_of(spec, &allocation.node),
-            age: self.now.wall.since(allocation.placed_at),
+            id: known.id(),
+            current,
+            health: self.health(spec, known),
+            reach: self.reach(spec, &known.record.node),
+            drain: self.drain_of(spec, &known.record.node),
+            age: self.now.wall.since(known.record.placed_at),
         }
     }
 
-    fn health(&self, spec: &WorkloadSpec, id: &AllocationId, status: Option<&AllocationStatus>) -> Health {
-        let Some(status) = status else { return Health::Starting };
-        let fails = is_failing(status);
-        if status.phase == Phase::Completed || spec.kind == WorkloadKind::Cron && !fails {
-            return Health::Ready(Duration::MAX);
-        }
-        match self.life.ready.get(id) {
-            Some(since) if status.ready_since.is_some() => Health::Ready(self.now.mono.since(*since)),
-            _ if fails => Health::Failing,
-            _ if status.phase == Phase::Running => Health::Unready,
-            _ => Health::Starting,
+    fn health(&self, spec: &WorkloadSpec, known: &Allocation) -> Health {
+        let rests = spec.kind == WorkloadKind::Cron;
+        match (known.condition, known.ready) {
+            (Condition::Silent, _) => Health::Starting,
+            (Condition::Completed, _) => Health::Ready(Duration::MAX),
+            (Condition::Starting | Condition::Running, _) if rests => Health::Ready(Duration::MAX),
+            (_, Some(since)) => Health::Ready(self.now.mono.since(since)),
+            (Condition::Failing, None) => Health::Failing,
+            (Condition::Running, None) => Health::Unready,
+            (Condition::Starting, None) => Health::Starting,
         }
     }
 
@@ -85,42 +111,52 @@ impl RegionState {
     /// While nodes of the workload's are away for only a moment, how long until they count as not heard from: a link that is
     /// dialled anew and a master that starts are no reason to call anything over.
     pub(crate) fn next_absence(&self, record: &WorkloadRecord) -> Option<Duration> {
-        let nodes = self.allocations_of(&record.spec.key).map(|allocation| &allocation.node);
-        let away = nodes.filter_map(|node| self.life.away.get(node)).map(|since| self.now.mono.since(*since));
+        let away = self.absences(&record.spec.key);
         away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).max()
+    }
+
+    /// How long each node with something of a workload is away that is.
+    fn absences(&self, key: &WorkloadKey) -> impl Iterator<Item = Duration> {
+        let looked_at = (!self.life.away.is_empty()).then(|| self.allocations_of(key));
+        let nodes = looked_at.into_iter().flatten().map(|allocation| &allocation.node);
+        nodes.filter_map(|node| self.life.away.get(node)).map(|since| self.now.mono.since(*since))
     }
 
     /// When the next node of the workload's becomes lost to it.
     pub(crate) fn next_loss(&self, record: &WorkloadRecord) -> Option<Duration> {
         let after = record.spec.on_disconnect.replace_after?;
-        let nodes = self.allocations_of(&record.spec.key).map(|allocation| &allocation.node);
-        let away = nodes.filter_map(|node| self.life.away.get(node)).map(|since| self.now.mono.since(*since));
+        let away = self.absences(&record.spec.key);
         away.filter(|away| *away < after).map(|away| after.saturating_sub(away)).min()
     }
 
     /// The wave of each member, the same from the beginning of a generation to its end.
-    fn waves(
+    pub(crate) fn waves(
         &mut self,
         record: &WorkloadRecord,
         set: &InstanceSet,
-        replicas: &BTreeMap<InstanceIndex, Vec<(NodeName, Replica)>>,
-    ) -> BTreeMap<InstanceIndex, usize> {
+    ) -> Arc<BTreeMap<InstanceIndex, usize>> {
         let key = &record.spec.key;
         if record.spec.update.waves.is_empty() || !self.life.rollouts.contains_key(key) {
-            return BTreeMap::new();
+            return Arc::default();
         }
         let known = self.life.moving.get(key).map(|moving| &moving.waves);
         if let Some((generation, waves)) = known
             && *generation == record.generation
         {
-            return waves.clone();
+            return Arc::clone(waves);
         }
-        let nodes =
-            set.iter().filter_map(|instance| Some((instance, replicas.get(&instance)?.first()?.0.clone())));
-        let assigned = self.assign_waves(&record.spec, &nodes.collect::<Vec<_>>());
+        let placed = self.allocations_of(key).filter(|a| a.intent.desired == Desired::Run);
+        let placed = placed.map(|allocation| (allocation.intent.instance, &allocation.node));
+        let mut nodes: Vec<(InstanceIndex, NodeName)> = placed
+            .filter(|(instance, _)| set.contains(*instance))
+            .map(|(instance, node)| (instance, node.clone()))
+            .collect();
+        nodes.sort_by_key(|(instance, _)| *instance);
+        nodes.dedup_by_key(|(instance, _)| *instance);
+        let assigned = Arc::new(self.assign_waves(&record.spec, &nodes));
         let moving = self.life.moving.entry(key.clone()).or_default();
         moving.at = self.now.mono;
-        moving.waves = (record.generation, assigned.clone());
+        moving.waves = (record.generation, Arc::clone(&assigned));
         assigned
     }
 
@@ -157,44 +193,16 @@ impl RegionState {
         name.and_then(|name| Zone::named(&name).ok()).unwrap_or(Zone::UTC)
     }
 
-    /// A node said something of an allocation: keeps since when it is ready.
-    pub(crate) fn note_ready(&mut self, status: &AllocationStatus) {
-        if status.ready_since.is_some() {
-            self.life.ready.entry(status.id.clone()).or_insert(self.now.mono);
-        } else {
-            self.life.ready.remove(&status.id);
-        }
-    }
-
     /// Something about a workload's instances changed: looks at it now, or a little later when it has many instances and was
     /// looked at just before, so that ten thousand reports do not cost ten thousand looks at ten thousand instances.
     pub(crate) fn look_at(&mut self, key: &WorkloadKey) {
         const PER_INSTANCE: Duration = Duration::from_micros(50);
-        let many = self.by_workload.get(key).map_or(0, std::collections::BTreeSet::len);
+        let many = self.allocations.count_of(key);
         let gap = PER_INSTANCE * u32::try_from(many).unwrap_or(u32::MAX);
         let looked = self.life.moving.get(key).map(|moving| moving.looked);
         match looked.map(|looked| looked + gap).filter(|at| many > 100 && *at > self.now.mono) {
             Some(at) => self.life.timers.hasten(key, at),
             None => drop(self.dirty.insert(key.clone())),
         }
-    }
-}
-
-fn is_failing(status: &AllocationStatus) -> bool {
-    let often = |container: &ContainerStatus| container.restarts >= RESTARTS_FAILING;
-    let hopeless = status.reason.as_ref().is_some_and(|reason| {
-        matches!(
-            reason.code,
-            ReasonCode::ImageNotFound
-                | ReasonCode::ImageInvalid
-                | ReasonCode::RegistryUnauthorized
-                | ReasonCode::CreateFailed
-                | ReasonCode::InitFailed
-        )
-    });
-    match status.phase {
-        Phase::Failed => true,
-        Phase::Backoff => hopeless || status.containers.iter().any(often),
-        _ => false,
     }
 }

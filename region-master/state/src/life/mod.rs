@@ -7,6 +7,7 @@ mod course;
 mod daemon;
 mod drain;
 mod history;
+mod homes;
 mod job;
 mod load;
 mod members;
@@ -29,6 +30,7 @@ pub(crate) use course::{Moving, RolloutRecord};
 pub(crate) use drain::DrainRecord;
 pub use drain::DrainView;
 pub(crate) use history::RevisionRecord;
+pub(crate) use homes::Homes;
 pub(crate) use job::JobRecord;
 pub use job::{JobResult, JobView};
 pub(crate) use timers::Timers;
@@ -45,10 +47,10 @@ pub(crate) struct Life {
     /// When each was looked at last.
     pub(crate) scalers: BTreeMap<WorkloadKey, (MonoTime, Scaler)>,
     pub(crate) loads: BTreeMap<AllocationId, AllocationLoad>,
-    /// Since when an allocation is ready, as far as this process saw.
-    pub(crate) ready: BTreeMap<AllocationId, MonoTime>,
     /// Since when a node is not heard from. All begin with the process: its own absence is nobody's loss.
     pub(crate) away: BTreeMap<NodeName, MonoTime>,
     pub(crate) moving: BTreeMap<WorkloadKey, Moving>,
     pub(crate) timers: Timers,
+    /// Where the instances of daemons belong.
+    pub(crate) homes: Homes,
 }

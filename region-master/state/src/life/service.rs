@@ -1,14 +1,47 @@
 //! Services and cron workloads: as many instances as are asked for, each in its one place.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_rollout::rolling::{self, Plan};
-use skerry_types::{AllocationId, InstanceSet};
+use skerry_rollout::rolling::{self, Member, Plan, Replica};
+use skerry_types::{AllocationId, InstanceIndex, InstanceSet, UpdatePolicy};
 
 use crate::placing::Pending;
 use crate::records::WorkloadRecord;
 use crate::state::RegionState;
+
+/// The gaps that an update may make where there is no room for a copy beside.
+#[derive(Default)]
+struct Gaps {
+    /// How many.
+    left: usize,
+    /// Copies of the former generation whose successors are to start.
+    outdated: Vec<(InstanceIndex, AllocationId)>,
+}
+
+impl Gaps {
+    fn of(policy: &UpdatePolicy, plan: &Plan, members: &[Member<'_>]) -> Self {
+        if policy.max_surge == 0 || policy.max_unavailable == 0 || plan.start.is_empty() {
+            return Self::default();
+        }
+        // What the plan stops is a gap as well.
+        let stopped: BTreeSet<&AllocationId> = plan.stop.iter().collect();
+        let ready = |replica: &Replica<'_>| {
+            matches!(replica.health, rolling::Health::Ready(_)) && !stopped.contains(replica.id)
+        };
+        let gaps = members.iter().filter(|member| !member.replicas.iter().any(&ready)).count();
+        let started: InstanceSet = plan.start.iter().map(|start| start.instance).collect();
+        let replaced = members.iter().filter(|member| started.contains(member.instance));
+        let copies =
+            replaced.flat_map(|member| member.replicas.iter().map(move |replica| (member.instance, replica)));
+        let outdated = copies.filter(|(_, replica)| !replica.current);
+        Self {
+            left: usize::try_from(policy.max_unavailable).unwrap_or(usize::MAX).saturating_sub(gaps),
+            outdated: outdated.map(|(instance, replica)| (instance, replica.id.clone())).collect(),
+        }
+    }
+}
 
 /// Shortest wait between two looks.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -16,16 +49,18 @@ const SHORTEST: Duration = Duration::from_millis(10);
 impl RegionState {
     pub(crate) fn reconcile_service(&mut self, record: &WorkloadRecord, set: &InstanceSet) {
         let key = &record.spec.key;
-        self.stop_where(key, |allocation| !set.contains(allocation.intent.instance));
-        let course = self.course(key);
-        let members = self.members(record, set);
+        self.stop_where(key, |known| !set.contains(known.instance));
+        let (course, waves) = (self.course(key), self.waves(record, set));
+        let copies = self.copies(&record.spec);
+        let members = self.members(&record.spec, set, &waves, &copies);
         let plan = rolling::plan(&record.spec.update, record.spec.on_disconnect.on_return, &course, &members);
-        self.carry_out(record, &plan, &members);
+        let gaps = Gaps::of(&record.spec.update, &plan, &members);
+        self.carry_out(record, &plan, &gaps);
         self.set_timer(record, &plan);
         self.progressed(key, plan.progress);
     }
 
-    fn carry_out(&mut self, record: &WorkloadRecord, plan: &Plan, members: &[rolling::Member]) {
+    fn carry_out(&mut self, record: &WorkloadRecord, plan: &Plan, gaps: &Gaps) {
         for id in &plan.stop {
             self.stop(id);
         }
@@ -36,7 +71,7 @@ impl RegionState {
         if let Some(former) = self.former_of(record) {
             pending.extend(self.place_missing(&former, &starts(false)));
         }
-        self.make_room(record, plan, &pending, members);
+        self.make_room(gaps, &pending);
         self.found_no_place(pending);
     }
 
@@ -47,28 +82,10 @@ impl RegionState {
     }
 
     /// An update that may surge and may also have a gap takes the gap where there is no room beside: it would wait for ever.
-    fn make_room(
-        &mut self,
-        record: &WorkloadRecord,
-        plan: &Plan,
-        pending: &[Pending],
-        members: &[rolling::Member],
-    ) {
-        let policy = &record.spec.update;
-        if policy.max_surge == 0 || policy.max_unavailable == 0 {
-            return;
-        }
+    fn make_room(&mut self, gaps: &Gaps, pending: &[Pending]) {
         let waits = |instance| pending.iter().any(|pending| pending.instances.contains(instance));
-        // What the plan stops is a gap as well.
-        let ready = |replica: &&rolling::Replica| {
-            matches!(replica.health, rolling::Health::Ready(_)) && !plan.stop.contains(&replica.id)
-        };
-        let gaps = members.iter().filter(|member| !member.replicas.iter().any(|r| ready(&r))).count();
-        let left = usize::try_from(policy.max_unavailable).unwrap_or(usize::MAX).saturating_sub(gaps);
-        let stuck = members.iter().filter(|member| waits(member.instance) && !member.replicas.is_empty());
-        let outdated = stuck.flat_map(|member| &member.replicas).filter(|replica| !replica.current);
-        let ids: Vec<AllocationId> = outdated.take(left).map(|replica| replica.id.clone()).collect();
-        for id in &ids {
+        let stuck = gaps.outdated.iter().filter(|(instance, _)| waits(*instance));
+        for (_, id) in stuck.take(gaps.left) {
             self.stop(id);
         }
     }

@@ -302,7 +302,7 @@ fn a_service_follows_its_load() {
     bench.apply(&web);
     let load = |bench: &mut Bench, cpu: u64| {
         for id in ids(bench) {
-            let node = bench.state.allocations[&id].node.clone();
+            let node = bench.state.allocations.get(&id).unwrap().node.clone();
             let load =
                 AllocationLoad { id: id.clone(), cpu: MilliCpu(cpu), memory: Bytes(0), gauges: [].into() };
             let row = ObservedRow::Load(load);

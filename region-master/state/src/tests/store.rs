@@ -17,11 +17,10 @@ fn picture(state: &RegionState) -> String {
             let used = state.cluster_used(name);
             let tombstones: Vec<_> = node.child.writer.tombstones().collect();
             format!(
-                "{name} {:?} {:?} {:?} {:?} {:?} {:?} {tombstones:?} {used:?} {:?}\n",
+                "{name} {:?} {:?} {:?} {:?} {:?} {tombstones:?} {used:?} {:?}\n",
                 node.record(),
                 node.facts,
                 node.usage,
-                node.statuses,
                 node.allocations,
                 node.child.held,
                 node.child.writer.floor(),
@@ -45,11 +44,12 @@ fn picture(state: &RegionState) -> String {
     let tenants = (&state.tenants.specs, &state.tenants.grants, reserved);
     let workloads: Vec<_> =
         state.workloads.iter().map(|(key, w)| format!("{key} {:?}\n", w.record)).collect();
-    let (allocations, tokens) = (&state.allocations, &state.tokens);
-    let by_workload: Vec<_> = state.by_workload.iter().filter(|(_, ids)| !ids.is_empty()).collect();
+    let tokens = &state.tokens;
+    let known = state.allocations.keys().filter_map(|id| state.allocations.known(id));
+    let allocations: Vec<_> = known.map(|known| (&known.record, &known.status)).collect();
     let (events, counters) = (&state.events, state.counters);
     format!(
-        "{regions:?} {tree:?} {tenants:?} {workloads:?} {allocations:?} {by_workload:?} {nodes:?} {tokens:?} {events:?} {counters:?}"
+        "{regions:?} {tree:?} {tenants:?} {workloads:?} {allocations:?} {nodes:?} {tokens:?} {events:?} {counters:?}"
     )
 }
 
