@@ -136,6 +136,26 @@ impl Connection {
         }
     }
 
+    /// Whether the other side gives a sign within four round trips, asked three times; half a second to five seconds. For who
+    /// wonders whether a connection that was not closed still has somebody at its other end.
+    pub async fn answers(&self) -> bool {
+        let heard = || self.inner.stats().udp_rx.datagrams;
+        let before = heard();
+        let patience = (self.inner.rtt() * 4).clamp(Duration::from_millis(500), Duration::from_secs(5));
+        for _ in 0..3 {
+            if let Err(error) = self.inner.send_datagram(Bytes::from_static(&[0])) {
+                tracing::trace!(%error, "a nudge could not be sent");
+                return false;
+            }
+            sleep(patience / 3).await;
+            // A word that it is over is no sign of life.
+            if heard() != before {
+                return self.lost().is_none();
+            }
+        }
+        false
+    }
+
     /// Nudges until the other side gives a sign (false) or patience is over (true).
     async fn unanswered(&self, patience: Duration) -> bool {
         let heard = || self.inner.stats().udp_rx.datagrams;

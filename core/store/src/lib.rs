@@ -13,6 +13,7 @@
     expect(dead_code, reason = "what the engines share; the trait alone is for scripted stores")
 )]
 
+mod backlog;
 mod error;
 mod home;
 mod key;
@@ -24,6 +25,7 @@ mod writer;
 
 use skerry_types::Batch;
 
+pub use backlog::Backlog;
 pub use error::StoreError;
 #[cfg(feature = "redb")]
 pub use redb_store::RedbStore;

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::{Store, StoreError};
 
-/// Batches that wait. A brain that gets this far ahead of its disk is held up in [`WriteQueue::submit`].
+/// Batches that wait. Whoever gets this far ahead of the disk waits in [`WriteQueue::submit`].
 const QUEUE_MAX: usize = 256;
 /// Batches in one commit: more would only make the first of them wait longer.
 const GROUP_MAX: usize = 256;
@@ -35,6 +35,26 @@ impl WriteQueue {
     pub async fn submit(&self, id: PersistId, batch: Batch) -> Result<(), WriterGone> {
         self.queue.send((id, batch)).await.map_err(|_| WriterGone)
     }
+
+    /// Waits for a place as [`WriteQueue::submit`] does. Cancel-safe.
+    pub(crate) async fn place(&self) -> Result<Place<'_>, WriterGone> {
+        self.queue.reserve().await.map(Place).map_err(|_| WriterGone)
+    }
+}
+
+/// A free place in the queue.
+pub(crate) struct Place<'a>(mpsc::Permit<'a, (PersistId, Batch)>);
+
+impl Place<'_> {
+    pub(crate) fn put(self, id: PersistId, batch: Batch) {
+        self.0.send((id, batch));
+    }
+}
+
+/// The two ends of a writer that is not there.
+#[cfg(test)]
+pub(crate) fn ends() -> (WriteQueue, Progress) {
+    (WriteQueue { queue: mpsc::channel(1).0 }, Progress { state: watch::channel(State::default()).1 })
 }
 
 /// How far the writer got.
@@ -59,6 +79,24 @@ impl Progress {
     /// Whether writing waits for space on the disk.
     pub fn is_disk_full(&self) -> bool {
         self.state.borrow().disk_full
+    }
+
+    /// Waits until writing has waited for space for this long, without a moment of success in between. For ever when the
+    /// writer ends before. Cancel-safe.
+    pub async fn disk_full_for(&mut self, time: Duration) {
+        while self.is_full_or(false).await {
+            match tokio::time::timeout(time, self.is_full_or(true)).await {
+                Err(_) => return,
+                Ok(false) => break,
+                Ok(true) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until the disk is full, or with `true` until it is not. False when the writer has ended before.
+    async fn is_full_or(&mut self, not: bool) -> bool {
+        self.state.wait_for(|state| state.disk_full != not).await.is_ok()
     }
 
     /// Waits until either answer changed since the last call, and gives the last batch that is on disk. Cancel-safe.

@@ -207,8 +207,13 @@ fn messages_down() {
         epoch: Epoch(9),
     };
     check("down.welcome", &ToChild::Welcome(welcome));
-    let codes = [RefusalCode::Version, RefusalCode::Identity, RefusalCode::Removed, RefusalCode::Busy];
-    for code in codes {
+    for code in [
+        RefusalCode::Version,
+        RefusalCode::Identity,
+        RefusalCode::Removed,
+        RefusalCode::Busy,
+        RefusalCode::Taken,
+    ] {
         check(&format!("down.refused.{code:?}"), &ToChild::Refused(Refused { code, message: "no".into() }));
     }
     let gone = Row { value: None, ..row() };

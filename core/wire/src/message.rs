@@ -107,4 +107,6 @@ pub enum RefusalCode {
     Removed,
     /// Too much at once: try later.
     Busy,
+    /// Another machine with the same key has a link that lives.
+    Taken,
 }

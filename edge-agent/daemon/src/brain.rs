@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use skerry_agent_state::{Action, AgentState, ContainerRef, FoundContainer, Input, Operation};
 use skerry_runtime::{RuntimeEvent, RuntimeEvents};
+use skerry_store::Backlog;
 use skerry_types::{AllocationId, Bytes, MonoTime, NodeFacts};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Clock};
 use crate::facts::Machine;
-use crate::ledger::Ledger;
 use crate::loads::{self, Meter, Samples};
 use crate::operations::{Hands, Operations, store_digest};
 use crate::starts::{self, Ended, Starts, runtime_reference};
@@ -38,6 +38,8 @@ const COLLECT_EVERY: Duration = Duration::from_mins(10);
 pub(crate) enum News {
     /// A link is up, with the way to it and the address that this node has on it.
     LinkUp(mpsc::Sender<ToParent>, Option<IpAddr>),
+    /// The node has another address on the way to the master.
+    Moved(Option<IpAddr>),
     /// The parent said something.
     Received(ToChild),
     /// The link is gone.
@@ -61,6 +63,10 @@ impl BrainHandle {
         let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
         self.tell(News::LinkUp(sender, address)).await;
         receiver
+    }
+
+    pub(crate) async fn moved(&self, address: Option<IpAddr>) {
+        self.tell(News::Moved(address)).await;
     }
 
     pub(crate) async fn link_down(&self) {
@@ -88,7 +94,7 @@ impl BrainHandle {
 pub(crate) struct Parts {
     pub(crate) state: AgentState,
     pub(crate) clock: Clock,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Backlog,
     pub(crate) hands: Hands,
     pub(crate) inbox: mpsc::Receiver<News>,
     pub(crate) machine: Machine,
@@ -230,12 +236,10 @@ impl BrainTask {
         match news {
             News::LinkUp(link, address) => {
                 self.link = Some(link);
-                if !self.parts.address_is_fixed && self.parts.facts.address != address {
-                    self.parts.facts.address = address;
-                    self.feed(Input::Facts(self.parts.facts.clone()));
-                }
+                self.take_address(address);
                 self.feed(Input::LinkUp);
             }
+            News::Moved(address) => self.take_address(address),
             News::Received(message) => self.feed(Input::Received(message)),
             News::LinkDown => {
                 self.link = None;
@@ -250,6 +254,13 @@ impl BrainTask {
                 // Who asked may have gone.
                 answer.send(knows).ok();
             }
+        }
+    }
+
+    fn take_address(&mut self, address: Option<IpAddr>) {
+        if !self.parts.address_is_fixed && self.parts.facts.address != address {
+            self.parts.facts.address = address;
+            self.feed(Input::Facts(self.parts.facts.clone()));
         }
     }
 

@@ -15,7 +15,6 @@ mod facts;
 mod failure;
 mod gauges;
 mod join;
-mod ledger;
 mod link;
 mod loads;
 mod logs;

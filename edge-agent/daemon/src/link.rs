@@ -1,5 +1,7 @@
 //! The task that keeps the link to the master: dials, carries messages, serves bulk streams, takes renewed certificates.
 
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +84,8 @@ impl LinkTask {
             Ok(Err(lost)) => return lost.to_string(),
             Err(_) => return close(connection, CloseReason::Protocol, "no stream could be opened in time"),
         };
-        let outgoing = self.brain.link_up(address_towards(remote)).await;
+        let address = address_towards(remote);
+        let outgoing = self.brain.link_up(address).await;
         let patience = self.keep_alive.idle_timeout();
         let mut welcomes = Welcomes {
             dialer: &mut self.dialer,
@@ -96,6 +99,7 @@ impl LinkTask {
             end = send(connection, sender, outgoing) => end,
             end = receive(connection, receiver, &self.brain, &mut welcomes) => end,
             lost = serve_bulk(connection, &self.bulk) => lost.to_string(),
+            never = follow_address(&self.brain, remote, address, self.keep_alive.interval()) => match never {},
             () = connection.stalled(patience) => {
                 close(connection, CloseReason::Protocol, "nothing was heard for too long")
             }
@@ -162,6 +166,24 @@ async fn receive(
             welcomes.signals.told_time();
         }
         brain.received(message).await;
+    }
+}
+
+/// Tells when this machine has another address on the way to the master: the link goes on, what people dial has moved.
+async fn follow_address(
+    brain: &BrainHandle,
+    remote: SocketAddr,
+    mut known: Option<IpAddr>,
+    every: Duration,
+) -> Infallible {
+    loop {
+        tokio::time::sleep(every).await;
+        let present = address_towards(remote);
+        // None between two addresses: what was told stays.
+        if present.is_some() && present != known {
+            known = present;
+            brain.moved(present).await;
+        }
     }
 }
 

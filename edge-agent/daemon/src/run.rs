@@ -11,7 +11,7 @@ use skerry_link::{BackoffSettings, DialHint, DialSettings, Dialer, LinkClock};
 use skerry_registry::{ConfigError, RegistriesConfig};
 use skerry_runtime::image::ImageStore;
 use skerry_runtime::{Runtime, RuntimeConfig, RuntimeEvents};
-use skerry_store::{RedbStore, Store, StoreError, Writer, writer};
+use skerry_store::{Backlog, RedbStore, Store, StoreError, Writer, writer};
 use skerry_types::NodeName;
 use skerry_wire::Epoch;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,6 @@ use tracing::Instrument;
 use crate::brain::{BrainHandle, BrainTask, Parts};
 use crate::clock::{Clock, TimeFloor};
 use crate::facts::{self, Machine};
-use crate::ledger::Ledger;
 use crate::link::LinkTask;
 use crate::logs::BulkServer;
 use crate::operations::{Hands, forwards};
@@ -94,7 +93,7 @@ impl Agent {
         let parts = Parts {
             state: self.state,
             clock: self.clock,
-            ledger: Ledger::new(queue, progress),
+            ledger: Backlog::new(queue, progress),
             hands,
             inbox,
             facts: machine.facts(&self.settings),

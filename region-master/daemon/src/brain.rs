@@ -1,12 +1,13 @@
 //! The task that owns the brain.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use skerry_region_state::{
     Action, ApiCall, ApiError, ApiReply, CallId, ChildIdentity, EnrollRefusal, EnrollWish, Enrolled, Input,
     LinkId, RegionState, SecretHash, TokenId,
 };
-use skerry_store::{Progress, WriteQueue, WriterGone};
+use skerry_store::{Backlog, Progress, WriteQueue, WriterGone};
 use skerry_wire::{ToChild, ToParent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ const INBOX_MAX: usize = 1024;
 /// Messages that wait for a link: four frames of rows and as many answers each way, doubled. A link that is further behind
 /// does not read, and is closed.
 const LINK_QUEUE_MAX: usize = 32;
+
+/// How long a question waits on a full disk before whoever asked is told: room that comes back at once is not worth a word.
+const FULL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An order of the brain to a link.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ enum Order {
     Call(ApiCall, oneshot::Sender<Result<ApiReply, ApiError>>),
     Certify(Certify, oneshot::Sender<Result<Enrolled, EnrollRefusal>>),
     LinkUp(LinkId, ChildIdentity, mpsc::Sender<LinkOrder>),
+    Twin(LinkId, ChildIdentity, [String; 2], mpsc::Sender<LinkOrder>),
     LinkDown(LinkId),
     Received(LinkId, ToParent),
     ParentUp(mpsc::Sender<UplinkOrder>),
@@ -57,29 +62,47 @@ pub(crate) enum Certify {
 #[error("the master is shutting down")]
 pub(crate) struct ShuttingDown;
 
+/// Why a question has no durable answer.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    #[error(transparent)]
+    ShuttingDown(#[from] ShuttingDown),
+    #[error(
+        "the disk of the master's store is full: nothing can be promised before there is room on it; what was asked may yet \
+         be done then, nodes go on meanwhile"
+    )]
+    DiskFull,
+}
+
 /// The way to the brain.
 #[derive(Debug, Clone)]
 pub(crate) struct BrainHandle {
     inbox: mpsc::Sender<Order>,
     change: watch::Receiver<u64>,
+    progress: Progress,
 }
 
 impl BrainHandle {
     /// Asks, and waits for the durable answer.
-    pub(crate) async fn call(&self, call: ApiCall) -> Result<Result<ApiReply, ApiError>, ShuttingDown> {
+    pub(crate) async fn call(&self, call: ApiCall) -> Result<Result<ApiReply, ApiError>, NoAnswer> {
         let (sender, receiver) = oneshot::channel();
         self.inbox.send(Order::Call(call, sender)).await.map_err(|_| ShuttingDown)?;
-        receiver.await.map_err(|_| ShuttingDown)
+        self.answer(receiver).await
+    }
+
+    async fn answer<T>(&self, receiver: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
+        let mut progress = self.progress.clone();
+        tokio::select! {
+            answer = receiver => Ok(answer.map_err(|_| ShuttingDown)?),
+            () = progress.disk_full_for(FULL_PATIENCE) => Err(NoAnswer::DiskFull),
+        }
     }
 
     /// Asks whether a node or a region may have a certificate, and waits for the durable answer.
-    pub(crate) async fn certify(
-        &self,
-        wish: Certify,
-    ) -> Result<Result<Enrolled, EnrollRefusal>, ShuttingDown> {
+    pub(crate) async fn certify(&self, wish: Certify) -> Result<Result<Enrolled, EnrollRefusal>, NoAnswer> {
         let (sender, receiver) = oneshot::channel();
         self.inbox.send(Order::Certify(wish, sender)).await.map_err(|_| ShuttingDown)?;
-        receiver.await.map_err(|_| ShuttingDown)
+        self.answer(receiver).await
     }
 
     /// Announces a link, and gives its orders.
@@ -90,6 +113,18 @@ impl BrainHandle {
     ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
         let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
         self.inbox.send(Order::LinkUp(link, identity, sender)).await.map_err(|_| ShuttingDown)?;
+        Ok(receiver)
+    }
+
+    /// Announces a link with the identity of one that is up and answers, and gives its orders.
+    pub(crate) async fn twin(
+        &self,
+        link: LinkId,
+        identity: ChildIdentity,
+        from: [String; 2],
+    ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
+        let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
+        self.inbox.send(Order::Twin(link, identity, from, sender)).await.map_err(|_| ShuttingDown)?;
         Ok(receiver)
     }
 
@@ -127,8 +162,7 @@ impl BrainHandle {
 pub(crate) struct BrainTask {
     state: RegionState,
     clock: Clock,
-    writes: WriteQueue,
-    progress: Progress,
+    store: Backlog,
     inbox: mpsc::Receiver<Order>,
     change: watch::Sender<u64>,
     links: HashMap<LinkId, mpsc::Sender<LinkOrder>>,
@@ -147,11 +181,11 @@ impl BrainTask {
     ) -> (Self, BrainHandle) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (change, changed) = watch::channel(state.change());
+        let heard = progress.clone();
         let task = Self {
             state,
             clock,
-            writes,
-            progress,
+            store: Backlog::new(writes, progress),
             inbox,
             change,
             links: HashMap::new(),
@@ -160,27 +194,31 @@ impl BrainTask {
             certificates: HashMap::new(),
             next_call: 1,
         };
-        (task, BrainHandle { inbox: sender, change: changed })
+        (task, BrainHandle { inbox: sender, change: changed, progress: heard })
     }
 
     /// Runs until `cancel`, or until the store fails.
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), WriterGone> {
-        self.act().await?;
+        self.act();
         loop {
             let due = self.state.poll_timeout();
             let input = tokio::select! {
                 // All are cancel-safe: an order stays in its channel, progress in its watch.
-                () = cancel.cancelled() => return Ok(()),
-                persisted = self.progress.changed() => Input::Persisted(persisted?),
+                () = cancel.cancelled() => break,
+                step = self.store.step() => match step? {
+                    Some(persisted) => Input::Persisted(persisted),
+                    None => continue,
+                },
                 () = self.clock.at(due) => Input::Timeout,
                 order = self.inbox.recv() => match order {
                     Some(order) => self.take(order),
-                    None => return Ok(()),
+                    None => break,
                 },
             };
             self.state.handle(self.clock.now(), input);
-            self.act().await?;
+            self.act();
         }
+        self.store.finish().await
     }
 
     fn take(&mut self, order: Order) -> Input {
@@ -204,6 +242,10 @@ impl BrainTask {
                 self.links.insert(link, orders);
                 Input::LinkUp(link, identity)
             }
+            Order::Twin(link, identity, from, orders) => {
+                self.links.insert(link, orders);
+                Input::Twin { link, identity, from }
+            }
             Order::LinkDown(link) => {
                 self.links.remove(&link);
                 Input::LinkDown(link)
@@ -226,10 +268,10 @@ impl BrainTask {
         CallId(self.next_call)
     }
 
-    async fn act(&mut self) -> Result<(), WriterGone> {
+    fn act(&mut self) {
         while let Some(action) = self.state.poll_action() {
             match action {
-                Action::Persist(id, batch) => self.writes.submit(id, batch).await?,
+                Action::Persist(id, batch) => self.store.push(id, batch),
                 Action::Reply(call, reply) => answer(self.calls.remove(&call), reply),
                 Action::Certify(call, decision) => answer(self.certificates.remove(&call), decision),
                 Action::Send(link, message) => self.order(link, LinkOrder::Send(message)),
@@ -247,7 +289,6 @@ impl BrainTask {
                 }
             }
         }
-        Ok(())
     }
 
     /// A link whose queue is full does not read: dropping its queue closes it, and its node dials again.

@@ -145,24 +145,52 @@ struct LinkTask {
 
 impl LinkTask {
     async fn run(self, identity: ChildIdentity) {
-        let (child, remote) = (&self.child, self.connection.remote_address());
-        tracing::info!(%child, %remote, "a link comes up");
-        self.table.insert(child.clone(), self.id, self.connection.clone());
-        let end = self.exchange(identity).await;
-        self.table.remove(child, self.id);
-        tracing::info!(%child, end, "a link is over");
+        let end = self.live(identity).await;
+        tracing::info!(child = %self.child, end, "a link is over");
         if self.brain.link_down(self.id).await.is_err() {
-            tracing::debug!(%child, "the brain has gone before the link");
+            tracing::debug!(child = %self.child, "the brain has gone before the link");
         }
     }
 
-    async fn exchange(&self, identity: ChildIdentity) -> String {
-        let streams = timeout(HELLO_WAIT, self.connection.control()).await;
-        let (sender, receiver) = match streams {
+    /// A child that dials several times at once opens a stream on one of the connections only: without it there is no link.
+    async fn live(&self, identity: ChildIdentity) -> String {
+        let (child, remote) = (&self.child, self.connection.remote_address());
+        let streams = match timeout(HELLO_WAIT, self.connection.control()).await {
             Ok(Ok(streams)) => streams,
             Ok(Err(lost)) => return lost.to_string(),
             Err(_) => return self.close(CloseReason::Protocol, "no control stream came in time"),
         };
+        if let Some(first) = self.first().await {
+            tracing::warn!(%child, %remote, first, "a second machine with the key of a child that is connected");
+            return self.refuse(identity, [first, remote.to_string()], streams.0).await;
+        }
+        tracing::info!(%child, %remote, "a link comes up");
+        self.table.insert(child.clone(), self.id, self.connection.clone());
+        let end = self.exchange(identity, streams).await;
+        self.table.remove(child, self.id);
+        end
+    }
+
+    /// Where the child is connected from already, if that connection still has somebody at its other end: a child that starts
+    /// anew or comes by another way leaves one behind that does not answer.
+    async fn first(&self) -> Option<String> {
+        let first = self.table.connection(&self.child)?;
+        first.answers().await.then(|| first.remote_address().to_string())
+    }
+
+    /// Lets the brain say why this link is not taken.
+    async fn refuse(&self, identity: ChildIdentity, from: [String; 2], sender: FramedSender) -> String {
+        match self.brain.twin(self.id, identity, from).await {
+            Ok(orders) => self.send(sender, orders).await,
+            Err(_) => self.close(CloseReason::ShuttingDown, ""),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        identity: ChildIdentity,
+        (sender, receiver): (FramedSender, FramedReceiver),
+    ) -> String {
         let Ok(orders) = self.brain.link_up(self.id, identity).await else {
             return self.close(CloseReason::ShuttingDown, "");
         };

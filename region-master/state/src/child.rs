@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use skerry_types::MonoTime;
 use skerry_wire::{Cursor, Epoch, Reader, Revision, RowKey, Writer};
 
 use crate::input::LinkId;
@@ -18,6 +19,8 @@ pub(crate) struct Child {
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) link: Option<Link>,
+    /// When operators were last told that somebody else has its key.
+    pub(crate) twin_told: Option<MonoTime>,
 }
 
 /// A child's link.
@@ -37,6 +40,7 @@ impl Child {
             writer: Writer::new(epoch, record.floor),
             reader: Reader::new(record.cursor),
             link: None,
+            twin_told: None,
             record,
         }
     }

@@ -1,5 +1,7 @@
 //! The links of the region's children.
 
+use std::time::Duration;
+
 use skerry_types::{EventLevel, EventSubject};
 use skerry_wire::{
     Acknowledged, Cursor, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, ToChild, ToParent, Welcome,
@@ -12,13 +14,22 @@ use crate::ledger::{OBSERVED, TOMBSTONE, Value, child_key, put};
 use crate::records::ChildName;
 use crate::state::RegionState;
 
+/// From one word to operators of a machine that dials with another one's key to the next: it tries every few seconds.
+const TWIN_TOLD_EVERY: Duration = Duration::from_mins(10);
+
+fn child_name(identity: &ChildIdentity) -> ChildName {
+    match identity {
+        ChildIdentity::Node(node) => ChildName::Node(node.node.clone()),
+        ChildIdentity::Region(region) => ChildName::Region(region.region.clone()),
+    }
+}
+
 impl RegionState {
     pub(crate) fn link_up(&mut self, id: LinkId, identity: &ChildIdentity) {
-        let (name, key, expires) = match identity {
-            ChildIdentity::Node(node) => (ChildName::Node(node.node.clone()), node.key, node.expires),
-            ChildIdentity::Region(region) => {
-                (ChildName::Region(region.region.clone()), region.key, region.expires)
-            }
+        let name = child_name(identity);
+        let (key, expires) = match identity {
+            ChildIdentity::Node(node) => (node.key, node.expires),
+            ChildIdentity::Region(region) => (region.key, region.expires),
         };
         if let ChildName::Region(region) = &name
             && self.above().contains(region)
@@ -44,6 +55,29 @@ impl RegionState {
             self.act(Action::Close { link: old.id, reason });
         }
         self.links.insert(id, name);
+    }
+
+    /// Two machines with one key: the first one stays, the second is told so at each try, operators now and then.
+    pub(crate) fn refuse_twin(&mut self, link: LinkId, identity: &ChildIdentity, from: &[String; 2]) {
+        let name = child_name(identity);
+        let [first, second] = from;
+        let words = name.words();
+        let message = format!(
+            "{words} is connected from {first} and answers: this is a second machine with its key. Stop it, empty its data \
+             directory and join it with a token of its own"
+        );
+        self.refuse(link, RefusalCode::Taken, message);
+        let now = self.now.mono;
+        let Some(child) = self.child_mut(&name) else { return };
+        if child.twin_told.is_some_and(|told| now.since(told) < TWIN_TOLD_EVERY) {
+            return;
+        }
+        child.twin_told = Some(now);
+        let message = format!(
+            "a second machine with the key of {words} dials from {second} and is refused; the first is at {first}. Was a disk \
+             copied? Join the second with a token of its own"
+        );
+        self.tell_child(EventLevel::Warning, &name, "IdentityTaken", message);
     }
 
     fn refuse(&mut self, link: LinkId, code: RefusalCode, message: String) {

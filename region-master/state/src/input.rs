@@ -76,6 +76,15 @@ pub enum Input {
     },
     /// A child's link is up and authenticated; its hello comes next.
     LinkUp(LinkId, ChildIdentity),
+    /// A second link with the identity of a child whose link is up and answers.
+    Twin {
+        /// The second link.
+        link: LinkId,
+        /// Whose key it has.
+        identity: ChildIdentity,
+        /// Where the living link is from, and where the second, `IP:PORT` each.
+        from: [String; 2],
+    },
     /// A child's link is gone.
     LinkDown(LinkId),
     /// A child's message.

@@ -190,6 +190,7 @@ impl RegionState {
                 self.act(Action::Certify(call, decision));
             }
             Input::LinkUp(link, identity) => self.link_up(link, &identity),
+            Input::Twin { link, identity, from } => self.refuse_twin(link, &identity, &from),
             Input::LinkDown(link) => self.link_down(link),
             Input::Received(link, message) => self.receive(link, message),
             Input::ParentUp => self.parent_up(),

@@ -23,6 +23,7 @@
 
 mod cgroup;
 mod command;
+mod disk;
 pub mod http;
 pub mod image;
 mod interrupt;
@@ -40,6 +41,7 @@ mod wait;
 mod wan;
 
 pub use command::{output, run_command};
+pub use disk::{Ballast, small_disk};
 pub use interrupt::{catch_interrupts, check_interrupt};
 pub use leak::Snapshot;
 pub use namespace::Namespace;

@@ -49,6 +49,26 @@ fn the_last_link_of_a_node_counts() {
 }
 
 #[test]
+fn a_second_machine_with_a_key_is_refused_and_told_of_once() {
+    let mut bench = Bench::with_nodes(1);
+    let first = bench.node("n1").link;
+    for link in [LinkId(900), LinkId(901)] {
+        let identity = ChildIdentity::Node(bench.identity("n1"));
+        let from = ["192.0.2.1:7".to_owned(), "192.0.2.2:9".to_owned()];
+        bench.feed(Input::Twin { link, identity, from });
+        let refused = matches!(&bench.sent[..], [(id, ToChild::Refused(refused))]
+            if *id == link && refused.code == RefusalCode::Taken && refused.message.contains("192.0.2.1:7"));
+        assert!(refused, "{:?}", bench.sent);
+        assert_eq!(bench.closed.pop().map(|(id, _)| id), Some(link));
+        bench.sent.clear();
+    }
+    assert_eq!(bench.node("n1").link, first, "the first one stays");
+    assert!(bench.state.nodes[&node_name("n1")].is_reachable());
+    let told = bench.state.events.values().filter(|kept| kept.event.reason == "IdentityTaken");
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
 fn versions_without_a_common_one_are_refused() {
     let mut bench = Bench::with_nodes(1);
     bench.cut("n1");

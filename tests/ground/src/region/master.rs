@@ -98,6 +98,16 @@ impl Master {
         self.process.take().context("the master does not run")?.stop(limit)
     }
 
+    /// How it ended, once it has ended by itself; it may then be started again.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let status = process.exit()?;
+        if status.is_some() {
+            self.process = None;
+        }
+        Ok(status)
+    }
+
     /// Leaves it running for good.
     pub fn leave(mut self) {
         self.process.take().map(Process::leave);

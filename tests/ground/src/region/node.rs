@@ -1,5 +1,4 @@
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::container::KEEPER;
 use super::{Container, Operator, SOON, Said, Traces, read, tail};
-use crate::{Host, Process, Seen, binary, output, until, until_ok};
+use crate::{Host, Process, Seen, binary, small_disk, until, until_ok};
 
 /// A host with a `skerry-agent`, and the keeper that the agent starts. The agent is stopped when this is dropped; keeper and
 /// containers go with the [`Run`](crate::Run).
@@ -20,6 +19,7 @@ pub struct Node {
     environment: Vec<(String, String)>,
     process: Option<Process>,
     clean: Option<Traces>,
+    called: Option<String>,
 }
 
 impl Node {
@@ -27,7 +27,14 @@ impl Node {
     pub fn new(host: &Host, registries: &Path, flags: &[&str]) -> Self {
         let mut all: Vec<OsString> = vec!["--registries".into(), registries.into()];
         all.extend(flags.iter().map(OsString::from));
-        Self { host: host.clone(), flags: all, environment: Vec::new(), process: None, clean: None }
+        Self {
+            host: host.clone(),
+            flags: all,
+            environment: Vec::new(),
+            process: None,
+            clean: None,
+            called: None,
+        }
     }
 
     /// The machine.
@@ -38,6 +45,11 @@ impl Node {
     /// Its name, the host's.
     pub fn name(&self) -> &str {
         self.host.name()
+    }
+
+    /// Gives the agent another name than the host's at later starts.
+    pub fn call_itself(&mut self, name: &str) {
+        self.called = Some(name.to_owned());
     }
 
     /// Changes the environment of later starts, and what else may be needed for a preloaded library.
@@ -76,7 +88,7 @@ impl Node {
 
     fn command(&self, verb: &str) -> Result<Command> {
         let mut command = self.host.command(binary("skerry-agent")?);
-        command.arg(verb).args(["--node", self.name()]);
+        command.arg(verb).args(["--node", self.called.as_deref().unwrap_or(self.name())]);
         command.arg("--data-dir").arg(self.data_dir()).arg("--cache-dir").arg(self.cache_dir());
         command.arg("--run-dir").arg(self.run_dir());
         command.arg("--cgroup-root").arg(format!("/{}", self.host.cgroup()));
@@ -233,9 +245,6 @@ impl Node {
 
     /// Mounts a file system of bounded size where images are kept.
     pub fn small_cache(&self, mebibytes: u32) -> Result<()> {
-        fs::create_dir_all(self.cache_dir()).context("making the cache folder")?;
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "skerry-ground"]);
-        output(command.arg(self.cache_dir())).map(drop)
+        small_disk(&self.cache_dir(), mebibytes)
     }
 }
