@@ -2,6 +2,7 @@
 
 mod bound;
 mod packer;
+mod partition;
 mod region;
 mod replay;
 mod skerry;
@@ -13,6 +14,7 @@ use anyhow::Result;
 
 use crate::Measurement;
 use packer::{Packer, Plain};
+use partition::{Partitioned, Tenants};
 use replay::{churn, fill, number, stretch_for, uniform};
 use skerry::{OneLevel, TwoLevel};
 use trace::{Trace, TraceNode};
@@ -54,6 +56,7 @@ pub(crate) fn packing(folder: &Path) -> Result<Vec<Measurement>> {
     let mut rows = filled(&trace)?;
     rows.extend(needed(&trace)?);
     rows.extend(churned(&trace)?);
+    rows.extend(divided(&trace)?);
     Ok(rows)
 }
 
@@ -64,8 +67,7 @@ fn filled(trace: &Trace) -> Result<Vec<Measurement>> {
     for (name, make) in [ONE].into_iter().chain(TWO).chain(KNOWN) {
         let mut packer = make(&trace.nodes)?;
         let found = fill(trace, trace.pods.len(), packer.as_mut());
-        let gpus = 100.0 * number(found.gpu_milli)
-            / number(trace.nodes.iter().map(|n| n.room.gpu_milli).sum::<u64>());
+        let gpus = 100.0 * gpus_in_use(trace, found.gpu_milli);
         let placed = 100.0 * number(found.placed) / number(trace.pods.len());
         let row = Measurement::new(format!("openb, nobody leaves: gpus in use, {name}"), gpus, "%");
         let two = TWO.iter().any(|(two, _)| *two == name);
@@ -131,4 +133,46 @@ fn churned(trace: &Trace) -> Result<Vec<Measurement>> {
         }
     }
     Ok(rows)
+}
+
+/// A part of the nodes for each tenant, against one pool for all: pods that find no place while they come and go, and what can be had when
+/// nobody leaves.
+fn divided(trace: &Trace) -> Result<Vec<Measurement>> {
+    let stretch = stretch_for(trace, PEAK);
+    let ways = [
+        ("shared pool", None),
+        ("parts for 2 tenants, by class", Some(Tenants::by_class(trace))),
+        ("parts for 8 tenants, pods in turn", Some(Tenants::in_turn(trace, 8))),
+    ];
+    let mut rows = Vec::new();
+    let mut shared = None;
+    for (name, tenants) in ways {
+        let make = || -> Result<Box<dyn Packer>> {
+            Ok(match &tenants {
+                None => Box::new(OneLevel::new(&trace.nodes)?),
+                Some(tenants) => Box::new(Partitioned::new(trace, tenants)?),
+            })
+        };
+        let filled = fill(trace, trace.pods.len(), make()?.as_mut());
+        let churned = churn(trace, stretch, EVERY, make()?.as_mut());
+        let all = number(trace.pods.len());
+        let used = number(churned.moments.iter().map(|(nodes, _)| nodes).sum::<usize>());
+        let found = [
+            ("openb in time: pods placed", 100.0 * (all - number(churned.refused)) / all, "%"),
+            ("openb in time: nodes in use", used / number(churned.moments.len()), ""),
+            ("openb, nobody leaves: pods placed", 100.0 * number(filled.placed) / all, "%"),
+            ("openb, nobody leaves: gpus in use", 100.0 * gpus_in_use(trace, filled.gpu_milli), "%"),
+        ];
+        let peers = *shared.get_or_insert(found.map(|(_, value, _)| value));
+        for ((what, value, unit), peer) in found.into_iter().zip(peers) {
+            let row = Measurement::new(format!("{what}, {name}"), value, unit);
+            rows.push(if tenants.is_some() { row.with_peer("shared pool", peer) } else { row });
+        }
+    }
+    Ok(rows)
+}
+
+/// The part of all graphics processors of the trace's nodes.
+fn gpus_in_use(trace: &Trace, gpu_milli: u64) -> f64 {
+    number(gpu_milli) / number(trace.nodes.iter().map(|node| node.room.gpu_milli).sum::<u64>())
 }

@@ -16,6 +16,8 @@ pub(crate) struct TraceNode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TracePod {
     pub(crate) need: Amount,
+    /// How it is to be served: `LS` for those that wait for no one, `BE` for those that take what is left.
+    pub(crate) class: String,
     /// Seconds from the start of the trace.
     pub(crate) created: u64,
     /// Seconds from the start of the trace.
@@ -63,6 +65,7 @@ impl Trace {
             };
             Ok(TracePod {
                 need,
+                class: row.text("qos")?.to_owned(),
                 created: row.number("creation_time")?,
                 deleted: row.number("deletion_time")?,
             })

@@ -10,13 +10,14 @@ use crate::cache::{Journal, Standings};
 use crate::columns::Columns;
 use crate::demand::{BookError, Booking, Demand, Placed};
 use crate::fit::{Held, Load, Need};
-use crate::footprints::{FootprintId, Footprints};
+use crate::footprints::{FootprintId, Footprints, Seat};
 use crate::gpus::holds;
 use crate::node::NodeView;
 use crate::refuse::refusals;
 use crate::room::Room;
 use crate::round::Round;
 use crate::seats::Seats;
+use crate::typical::{Shapes, Typical};
 
 /// The nodes of a region and what is used on them. Slots are in order of name, whatever order nodes came in.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,7 @@ pub struct Cluster {
     columns: Columns,
     seats: Seats,
     footprints: Footprints,
+    shapes: Shapes,
     site_points: BTreeMap<SiteName, Point>,
     rooms: Vec<Room>,
     // Grows with every change of what standings depend on.
@@ -123,7 +125,7 @@ impl Cluster {
         };
         let seat = self.seats.remove(slot);
         for held in self.loads.remove(slot).held.into_values() {
-            self.footprints.remove(held.workload, seat);
+            self.uncount(&held, seat);
         }
         self.names.remove(slot);
         self.sides.remove(slot);
@@ -270,7 +272,7 @@ impl Cluster {
         let tried = std::mem::replace(&mut self.loads[slot], load);
         for (id, held) in tried.held {
             if !self.loads[slot].held.contains_key(&id) {
-                self.footprints.remove(held.workload, seat);
+                self.uncount(&held, seat);
             }
         }
         self.touch(slot);
@@ -288,6 +290,11 @@ impl Cluster {
 
     pub(crate) fn footprints(&self) -> &Footprints {
         &self.footprints
+    }
+
+    /// What instances are like with `more` that need `need`.
+    pub(crate) fn typical(&self, need: &Need, more: u32) -> Typical {
+        self.shapes.typical(&need.resources, more)
     }
 
     pub(crate) fn seats(&self) -> &Seats {
@@ -361,6 +368,7 @@ impl Cluster {
 
     pub(crate) fn enter(&mut self, slot: usize, id: AllocationId, held: Held) {
         self.footprints.add(held.workload, self.seats.of(slot));
+        self.shapes.add(&held.resources);
         self.loads[slot].add(id, held);
         self.touch(slot);
     }
@@ -373,8 +381,14 @@ impl Cluster {
 
     pub(crate) fn strike(&mut self, slot: usize, id: &AllocationId) -> Option<Held> {
         let held = self.loads[slot].remove(id)?;
-        self.footprints.remove(held.workload, self.seats.of(slot));
+        self.uncount(&held, self.seats.of(slot));
         self.touch(slot);
         Some(held)
+    }
+
+    /// Takes an allocation out of what is counted over all nodes.
+    fn uncount(&mut self, held: &Held, seat: Seat) {
+        self.footprints.remove(held.workload, seat);
+        self.shapes.remove(&held.resources);
     }
 }

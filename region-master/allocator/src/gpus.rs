@@ -163,9 +163,31 @@ impl GpuBook {
         self.free().max().unwrap_or_default()
     }
 
-    /// Whether a processor of which someone has a part has this much left.
-    pub(crate) fn has_broken(&self, share: u64) -> bool {
-        self.free().any(|free| (share..WHOLE).contains(&free))
+    /// The book with `need` taken, which must fit.
+    pub(crate) fn left_with(&self, need: &GpuNeed) -> Self {
+        let mut left = self.clone();
+        match need.simple {
+            Some(part) if part < WHOLE => {
+                let fitting = (0..usize::from(self.count)).filter(|gpu| self.taken[*gpu] + part <= WHOLE);
+                if let Some(fullest) = fitting.max_by_key(|gpu| self.taken[*gpu]) {
+                    left.taken[fullest] += part;
+                }
+            }
+            Some(mut whole) => {
+                for taken in left.taken.iter_mut().take(usize::from(self.count)) {
+                    if *taken == 0 && whole >= WHOLE {
+                        *taken = WHOLE;
+                        whole -= WHOLE;
+                    }
+                }
+            }
+            None => {
+                for binding in self.choose(need).unwrap_or_default() {
+                    left.taken[usize::from(binding.gpu)] += binding.share.0;
+                }
+            }
+        }
+        left
     }
 
     /// Which processors an instance would get: whole ones by number; a part of the one that has the least left, so that whole ones

@@ -12,11 +12,17 @@
 //!    workload's instances that already has the same value of a spread (for each spread that is asked for);
 //! 2. fewest of the workload's own instances on the node, which spreads a workload that asks for nothing;
 //! 3. the site whose link costs least;
-//! 4. graphics processors that suit: for a part of one, a node where one is broken already; for none, a node without any;
-//! 5. the larger node, in steps of a quarter of a power of two; then the one with the least free: cpu, memory and graphics processors
+//! 4. a node that holds something already;
+//! 5. for an instance that needs no graphics processor, a node without any;
+//! 6. the least stranded: the instance makes least of the node's room useless for instances like those that are in the cluster, or takes
+//!    what was useless (fragmentation gradient descent, Weng et al., USENIX ATC 2023, over all resources);
+//! 7. the larger node, in steps of a quarter of a power of two; then the one with the least free: cpu, memory and graphics processors
 //!    added at the worth of 4 GiB for a core and 32 GiB for a graphics processor. So nodes fill up in an order that hardly changes, and
 //!    those at its end become empty;
-//! 6. the first by name.
+//! 8. the first by name.
+//!
+//! What would be stranded is looked at on the first 32 nodes in the order of the other rules, or on all of them in a call for many instances.
+//! What instances are like is a matter of what is reserved on the nodes, and of nothing before.
 //!
 //! An affinity is about instances of the tenant's other workloads, wherever they are, also on nodes that are cut off or cordoned. Only
 //! the workload that declares an anti-affinity heeds it: one that came first may find itself beside one that it would have kept
@@ -51,8 +57,10 @@ mod remedy;
 mod room;
 mod round;
 mod seats;
+mod shortlist;
 mod spread;
 mod standing;
+mod typical;
 mod victims;
 mod wishes;
 

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 
 use crate::cluster::Cluster;
 use crate::fit::Need;
-use crate::rank::Candidate;
+use crate::rank::{Candidate, Rank};
 use crate::round::Round;
 use crate::spread::Evenness;
 use crate::standing::Standing;
@@ -26,7 +26,7 @@ impl Queues {
         let standing = &round.standing;
         let mut groups = vec![Vec::new(); standing.groups.len()];
         for (group, slot) in standing.blocks.all_slots() {
-            groups[group].extend(round.candidate(cluster, need, slot));
+            groups[group].extend(round.weighed_candidate(cluster, need, slot));
         }
         let groups: Vec<BinaryHeap<Candidate>> = groups.into_iter().map(BinaryHeap::from).collect();
         let mut queues = Self { groups, tops: BinaryHeap::new(), parked: Vec::new() };
@@ -72,6 +72,7 @@ impl Queues {
 
     fn top(&self, group: usize, standing: &Standing, evenness: &Evenness) -> Option<Candidate> {
         let top = self.groups[group].peek()?;
-        Some(Candidate { points: top.points - evenness.cost(&standing.groups[group]), ..*top })
+        let points = top.rank.points - evenness.cost(&standing.groups[group]);
+        Some(Candidate { rank: Rank { points, ..top.rank }, ..*top })
     }
 }

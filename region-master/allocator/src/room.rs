@@ -58,24 +58,34 @@ impl Most {
     }
 }
 
-/// The order in which nodes are filled: the larger ones first, and among those of about one size the one with the least free. Cpu,
-/// memory and graphics processors are added in terms of memory ([`CPU_ROOM`], [`GPU_ROOM`]).
-///
-/// It does not depend on what is to be placed, so that nodes can be kept in order: what an instance takes is the same on every
-/// node. That large nodes come first is measured: with pods that come and go as in the openb trace, half as many nodes are in use as with the
-/// least free first, and more of the graphics processors can be had when nobody leaves.
-pub(crate) fn fullness(load: &Load) -> u64 {
-    let room = |free: &Resources, gpus: u64| {
-        let room = free.cpu.0.saturating_mul(CPU_ROOM).saturating_add(free.memory.0 >> 20);
-        room.saturating_add(gpus.saturating_mul(GPU_ROOM))
-    };
-    let all = room(&load.capacity, load.gpus.whole());
-    let free = room(&load.free(), load.gpus.free().sum());
-    (size(all) << SIZE_SHIFT) + ROOM_MAX.saturating_sub(free)
+/// What some room is worth, in MiB of memory: a node's resources as one number ([`CPU_ROOM`], [`GPU_ROOM`]).
+pub(crate) fn worth(cpu: u64, memory_mib: u64, gpu: u64) -> u64 {
+    let cpu = cpu.saturating_mul(CPU_ROOM);
+    cpu.saturating_add(memory_mib).saturating_add(gpu.saturating_mul(GPU_ROOM))
 }
 
-/// Where the size begins in a fullness, above the room: rooms up to 2^52 MiB.
+/// The order in which nodes are filled: those that hold something first, then the larger ones, and among those of about one size the one
+/// with the least free.
+///
+/// It does not depend on what is to be placed, so that nodes can be kept in order: what an instance takes is the same on every
+/// node. That large nodes come first is measured: with pods that come and go as in the openb trace fewer nodes are in use than with the
+/// least free first, and more of the graphics processors can be had when nobody leaves.
+fn fullness(load: &Load) -> u64 {
+    let worth = |part: &Resources, gpu: u64| worth(part.cpu.0, part.memory.0 >> 20, gpu);
+    let all = worth(&load.capacity, load.gpus.whole());
+    let free = worth(&load.free(), load.gpus.free().sum());
+    let in_use = u64::from(!load.held.is_empty());
+    (in_use << IN_USE_SHIFT) + (size(all) << SIZE_SHIFT) + ROOM_MAX.saturating_sub(free)
+}
+
+/// Whether a node of this fullness holds something.
+pub(crate) fn in_use(fullness: u64) -> bool {
+    fullness >> IN_USE_SHIFT > 0
+}
+
+/// Where the size begins in a fullness, above the room: rooms up to 2^52 MiB. A size has nine bits.
 const SIZE_SHIFT: u32 = 52;
+const IN_USE_SHIFT: u32 = 62;
 const ROOM_MAX: u64 = (1 << SIZE_SHIFT) - 1;
 
 /// The size of a node in steps of a quarter of a power of two, so that machines of one make are of one size whatever their systems keep

@@ -10,9 +10,12 @@ use crate::cluster::Cluster;
 use crate::demand::Demand;
 use crate::fit::Need;
 use crate::queues::Queues;
-use crate::rank::{Candidate, Tier};
+use crate::rank::{Candidate, Rank, suits};
+use crate::room::in_use;
+use crate::shortlist::Shortlist;
 use crate::spread::{Evenness, is_soft_over_nodes};
-use crate::standing::{Standing, Terms};
+use crate::standing::{Group, Standing, Terms};
+use crate::typical::Typical;
 use crate::wishes::Wishes;
 
 /// From how many instances on it pays to queue all nodes once rather than to look through the blocks for each.
@@ -58,6 +61,8 @@ pub(crate) struct Round {
     own_cost: i64,
     /// Nodes that their group says too little of: those with own instances, and those that a wish by nodes marks.
     special: Vec<usize>,
+    /// What instances are like, those of this call included. It stays while they are placed.
+    typical: Typical,
     /// All nodes with room, for many instances.
     queues: Option<Queues>,
 }
@@ -79,6 +84,7 @@ impl Round {
             own: Own::new(count, cluster.slots().len()),
             own_cost: SPREAD_POINTS * asked,
             special: wishes.marked().collect(),
+            typical: cluster.typical(need, count),
             queues: None,
             standing,
             wishes,
@@ -108,7 +114,7 @@ impl Round {
         let gave_way = self.evenness.add(&self.standing.groups[group]);
         match self.queues.take() {
             Some(mut queues) => {
-                let candidate = self.candidate(cluster, need, slot);
+                let candidate = self.weighed_candidate(cluster, need, slot);
                 queues.put_back(group, candidate, gave_way, &self.standing, &self.evenness);
                 self.queues = Some(queues);
             }
@@ -116,62 +122,78 @@ impl Round {
         }
     }
 
-    /// The best node, looked for through all blocks.
+    /// The best node, looked for through all blocks: of those that come first in their order, the one on which the instance strands
+    /// least.
     pub(crate) fn best(&self, cluster: &Cluster, need: &Need) -> Option<Candidate> {
-        let mut best: Option<Candidate> = None;
+        let first = self.shortlist(cluster, need).into_candidates();
+        first.map(|candidate| self.weighed(cluster, need, candidate)).max()
+    }
+
+    fn shortlist(&self, cluster: &Cluster, need: &Need) -> Shortlist {
+        let mut list = Shortlist::default();
         for slot in &self.special {
-            best = best.max(self.full_candidate(cluster, need, *slot));
+            if let Some(candidate) = self.full_candidate(cluster, need, *slot) {
+                list.offer(candidate);
+            }
         }
-        let Ok(others) = self.wishes.others() else { return best };
+        let Ok(others) = self.wishes.others() else { return list };
         for group in &self.standing.groups {
             let Ok(wished) = self.wishes.group(group) else { continue };
             let head = Candidate {
-                points: group.points + wished + others - self.evenness.cost(group),
-                own: Reverse(0),
-                link: Reverse(group.link),
-                tier: Tier::most(need, group.gpus),
+                rank: Rank {
+                    points: group.points + wished + others - self.evenness.cost(group),
+                    own: Reverse(0),
+                    link: Reverse(group.link),
+                    in_use: true,
+                    suits: suits(need, group.gpus),
+                },
+                strands: Reverse(0),
                 fullness: u64::MAX,
                 slot: Reverse(0),
             };
-            if best.is_some_and(|best| best >= head) || self.evenness.breaks(group) {
-                continue;
+            if list.admits(&head) && !self.evenness.breaks(group) {
+                self.offer_group(&mut list, cluster, need, group, head);
             }
-            best = self.best_of(cluster, need, group, head, best);
         }
-        best
+        list
     }
 
-    /// The better of `best` and the best node of a group whose candidates are at most `head`. Special nodes are left out.
-    fn best_of(
+    /// Offers the nodes of a group, whose candidates are at most `head`. Special nodes are left out.
+    fn offer_group(
         &self,
+        list: &mut Shortlist,
         cluster: &Cluster,
         need: &Need,
-        group: &crate::standing::Group,
+        group: &Group,
         head: Candidate,
-        mut best: Option<Candidate>,
-    ) -> Option<Candidate> {
+    ) {
+        let candidate = |fullness: u64, slot: usize| Candidate {
+            rank: Rank { in_use: in_use(fullness), ..head.rank },
+            fullness,
+            slot: Reverse(slot),
+            ..head
+        };
         for block in self.standing.blocks.of(group) {
-            let bound = Candidate { fullness: block.fullness, ..head };
-            if !block.takes || best.is_some_and(|best| best >= bound) || !block.most.may_fit(need) {
+            let slots = self.standing.blocks.slots(block);
+            let bound = candidate(block.fullness, slots[0]);
+            if !block.takes || !list.admits(&bound) || !block.most.may_fit(need) {
                 continue;
             }
-            for slot in self.standing.blocks.slots(block) {
+            for slot in slots {
                 let room = cluster.room(*slot);
-                if !room.takes || !room.most.may_fit(need) {
-                    continue;
-                }
-                let candidate = Candidate { fullness: room.fullness, slot: Reverse(*slot), ..head };
-                if best.is_some_and(|best| best >= candidate) || self.is_special(*slot) {
-                    continue;
-                }
-                let load = cluster.slot_load(*slot);
-                let candidate = Candidate { tier: Tier::of(need, load), ..candidate };
-                if best.is_none_or(|best| candidate > best) && load.fits(need) {
-                    best = Some(candidate);
+                let candidate = candidate(room.fullness, *slot);
+                let may = room.takes && list.admits(&candidate) && room.most.may_fit(need);
+                if may && !self.is_special(*slot) && cluster.slot_load(*slot).fits(need) {
+                    list.offer(candidate);
                 }
             }
         }
-        best
+    }
+
+    /// A candidate with what the instance strands there.
+    fn weighed(&self, cluster: &Cluster, need: &Need, candidate: Candidate) -> Candidate {
+        let strands = self.typical.strands(need, cluster.slot_load(candidate.slot.0));
+        Candidate { strands: Reverse(strands), ..candidate }
     }
 
     fn is_special(&self, slot: usize) -> bool {
@@ -202,27 +224,35 @@ impl Round {
             return None;
         }
         let candidate = self.candidate(cluster, need, slot)?;
-        Some(Candidate { points: candidate.points - self.evenness.cost(group), ..candidate })
+        let points = candidate.rank.points - self.evenness.cost(group);
+        Some(Candidate { rank: Rank { points, ..candidate.rank }, ..candidate })
     }
 
-    /// The node in `slot`, as if no spread were counted.
-    pub(crate) fn candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
+    /// The node in `slot` with what the instance strands there, as if no spread were counted.
+    pub(crate) fn weighed_candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
+        self.candidate(cluster, need, slot).map(|candidate| self.weighed(cluster, need, candidate))
+    }
+
+    fn candidate(&self, cluster: &Cluster, need: &Need, slot: usize) -> Option<Candidate> {
         let room = cluster.room(slot);
         if !room.takes || !room.most.may_fit(need) {
             return None;
         }
         let group = &self.standing.groups[self.standing.group(slot).ok()?];
         let wished = self.wishes.group(group).ok()? + self.wishes.node(slot).ok()?;
-        let load = cluster.slot_load(slot);
-        if !load.fits(need) {
+        if !cluster.slot_load(slot).fits(need) {
             return None;
         }
         let own = self.own.at(slot);
         Some(Candidate {
-            points: group.points + wished - self.own_cost * i64::from(own),
-            own: Reverse(own),
-            link: Reverse(group.link),
-            tier: Tier::of(need, load),
+            rank: Rank {
+                points: group.points + wished - self.own_cost * i64::from(own),
+                own: Reverse(own),
+                link: Reverse(group.link),
+                in_use: in_use(room.fullness),
+                suits: suits(need, group.gpus),
+            },
+            strands: Reverse(0),
             fullness: room.fullness,
             slot: Reverse(slot),
         })

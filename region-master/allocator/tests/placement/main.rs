@@ -8,3 +8,4 @@ mod model;
 mod preempt;
 mod properties;
 mod rebalance;
+mod stranding;

@@ -79,7 +79,9 @@ struct Rank {
     points: i64,
     own: Reverse<usize>,
     link: Reverse<u64>,
+    in_use: bool,
     suits: bool,
+    strands: Reverse<i64>,
     size: usize,
     room: Reverse<u64>,
     name: Reverse<NodeName>,
@@ -166,7 +168,7 @@ impl World {
         own.map(|held| held.node.clone()).collect()
     }
 
-    fn used(&self, node: &NodeName) -> Resources {
+    pub(crate) fn used(&self, node: &NodeName) -> Resources {
         let here = self.held.iter().filter(|held| held.node == *node);
         here.fold(Resources::default(), |sum, held| sum + held.work.spec.resources())
     }
@@ -196,7 +198,7 @@ impl World {
     }
 
     /// What is free of each graphics processor of a node.
-    fn free_gpus(&self, view: &NodeView) -> Vec<u64> {
+    pub(crate) fn free_gpus(&self, view: &NodeView) -> Vec<u64> {
         let here = || self.held.iter().filter(|held| held.node == view.name).flat_map(|held| &held.gpus);
         let taken = |gpu: u16| -> u64 { here().filter(|b| b.gpu == gpu).map(|b| b.share.0).sum() };
         (0..view.gpus).map(|gpu| 1000_u64.saturating_sub(taken(gpu))).collect()
@@ -384,7 +386,7 @@ impl World {
     }
 
     /// The order of nodes as the documentation has it, the best the greatest.
-    fn rank(&self, workload: usize, view: &NodeView, work: &Work) -> Rank {
+    fn rank(&self, workload: usize, view: &NodeView, work: &Work, typical: &[(Resources, u64)]) -> Rank {
         let placement = &work.placement;
         let preferred =
             placement.prefer.iter().filter(|preference| preference.matches.matches(&attributes(view)));
@@ -395,11 +397,6 @@ impl World {
             .sum();
         let own = self.nodes_of(workload).iter().filter(|node| **node == view.name).count();
         let gpus = self.free_gpus(view);
-        let suits = match work.spec.resources().gpu.0 {
-            0 => view.gpus == 0,
-            part if part < 1000 => gpus.iter().any(|free| (part..1000).contains(free)),
-            _ => true,
-        };
         let free = view.capacity.saturating_sub(&self.used(&view.name));
         let worth = |of: &Resources, gpus: u64| of.cpu.0 * 4 + (of.memory.0 >> 20) + gpus * 32;
         let size = worth(&view.capacity, u64::from(view.gpus) * 1000);
@@ -409,7 +406,9 @@ impl World {
             points: earned + self.wished(work, view) - SPREAD_POINTS * cost,
             own: Reverse(own),
             link: Reverse(view.micros_per_mb),
-            suits,
+            in_use: self.on_node(&view.name) > 0,
+            suits: view.gpus == 0 || work.spec.resources().gpu.0 > 0,
+            strands: Reverse(self.strands(view, work, typical)),
             size: step.filter(|step| *step <= size).count(),
             room: Reverse(worth(&free, gpus.iter().sum::<u64>())),
             name: Reverse(view.name.clone()),
@@ -417,13 +416,19 @@ impl World {
     }
 
     /// The node may take the instance, no node that may is better, and the ports are those that were asked for.
-    pub(crate) fn check_choice(&self, workload: usize, work: &Work, placed: &Placed) {
+    pub(crate) fn check_choice(
+        &self,
+        workload: usize,
+        work: &Work,
+        typical: &[(Resources, u64)],
+        placed: &Placed,
+    ) {
         let spec = &work.spec;
         let best = self
             .nodes
             .values()
             .filter(|view| self.refusal(workload, view, work).is_none())
-            .max_by_key(|view| self.rank(workload, view, work))
+            .max_by_key(|view| self.rank(workload, view, work, typical))
             .expect("some node may take it");
         assert_eq!(placed.node, best.name, "{work:?}");
         let free = self.free_gpus(best);

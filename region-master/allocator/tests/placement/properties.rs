@@ -227,10 +227,11 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
                     (one, other) => assert_eq!(one, other),
                 }
             }
+            let typical = world.typical(work, count);
             for answer in answers {
                 match answer {
                     Ok(placed) => {
-                        world.check_choice(workload, work, &placed);
+                        world.check_choice(workload, work, &typical, &placed);
                         world.held.push(Held {
                             id: placed.id,
                             workload,
