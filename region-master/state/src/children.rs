@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use skerry_types::{EventLevel, EventSubject};
 use skerry_wire::{
-    Acknowledged, Cursor, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, ToChild, ToParent, Welcome,
-    negotiate,
+    Acknowledged, Cursor, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, TableId, ToChild, ToParent,
+    Welcome, negotiate,
 };
 
 use crate::child::Link;
 use crate::input::{Action, ChildIdentity, LinkId};
 use crate::ledger::{OBSERVED, TOMBSTONE, Value, child_key, put};
+use crate::received::parse_key;
 use crate::records::ChildName;
 use crate::state::RegionState;
 
@@ -307,6 +308,10 @@ impl RegionState {
         self.save_child(name);
         for key in &settled.forgotten {
             self.outbox.batch().delete(TOMBSTONE, child_key(name, key));
+            // A region that has got rid of a share may be all that a deletion waits for.
+            if let Some(key) = parse_key(&key.key).filter(|_| key.table == TableId::SHARE) {
+                self.dirty.insert(key);
+            }
             self.seal_if_full();
         }
     }

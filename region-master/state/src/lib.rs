@@ -23,6 +23,7 @@ mod enroll;
 mod events;
 mod input;
 mod lease;
+mod leaving;
 mod ledger;
 mod life;
 mod listing;

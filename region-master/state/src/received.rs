@@ -207,6 +207,10 @@ impl RegionState {
                 add(&mut status.unreachable, &below.running);
             }
         }
+        // What a region below may still have is not given to anybody else further up.
+        for leaving in self.splits.get(key).into_iter().flat_map(|split| split.leaving.values()) {
+            add(&mut status.unreachable, leaving);
+        }
         Some(status)
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct SplitRecord {
     pub(crate) back: BTreeMap<RegionName, (u32, Vec<Refusal>)>,
     /// Instances of regions that are or were away which have a replacement elsewhere.
     pub(crate) replaced: BTreeMap<RegionName, InstanceSet>,
+    /// Instances taken back from a region that has not said that it gave them up.
+    pub(crate) leaving: BTreeMap<RegionName, InstanceSet>,
 }
 
 /// What is kept of the link to the region above.

@@ -105,13 +105,15 @@ impl RegionState {
         });
         let shares = self.regions.iter().filter_map(|(name, region)| Some((name, region.shares.get(key)?)));
         let parts = shares.map(|(name, share)| (name.clone(), share.instances.intersection(wanted)));
-        Deal {
+        let mut deal = Deal {
             split,
             parts: parts.collect(),
             given_up: BTreeMap::new(),
             pending: Vec::new(),
             held: InstanceSet::default(),
-        }
+        };
+        self.reclaim(key, wanted, &mut deal);
+        deal
     }
 
     /// Takes back what regions say that they cannot or will not have. Only an answer to the present offer counts.
@@ -273,6 +275,7 @@ impl RegionState {
     fn settle_deal(&mut self, record: &WorkloadRecord, deal: Deal, all_placed: bool) {
         let key = &record.spec.key;
         let mut split = deal.split;
+        self.note_leaving(key, &deal.parts, &mut split);
         if all_placed && deal.parts.keys().all(|name| self.has_answered(name, key)) {
             split.round = 0;
             if let Some(workload) = self.workloads.get_mut(key) {
@@ -353,6 +356,7 @@ impl RegionState {
     pub(crate) fn forget_region_in_split(&mut self, name: &RegionName, key: &WorkloadKey) {
         if let Some(mut split) = self.splits.get(key).cloned() {
             split.replaced.remove(name);
+            split.leaving.remove(name);
             split.back.remove(name);
             self.save_split(key, split);
         }
@@ -382,14 +386,25 @@ impl RegionState {
         self.save_split(key, split);
     }
 
-    /// Takes all shares of a workload back. True when no region says anything of it any more.
+    /// Takes all shares of a workload back. True when no region has anything of it any more.
     pub(crate) fn withdraw_shares(&mut self, key: &WorkloadKey) -> bool {
-        let names: Vec<RegionName> = self.regions.keys().cloned().collect();
+        let names: Vec<RegionName> = self
+            .regions
+            .iter()
+            .filter(|(_, region)| region.shares.contains_key(key))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !names.is_empty() {
+            // It may come again before all of them have heard.
+            let mut split = self.splits.get(key).cloned().unwrap_or_default();
+            self.note_leaving(key, &BTreeMap::new(), &mut split);
+            self.save_split(key, split);
+        }
         for name in &names {
             self.withdraw_share(name, key);
             self.seal_if_full();
         }
-        !self.regions.values().any(|region| region.statuses.contains_key(key))
+        self.is_gone_below(key)
     }
 
     pub(crate) fn forget_split(&mut self, key: &WorkloadKey) {

@@ -4,6 +4,7 @@ mod below;
 mod bench;
 mod join;
 mod leases;
+mod leaving;
 mod life;
 mod links;
 mod lists;

@@ -26,9 +26,6 @@ pub(crate) struct Judge {
     /// Nodes that were ever to be emptied, and those whose time was to be up.
     pub(crate) emptied: BTreeSet<NodeAt>,
     pub(crate) forced: BTreeSet<NodeAt>,
-    /// Workloads that had fewer instances than before at some time: a region that is cut off goes on with those it had, while
-    /// others may get the same numbers anew.
-    pub(crate) shrunk: BTreeSet<WorkloadKey>,
     /// The highest limit that the tenant ever had.
     pub(crate) ceiling: MilliCpu,
 }
@@ -151,7 +148,7 @@ impl World {
         if running.count() == intent.spec.containers.len() {
             self.judge.ran.insert((self.hosts[at].master, intent.id.clone()));
         }
-        if rules == Rules::Clash || self.judge.shrunk.contains(&intent.workload) {
+        if rules == Rules::Clash {
             return;
         }
         let mut regions = BTreeSet::new();

@@ -80,11 +80,6 @@ impl World {
     pub(crate) fn wish(&mut self, at: MasterAt, key: WorkloadKey, request: ApiCall, wish: Wish) {
         let call = self.masters[at].next_call();
         let owned = (at, key.clone());
-        let before =
-            self.masters[at].state.owned().find(|spec| spec.key == key).map_or(0, |spec| spec.instances);
-        if wish.as_ref().map_or(0, |spec| spec.instances) < before {
-            self.judge.shrunk.insert(key.clone());
-        }
         if let Some(spec) = &wish {
             if spec.update.auto_revert {
                 self.operators.may_go_back(owned.clone());
