@@ -17,6 +17,7 @@ mod instances;
 mod label;
 mod lease;
 mod life;
+pub mod mutant;
 mod node;
 mod placement;
 mod region;
@@ -46,6 +47,7 @@ pub use life::{
     JobPolicy, OnDisconnect, OnReturn, Overlap, Probe, ProbeCheck, Probes, Scale, ScaleTarget, Schedule,
     TimeZone, UpdatePolicy, Wave, WaveSize, Window,
 };
+pub use mutant::Mutant;
 pub use node::{Gpu, NodeFacts, NodeUsage, Reachability};
 pub use placement::{Affinity, Near, Place, Placement, Preference, Refusal, Rule, Spread, SpreadBy};
 pub use region::{

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use skerry_types::mutant::{self, Mutant};
+
 use crate::{Cursor, Epoch, Revision, Row, RowKey, RowsFrame};
 
 /// Frames that may be on their way without an answer: enough to fill a long path, few enough to bound a reader's memory.
@@ -104,8 +106,8 @@ impl Writer {
 
     /// A link came up, and the reader says where it stands, which settles what it has.
     pub fn connected(&mut self, cursor: Cursor) -> Acknowledged {
-        let known =
-            cursor.epoch == self.epoch && cursor.revision >= self.floor && cursor.revision <= self.newest;
+        let mine = cursor.epoch == self.epoch || mutant::is(Mutant::ForgetsEpoch);
+        let known = mine && cursor.revision >= self.floor && cursor.revision <= self.newest;
         let snapshot = (!known).then_some(Snapshot { end: self.newest, after: None });
         let sent = if known { cursor.revision } else { self.newest };
         self.link = Some(Link { sent, in_flight: VecDeque::new(), snapshot });

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{AllocationId, AllocationIntent};
 use skerry_wire::{Cursor, IntentRow, Reader, Row, RowKey, RowsFrame, TableId, ToParent};
 
@@ -82,7 +83,9 @@ impl AgentState {
         let Some(value) = row.value else { return self.drop_row(&row.key) };
         match IntentRow::decode(&value) {
             Ok(IntentRow::Allocation(intent)) if intent.id.as_str() == row.key.key => {
-                self.fx.outbox().batch().put(INTENT, intent.id.as_str(), value);
+                if !mutant::is(Mutant::WritesNoIntent) {
+                    self.fx.outbox().batch().put(INTENT, intent.id.as_str(), value);
+                }
                 self.copy.rows.insert(intent.id.clone());
                 Some(Change::Hold(Arc::new(intent)))
             }
@@ -105,7 +108,8 @@ impl AgentState {
 
     fn drop_row(&mut self, key: &RowKey) -> Option<Change> {
         let id = AllocationId::new(key.key.as_str()).ok()?;
-        if key.table != TableId::INTENT || !self.copy.rows.remove(&id) {
+        let keeps = mutant::is(Mutant::KeepsDroppedRows);
+        if key.table != TableId::INTENT || keeps || !self.copy.rows.remove(&id) {
             return None;
         }
         let batch = self.fx.outbox().batch();

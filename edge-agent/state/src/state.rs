@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     AllocationId, AllocationIntent, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason,
     ReasonCode,
@@ -145,7 +146,8 @@ impl AgentState {
         let strangers = self.strangers.values().filter_map(Stranger::timeout);
         let clock = (self.inventory && !self.scheduled.is_empty()).then(|| self.drift.timeout());
         let others = [greeting, clock, self.contact_timeout(), self.leases_timeout(), self.timers.next()];
-        strangers.chain(others.into_iter().flatten()).min()
+        let next = strangers.chain(others.into_iter().flatten()).min();
+        next.filter(|_| !mutant::is(Mutant::AgentNeverWakes))
     }
 
     /// The next thing to do.
@@ -181,6 +183,7 @@ impl AgentState {
             Input::Received(message) => self.receive(message),
             Input::Persisted(id) => self.fx.outbox().persisted(id),
             Input::Done(op, result) => self.done(op, &result),
+            Input::Exited { .. } if mutant::is(Mutant::IgnoresExits) => {}
             Input::Exited { container, attempt, exit, log_tail } => {
                 if let Some(lifecycle) = self.lifecycles.get_mut(&container.allocation) {
                     lifecycle.exited(container.container.as_str(), attempt, exit, log_tail, &mut self.fx);
@@ -195,6 +198,7 @@ impl AgentState {
 
     fn take_inventory(&mut self, found: &[FoundContainer]) {
         let first = !std::mem::replace(&mut self.inventory, true);
+        let found = if mutant::is(Mutant::AdoptsNothing) { &[] } else { found };
         let mut by_allocation: BTreeMap<&AllocationId, Vec<&FoundContainer>> = BTreeMap::new();
         for container in found {
             by_allocation.entry(&container.container.allocation).or_default().push(container);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_federation::Alike;
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
 use skerry_wire::{RegionRow, Revision, RowKey};
 
@@ -105,7 +106,9 @@ impl RegionState {
         for record in &placed {
             if state.nodes.contains_key(&record.node) {
                 state.show_allocation(record);
-                state.cluster_occupy(record);
+                if !mutant::is(Mutant::RestartForgetsRoom) {
+                    state.cluster_occupy(record);
+                }
             }
         }
         state.restore_charges();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     EventLevel, EventSubject, HandedBack, InstanceIndex, InstanceSet, Phase, Share, ShareStatus, WorkloadKey,
 };
@@ -181,7 +182,9 @@ impl RegionState {
         // While a region below has not said what it has of what is exclusive, neither does this one.
         let is_sure = record.spec.exclusive().is_none() || self.have_answered(key);
         let mut status = blank(key, record.generation, if is_sure { received.offer } else { 0 });
-        status.handed_back.clone_from(&received.handed_back);
+        if !mutant::is(Mutant::HidesHandBacks) {
+            status.handed_back.clone_from(&received.handed_back);
+        }
         status.serial = record.spec.exclusive().map_or(0, |_| self.counters.serial);
         let mut sets = Sets::default();
         for allocation in self.allocations_of(key) {

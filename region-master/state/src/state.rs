@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skerry_allocator::Cluster;
 use skerry_federation::Alike;
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources, Share, TenantName,
     WorkloadKey, WorkloadSpec,
@@ -128,6 +129,7 @@ impl RegionState {
         [wake, self.refresh_due(), self.life_timeout(), self.tenants.next_timeout()]
             .into_iter()
             .flatten()
+            .filter(|_| !mutant::is(Mutant::MasterNeverWakes))
             .min()
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skerry_federation::escrow::{self, Held, NOTHING, OwnUse};
 use skerry_federation::{QuotaError, QuotaTree};
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     EventLevel, EventSubject, MonoTime, Quota, RegionName, Resources, TenantGrant, TenantName, TenantSpec,
     TenantUse, WorkloadSpec,
@@ -97,7 +98,8 @@ impl RegionState {
     /// What this region, with those below it, may charge to a tenant.
     pub(crate) fn tenant_limit(&self, name: &TenantName) -> Quota {
         if self.config.has_parent {
-            self.tenants.grants.get(name).map(|grant| grant.escrow).unwrap_or_default()
+            let grant = self.tenants.grants.get(name).filter(|_| !mutant::is(Mutant::GrantsAreUnbounded));
+            grant.map(|grant| grant.escrow).unwrap_or_default()
         } else {
             self.tenants.specs.get(name).map(|spec| spec.limit).unwrap_or_default()
         }

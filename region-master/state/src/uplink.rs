@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{EventLevel, EventSubject, RegionName};
 use skerry_wire::{
     DigestRow, Epoch, Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, RegionRow, Revision, Row, RowKey,
@@ -234,6 +235,7 @@ impl RegionState {
 
     fn drop_parent_row(&mut self, key: &RowKey) {
         match key.table {
+            TableId::SHARE if mutant::is(Mutant::KeepsTakenShares) => {}
             TableId::SHARE => self.drop_share(&key.key),
             TableId::TENANT => self.drop_grant(&key.key),
             _ => {}

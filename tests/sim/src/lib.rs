@@ -31,13 +31,12 @@ mod rng;
 mod runtime;
 mod spec;
 mod tally;
-mod tamper;
 mod world;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use mutation::{Mutation, UnknownMutation};
+pub use mutation::{Carrier, Mutation, UnknownMutation};
 pub use tally::Tally;
 
 /// What to play.
@@ -106,7 +105,7 @@ impl fmt::Display for Violation {
         }
         writeln!(f, "seed {}, after {:?} and {} events: {}", self.seed, self.at, self.steps, self.what)?;
         write!(f, "replay: cargo run -p skerry-sim -- --seed {} --trace", self.seed)?;
-        self.mutation.map_or(Ok(()), |mutation| write!(f, " --mutation {mutation:?}"))
+        self.mutation.map_or(Ok(()), |mutation| write!(f, " --mutation {mutation}"))
     }
 }
 

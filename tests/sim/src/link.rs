@@ -4,7 +4,7 @@ use skerry_region_state::{ChildIdentity, Input as MasterInput, LinkId, RegionIde
 use skerry_types::WallTime;
 use skerry_wire::{Cursor, ToChild, ToParent};
 
-use crate::Mutation;
+use crate::Carrier;
 use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::world::{MS, SECOND, World};
 
@@ -196,7 +196,7 @@ impl World {
     }
 
     fn loses(&mut self) -> bool {
-        self.is(Mutation::LinkLosesFrames) && self.rng.percent(5)
+        self.is(Carrier::LinkLosesFrames) && self.rng.percent(5)
     }
 
     pub(crate) fn deliver_up(&mut self, link: LinkId, parcel: Parcel<ToParent>) {
@@ -217,7 +217,6 @@ impl World {
             Parcel::Message(ToParent::Rows(_)) if self.loses() => {}
             Parcel::Message(message) => {
                 self.check_hello(child, &message);
-                let message = self.tamper_up(message);
                 self.tell_master(parent, MasterInput::Received(link, message));
             }
             Parcel::Close => self.lost(link, Side::Parent),
@@ -249,7 +248,6 @@ impl World {
                         self.tell_agent(node, skerry_agent_state::Input::Received(message));
                     }
                     Party::Master(at) => {
-                        let message = self.tamper_down(message);
                         self.tell_master(at, MasterInput::FromParent(message));
                     }
                 }
@@ -295,8 +293,8 @@ impl World {
             Side::Parent if self.masters[parent].life == parent_life => {
                 self.tell_master(parent, MasterInput::LinkDown(link));
                 match child {
-                    Party::Node(node) if self.is(Mutation::OfflineIsGone) => self.remove_node(node),
-                    Party::Master(at) if self.is(Mutation::RegionAwayIsGone) => self.remove_region(at),
+                    Party::Node(node) if self.is(Carrier::OfflineIsGone) => self.remove_node(node),
+                    Party::Master(at) if self.is(Carrier::RegionAwayIsGone) => self.remove_region(at),
                     Party::Node(_) | Party::Master(_) => {}
                 }
             }

@@ -9,7 +9,6 @@ use skerry_region_state::{
 use skerry_types::{AllocationId, Now, RegionName, SiteName, WallTime};
 use skerry_wire::{Epoch, ToChild, ToParent};
 
-use crate::Mutation;
 use crate::disk::Disk;
 use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::link::Way;
@@ -139,10 +138,6 @@ impl World {
                     // What a region wants is never another without a write.
                     master.unjudged |= batch.writes.iter().any(|write| JUDGED.contains(&write.table));
                     master.disk.submit(id, batch);
-                    if self.is(Mutation::MasterSkipsPersistWait) {
-                        let now = self.master_now(at);
-                        self.masters[at].state.handle(now, Input::Persisted(id));
-                    }
                 }
                 Action::Send(link, message) => {
                     if let (ToChild::Ack(cursor), Some(pipe)) = (&message, self.pipes.get(&link)) {
@@ -201,8 +196,7 @@ impl World {
 
     pub(crate) fn master_timer(&mut self, at: MasterAt, life: u64, due_us: u64) {
         let master = &mut self.masters[at];
-        let sleeps = self.options.mutation == Some(Mutation::MastersNeverWake);
-        if master.life != life || !master.up || master.timer_us != Some(due_us) || sleeps {
+        if master.life != life || !master.up || master.timer_us != Some(due_us) {
             return;
         }
         master.timer_us = None;
@@ -214,11 +208,18 @@ impl World {
         }
     }
 
+    /// Takes a region out of the tree.
+    pub(crate) fn remove_region(&mut self, at: MasterAt) {
+        let Some(parent) = self.masters[at].parent else { return };
+        let (call, name) = (self.masters[parent].next_call(), self.masters[at].name.clone());
+        self.tell_master(parent, Input::Call(call, ApiCall::RemoveRegion(name)));
+    }
+
     pub(crate) fn crash_master(&mut self, at: MasterAt) {
         if !self.masters[at].up {
             return;
         }
-        let keep_none = self.is(Mutation::MasterSkipsPersistWait);
+        let keep_none = self.keeps_none();
         let master = &mut self.masters[at];
         master.up = false;
         master.life += 1;

@@ -1,61 +1,66 @@
 //! Mistakes made on purpose, to see that the simulator finds them.
 
+use std::fmt;
 use std::str::FromStr;
+
+use skerry_types::Mutant;
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Inside a brain.
+    Brain(Mutant),
+    /// In what carries the brains.
+    World(Carrier),
+}
 
 /// A mistake in what carries the brains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutation {
-    /// The master's store says "on disk" before it is.
-    MasterSkipsPersistWait,
-    /// The node's ledger says "on disk" before it is.
-    AgentSkipsPersistWait,
-    /// An agent begins its tables anew under the epoch of its last life.
-    AgentKeepsEpoch,
-    /// An agent that restarts does not look at what runs.
-    AgentAdoptsNothing,
+pub enum Carrier {
     /// An agent begins with an empty ledger.
     AgentForgetsLedger,
     /// A link loses a message and goes on.
     LinkLosesFrames,
     /// A node that is cut off is taken out of the region.
     OfflineIsGone,
-    /// An agent's timers never fire.
-    TimersNeverFire,
     /// The keeper forgets containers when it restarts.
     KeeperForgets,
-    /// An end of a container is told to nobody.
-    ExitsAreLost,
     /// A region that is cut off is taken out of the tree, and what it has goes elsewhere.
     RegionAwayIsGone,
-    /// A region does not hear that a share is taken back.
-    WithdrawalsAreLost,
-    /// A region takes what it was granted of a tenant's limit for no limit.
-    GrantsAreUnbounded,
-    /// A region does not say what it handed back.
-    HandBacksAreLost,
-    /// Timers of masters never fire.
-    MastersNeverWake,
+}
+
+impl Carrier {
+    const ALL: [Self; 5] = [
+        Self::AgentForgetsLedger,
+        Self::LinkLosesFrames,
+        Self::OfflineIsGone,
+        Self::KeeperForgets,
+        Self::RegionAwayIsGone,
+    ];
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::MasterSkipsPersistWait,
-        Self::AgentSkipsPersistWait,
-        Self::AgentKeepsEpoch,
-        Self::AgentAdoptsNothing,
-        Self::AgentForgetsLedger,
-        Self::LinkLosesFrames,
-        Self::OfflineIsGone,
-        Self::TimersNeverFire,
-        Self::KeeperForgets,
-        Self::ExitsAreLost,
-        Self::RegionAwayIsGone,
-        Self::WithdrawalsAreLost,
-        Self::GrantsAreUnbounded,
-        Self::HandBacksAreLost,
-        Self::MastersNeverWake,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let brains = Mutant::ALL.into_iter().map(Self::Brain);
+        brains.chain(Carrier::ALL.into_iter().map(Self::World))
+    }
+
+    pub(crate) fn brain(self) -> Option<Mutant> {
+        match self {
+            Self::Brain(mutant) => Some(mutant),
+            Self::World(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Mutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Brain(mutant) => write!(f, "{mutant:?}"),
+            Self::World(carrier) => write!(f, "{carrier:?}"),
+        }
+    }
 }
 
 /// No mutation has this name.
@@ -64,13 +69,13 @@ impl Mutation {
 pub struct UnknownMutation(String);
 
 fn names() -> String {
-    Mutation::ALL.map(|mutation| format!("{mutation:?}")).join(", ")
+    Mutation::all().map(|mutation| mutation.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl FromStr for Mutation {
     type Err = UnknownMutation;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|mutation| format!("{mutation:?}") == text);
+        let found = Self::all().find(|mutation| mutation.to_string() == text);
         found.ok_or_else(|| UnknownMutation(text.to_owned()))
     }
 }

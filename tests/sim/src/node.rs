@@ -11,7 +11,7 @@ use skerry_types::{
 };
 use skerry_wire::{Epoch, ToParent};
 
-use crate::Mutation;
+use crate::Carrier;
 use crate::disk::Disk;
 use crate::event::{Event, MasterAt, NodeAt, Parcel, Party};
 use crate::link::Way;
@@ -119,8 +119,7 @@ impl Host {
 
 impl World {
     pub(crate) fn boot_agent(&mut self, at: NodeAt) {
-        let keeps_epoch = self.is(Mutation::AgentKeepsEpoch);
-        let forgets = self.is(Mutation::AgentForgetsLedger);
+        let forgets = self.is(Carrier::AgentForgetsLedger);
         let now_us = self.now_us;
         let host = &mut self.hosts[at];
         if host.agent.is_some() {
@@ -136,7 +135,7 @@ impl World {
         let config = AgentConfig {
             node: host.name.clone(),
             software: "sim".to_owned(),
-            epoch: Epoch(if keeps_epoch { 1 } else { host.life }),
+            epoch: Epoch(host.life),
             boot: host.boots.to_string(),
         };
         match AgentState::load(config, host.now(now_us), host.disk.rows()) {
@@ -171,15 +170,7 @@ impl World {
             let host = &mut self.hosts[at];
             let Some(action) = host.agent.as_mut().and_then(AgentState::poll_action) else { break };
             match action {
-                Action::Persist(id, batch) => {
-                    host.disk.submit(id, batch);
-                    let now = host.now(self.now_us);
-                    if self.is(Mutation::AgentSkipsPersistWait)
-                        && let Some(agent) = self.hosts[at].agent.as_mut()
-                    {
-                        agent.handle(now, Input::Persisted(id));
-                    }
-                }
+                Action::Persist(id, batch) => host.disk.submit(id, batch),
                 Action::Send(message) => self.send(at, message),
                 Action::CloseLink { reason } => {
                     let link = host.way.link;
@@ -228,9 +219,6 @@ impl World {
         if self.hosts[at].life != life || self.hosts[at].timer_us != Some(due_us) {
             return;
         }
-        if self.is(Mutation::TimersNeverFire) {
-            return;
-        }
         self.hosts[at].timer_us = None;
         self.tell_agent(at, Input::Timeout);
         let host = &self.hosts[at];
@@ -259,7 +247,7 @@ impl World {
         if self.hosts[at].agent.take().is_none() {
             return;
         }
-        let keep_none = self.is(Mutation::AgentSkipsPersistWait);
+        let keep_none = self.keeps_none();
         let host = &mut self.hosts[at];
         host.life += 1;
         host.disk.crash(&mut self.rng, keep_none);

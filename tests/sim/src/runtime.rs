@@ -8,7 +8,7 @@ use skerry_agent_state::{
 };
 use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind, ReasonCode, WallTime};
 
-use crate::Mutation;
+use crate::Carrier;
 use crate::event::{Event, NodeAt};
 use crate::finale::Stage;
 use crate::spec;
@@ -291,7 +291,7 @@ impl World {
         };
         let heard = host.keeper_is_up && host.listed;
         self.trouble(at, &intent);
-        if heard && !self.is(Mutation::ExitsAreLost) {
+        if heard {
             self.tell_agent(at, input);
         }
     }
@@ -320,9 +320,6 @@ impl World {
                 },
             });
         }
-        if self.is(Mutation::AgentAdoptsNothing) {
-            found.clear();
-        }
         self.tell_agent(at, Input::Inventory(found));
     }
 
@@ -337,7 +334,7 @@ impl World {
     }
 
     pub(crate) fn crash_keeper(&mut self, at: NodeAt) {
-        let forgets = self.is(Mutation::KeeperForgets);
+        let forgets = self.is(Carrier::KeeperForgets);
         let host = &mut self.hosts[at];
         if !host.keeper_is_up {
             return;

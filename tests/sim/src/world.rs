@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use skerry_region_state::LinkId;
-use skerry_types::{MonoTime, Now, WallTime};
+use skerry_types::{MonoTime, Mutant, Now, WallTime, mutant};
 
 use crate::disk::Disk;
 use crate::event::{Event, Party};
@@ -17,7 +17,7 @@ use crate::master::Master;
 use crate::node::Host;
 use crate::operator::{Lists, Operators};
 use crate::rng::Rng;
-use crate::{Mutation, Options, Outcome, Violation};
+use crate::{Carrier, Mutation, Options, Outcome, Violation};
 
 /// Lines of trace that a violation shows.
 const TRACE_KEPT: usize = 40;
@@ -61,6 +61,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(options: Options) -> Self {
+        mutant::choose(options.mutation.and_then(Mutation::brain));
         let mut rng = Rng::new(options.seed);
         let masters = tree(&mut rng);
         let hosts = nodes(&masters, &mut rng);
@@ -188,8 +189,13 @@ impl World {
         self.after(delay, event);
     }
 
-    pub(crate) fn is(&self, mutation: Mutation) -> bool {
-        self.options.mutation == Some(mutation)
+    pub(crate) fn is(&self, carrier: Carrier) -> bool {
+        self.options.mutation == Some(Mutation::World(carrier))
+    }
+
+    /// Nothing waits for its disk, so that nothing of what was under way may be there after a crash.
+    pub(crate) fn keeps_none(&self) -> bool {
+        self.options.mutation == Some(Mutation::Brain(Mutant::SkipsPersistWait))
     }
 
     pub(crate) fn fail(&mut self, what: String) {

@@ -7,11 +7,11 @@ const SEEDS: u64 = 64;
 
 #[test]
 fn every_mutation_is_found() {
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::all() {
         let options = |seed| Options { mutation: Some(mutation), ..Options::of_seed(seed) };
         let found = (0..SEEDS).find_map(|seed| run(options(seed)).err());
-        let violation = found.unwrap_or_else(|| panic!("{mutation:?} is not found in {SEEDS} seeds"));
+        let violation = found.unwrap_or_else(|| panic!("{mutation} is not found in {SEEDS} seeds"));
         let what: String = violation.what.chars().take(120).collect();
-        println!("{mutation:?}: seed {}, after {:?}: {what}", violation.seed, violation.at);
+        println!("{mutation}: seed {}, after {:?}: {what}", violation.seed, violation.at);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{OnReturn, SiteName, UpdatePolicy};
 
 use super::gate::Gate;
@@ -96,7 +97,8 @@ fn kept_of_former<'a>(on_return: OnReturn, member: &Member<'a>) -> Option<&'a Re
 fn stop_beside(policy: &UpdatePolicy, member: &Member<'_>, kept: &Replica<'_>, plan: &mut Plan) {
     let others = member.live().filter(|replica| !std::ptr::eq(*replica, kept));
     for other in others {
-        let hurts = other.is_ready() && !kept.is_settled(policy.min_healthy);
+        let careless = mutant::is(Mutant::BreaksBeforeMaking);
+        let hurts = other.is_ready() && !kept.is_settled(policy.min_healthy) && !careless;
         match (hurts && other.drain != Drain::Forced, kept.health) {
             (false, _) if other.reach == Reach::Reachable => plan.stop.push(other.id.clone()),
             // A copy on a node that is not heard from is told to stop: it hears of it when its node is back.

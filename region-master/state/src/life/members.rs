@@ -7,6 +7,7 @@ use std::time::Duration;
 use skerry_rollout::rolling::{Health, Member, Reach, Replica};
 use skerry_rollout::waves;
 use skerry_schedule::{Zone, window_is_open, window_opens_after};
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     Attributes, Desired, InstanceIndex, InstanceSet, InstanceSpec, NodeName, WorkloadKey, WorkloadKind,
     WorkloadSpec,
@@ -101,11 +102,8 @@ impl RegionState {
     fn reach(&self, spec: &WorkloadSpec, node: &NodeName) -> Reach {
         let Some(since) = self.life.away.get(node) else { return Reach::Reachable };
         let away = self.now.mono.since(*since);
-        if spec.on_disconnect.replace_after.is_some_and(|after| away >= after) {
-            Reach::Lost
-        } else {
-            Reach::Unreachable
-        }
+        let is_over = spec.on_disconnect.replace_after.is_some_and(|after| away >= after);
+        if is_over || mutant::is(Mutant::OfflineIsLost) { Reach::Lost } else { Reach::Unreachable }
     }
 
     /// While nodes of the workload's are away for only a moment, how long until they count as not heard from: a link that is
