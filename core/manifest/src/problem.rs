@@ -194,7 +194,7 @@ pub enum Problem {
         max: usize,
     },
     /// Not an attribute that nodes have.
-    #[error("'{name}' is neither 'site' nor 'node' nor an attribute such as 'node.rack'")]
+    #[error("'{name}' is neither 'site', 'node' nor 'region.name', nor an attribute such as 'node.rack'")]
     SpreadBy {
         /// The text.
         name: String,

@@ -233,6 +233,8 @@ pub struct NodeDigest {
     pub reachable: bool,
     /// When its master last heard from it.
     pub last_seen: WallTime,
+    /// When it joined.
+    pub joined_at: WallTime,
     /// What workloads may reserve.
     pub capacity: Resources,
     /// What allocations reserve.

@@ -442,6 +442,7 @@ fn digests() {
         node: NodeName::new("n1").unwrap(),
         reachable: true,
         last_seen: WallTime(5),
+        joined_at: WallTime(3),
         capacity: amounts(),
         reserved: amounts(),
         allocations: 4,

@@ -187,6 +187,7 @@ impl RegionState {
     }
 
     fn take_rows(&mut self, id: LinkId, name: &ChildName, frame: RowsFrame) {
+        let all_told = is_all_told(name, &frame);
         let Some(child) = self.child_mut(name) else { return };
         let held = &child.held;
         let changes = match child.reader.handle(frame, || held.iter().cloned().collect::<Vec<RowKey>>()) {
@@ -205,6 +206,11 @@ impl RegionState {
             && let Some(region) = self.regions.get_mut(region)
         {
             region.site_table(&mut self.alike);
+        }
+        if let ChildName::Region(region) = name
+            && all_told
+        {
+            self.all_told(region);
         }
         if let Some(child) = self.child_mut(name) {
             child.record.cursor = changes.cursor;
@@ -338,6 +344,17 @@ impl RegionState {
             for frame in frames {
                 self.act(Action::Send(link.id, ToChild::Rows(frame)));
             }
+        }
+    }
+}
+
+/// Whether a region has said with this frame what it had to say when its link came up: its own row goes last.
+fn is_all_told(name: &ChildName, frame: &RowsFrame) -> bool {
+    let ChildName::Region(region) = name else { return false };
+    match frame {
+        RowsFrame::Snapshot { end, .. } => end.is_some(),
+        RowsFrame::Delta { rows, .. } => {
+            rows.iter().any(|row| row.key.table == TableId::REGION && row.key.key == region.as_str())
         }
     }
 }

@@ -46,7 +46,7 @@ impl UpKey {
         matches!(self, Self::Share(_))
     }
 
-    fn row_key(&self) -> RowKey {
+    pub(crate) fn row_key(&self) -> RowKey {
         match self {
             Self::Region { region, .. } => RowKey::new(TableId::REGION, region.as_str()),
             Self::Site { region, site, .. } => RowKey::new(TableId::SITE, format!("{region}/{site}")),
@@ -171,7 +171,7 @@ impl RegionState {
     }
 
     /// What a row says; `None` when there is nothing to say.
-    fn up_row(&mut self, key: &UpKey) -> Option<DigestRow> {
+    pub(crate) fn up_row(&mut self, key: &UpKey) -> Option<DigestRow> {
         let row = match key {
             UpKey::Region { teller: None, .. } => Some(DigestRow::Region(self.own_digest())),
             UpKey::Region { teller: Some(teller), region } => {
@@ -217,6 +217,7 @@ impl RegionState {
             node: name.clone(),
             reachable: node.is_reachable(),
             last_seen: self.last_seen(&node.child),
+            joined_at: node.child.record.joined_at,
             capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
             reserved: self.cluster_used(name),
             allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),

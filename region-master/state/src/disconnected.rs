@@ -116,7 +116,9 @@ impl RegionState {
     /// time to say otherwise.
     fn runs_in(&self, key: &WorkloadKey, name: &RegionName, instance: InstanceIndex) -> bool {
         let Some(region) = self.regions.get(name) else { return false };
-        let settled = region.fresh.contains(key) || self.now.mono >= region.contact_since + RETURN_GRACE;
+        let settled = region.all_fresh
+            || region.fresh.contains(key)
+            || self.now.mono >= region.contact_since + RETURN_GRACE;
         let status = region.statuses.get(key).filter(|_| settled);
         status.is_some_and(|status| status.running.contains(instance))
     }

@@ -76,7 +76,7 @@ impl RegionState {
             allocations: digest.allocations,
             reachable,
             last_seen,
-            joined_at: WallTime(0),
+            joined_at: digest.joined_at,
             certificate_expires: WallTime(0),
             cordoned: false,
             drain: None,

@@ -38,6 +38,8 @@ pub(crate) struct ChildRegion {
     pub(crate) contact_since: MonoTime,
     /// Workloads that it spoke of since then.
     pub(crate) fresh: BTreeSet<WorkloadKey>,
+    /// Whether it has said since then all that it has to say.
+    pub(crate) all_fresh: bool,
 }
 
 impl ChildRegion {
@@ -55,6 +57,7 @@ impl ChildRegion {
             in_flight: BTreeMap::new(),
             contact_since: now,
             fresh: BTreeSet::new(),
+            all_fresh: false,
         }
     }
 
@@ -236,6 +239,14 @@ impl RegionState {
         }
     }
 
+    /// A region has said on this link all that it has to say: what it does not say anew is as it was.
+    pub(crate) fn all_told(&mut self, name: &RegionName) {
+        let Some(region) = self.regions.get_mut(name).filter(|region| !region.all_fresh) else { return };
+        region.all_fresh = true;
+        let keys: Vec<WorkloadKey> = region.shares.keys().cloned().collect();
+        self.dirty.extend(keys);
+    }
+
     /// A region says something else of a workload.
     fn part_changed(&mut self, name: &RegionName, key: &WorkloadKey) {
         if let Some(region) = self.regions.get_mut(name) {
@@ -252,6 +263,7 @@ impl RegionState {
         let Some(region) = self.regions.get_mut(name) else { return };
         region.contact_since = now;
         region.fresh.clear();
+        region.all_fresh = false;
         let keys: Vec<WorkloadKey> = region.shares.keys().cloned().collect();
         for key in keys {
             self.mark_share(&key);

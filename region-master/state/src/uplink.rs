@@ -157,6 +157,7 @@ impl RegionState {
         self.uplink.complaint = None;
         self.mark_all_up();
         self.refresh_up();
+        self.tell_all_told();
         self.uplink.writer.connected(cursor);
         self.tell(
             EventLevel::Info,
@@ -164,6 +165,14 @@ impl RegionState {
             "ParentReachable",
             format!("region {region} is above"),
         );
+    }
+
+    /// The region's own row goes after all others of a new link: by it the region above knows that what else it was told before
+    /// is so still.
+    fn tell_all_told(&mut self) {
+        let own = UpKey::Region { teller: None, region: self.config.region.clone() };
+        let row = self.up_row(&own);
+        self.tell_up(own.row_key(), row);
     }
 
     /// Children know the way from the root by their welcome, so another way is told by another welcome.

@@ -121,8 +121,12 @@ fn spread_by(text: &str, path: &Path<'_>, faults: &mut Faults<'_>) -> Option<Spr
     }
 }
 
-/// Attributes have the node or its site before a dot; any other word is a slip of the pen that would spread over nothing.
+/// Attributes have the node, its site or its region before a dot; any other word is a slip of the pen that would spread over
+/// nothing. Of regions there are only the names.
 fn is_attribute(text: &str) -> bool {
+    if text == "region.name" {
+        return true;
+    }
     let name = text.strip_prefix("node.").or_else(|| text.strip_prefix("site."));
     name.is_some_and(|name| Taint::new(name).is_ok())
 }

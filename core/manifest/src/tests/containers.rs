@@ -58,6 +58,7 @@ fn every_supported_field_is_read() {
     assert_eq!(spec.placement.spread[0].by, SpreadBy::Site);
     assert_eq!(spec.placement.spread[1].max_skew, Some(2));
     assert_eq!(spec.placement.spread[2].by, SpreadBy::Attribute("node.rack".into()));
+    assert_eq!(spec.placement.spread[3].by, SpreadBy::Attribute("region.name".into()));
     assert_eq!(spec.placement.tolerate[0].as_str(), "maintenance");
     assert_eq!(spec.instance.restart.when, RestartWhen::OnFailure);
     assert_eq!(spec.instance.restart.backoff, Duration::from_millis(1500));
@@ -230,7 +231,7 @@ fn placement_and_restart() {
     );
     refuses_spec(
         "placement: {spread: [{by: ^rack}]}",
-        "placement.spread[0].by: 'rack' is neither 'site' nor 'node' nor an attribute such as 'node.rack'",
+        "placement.spread[0].by: 'rack' is neither 'site', 'node' nor 'region.name', nor an attribute such as 'node.rack'",
     );
     refuses_spec(
         "placement: {spread: [{by: node, max_skew: ^0}]}",

@@ -379,7 +379,7 @@ fn nearness_and_company() {
     );
     refuses_spec(
         "placement: {affinity: [{match: a, by: ^rack}]}",
-        "placement.affinity[0].by: 'rack' is neither 'site' nor 'node' nor an attribute such as 'node.rack'",
+        "placement.affinity[0].by: 'rack' is neither 'site', 'node' nor 'region.name', nor an attribute such as 'node.rack'",
     );
     refuses_spec(
         "placement: {affinity: [^{match: a}]}",

@@ -225,6 +225,24 @@ fn a_lost_region_is_replaced_once_and_its_return_settled_by_the_policy() {
 }
 
 #[test]
+fn a_region_that_is_back_says_at_once_that_its_instances_run() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1), ("c<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&replaced_after(5, OnReturn::KeepOriginal));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    let lost = ["a", "b", "c"].into_iter().find(|name| !tree.placed_in(name, "web").is_empty()).unwrap();
+    let had = tree.placed_in(lost, "web");
+    tree.cut(lost);
+    tree.pass(Duration::from_mins(1));
+    assert_eq!(tree.running("web").len(), 4 + had.len());
+    tree.heal(lost);
+    tree.pass(SECOND * 3);
+    assert_eq!(tree.running("web"), all_of(4), "nobody waits for what is known");
+    assert_eq!(tree.placed_in(lost, "web"), had);
+}
+
+#[test]
 fn without_a_policy_a_lost_region_is_waited_for() {
     let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
     tree.pass(SECOND * 3);

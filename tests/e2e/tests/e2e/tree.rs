@@ -11,8 +11,8 @@ use skerry_ground::{until, until_ok};
 /// How soon the root must agree once a link between regions is whole again.
 const AGREES: Duration = Duration::from_secs(10);
 
-/// A region that is back has 30 s to say how its instances are before one of two copies goes.
-const RETURNED: Duration = Duration::from_mins(1);
+/// A region that is back says at once how its instances are, and one of two copies goes.
+const RETURNED: Duration = Duration::from_secs(20);
 
 /// The regions, and each one's nodes at two sites.
 const TREE: [Below<'static>; 2] = [
