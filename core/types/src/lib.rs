@@ -44,8 +44,8 @@ pub use instances::InstanceSet;
 pub use label::{LabelError, Labels, Taint, check_labels};
 pub use lease::{FencingToken, Lease, LeaseError};
 pub use life::{
-    JobPolicy, OnDisconnect, OnReturn, Overlap, Probe, ProbeCheck, Probes, Scale, ScaleTarget, Schedule,
-    TimeZone, UpdatePolicy, Wave, WaveSize, Window,
+    Hold, JobPolicy, Leave, OnDisconnect, OnReturn, Overlap, PartProgress, Probe, ProbeCheck, Probes, Scale,
+    ScaleTarget, Schedule, TimeZone, UpdatePolicy, Wave, WaveSize, Window,
 };
 pub use mutant::Mutant;
 pub use node::{Gpu, NodeFacts, NodeUsage, Reachability};

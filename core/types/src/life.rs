@@ -225,3 +225,65 @@ pub enum ScaleTarget {
         value_milli: u64,
     },
 }
+
+/// How far a region may take its part of a workload to the share's generation. The workload's owner decides that for all regions; one
+/// that is cut off goes on within what it was last told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// Whether anything may move.
+    pub hold: Hold,
+    /// Instances that may go first; only they until `promoted`.
+    pub canaries: u32,
+    /// Whether the others may follow.
+    pub promoted: bool,
+    /// Waves that may go, counted from the first.
+    pub waves: u32,
+    /// Whether it takes back a generation that failed, so that there is nothing to go back to.
+    pub reverts: bool,
+}
+
+/// Whether a move goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// It does.
+    Moves,
+    /// An operator holds it.
+    Paused,
+    /// It was given up: what has moved stays, nothing more moves.
+    GivenUp,
+}
+
+impl Leave {
+    /// No bound but those of the workload's own policy in each region.
+    pub const FREE: Self =
+        Self { hold: Hold::Moves, canaries: 0, promoted: true, waves: u32::MAX, reverts: false };
+}
+
+impl Default for Leave {
+    fn default() -> Self {
+        Self::FREE
+    }
+}
+
+/// How far a region is with its part of a workload, the regions below it included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartProgress {
+    /// Instances.
+    pub total: u32,
+    /// Those with a copy of the share's generation.
+    pub updated: u32,
+    /// Those that may move, or have, and are not well yet.
+    pub under_way: u32,
+    /// Those whose copy has been ready for `min_healthy`.
+    pub settled: u32,
+    /// Those that are not heard from and have not moved.
+    pub deferred: u32,
+    /// Those whose copy fails.
+    pub failed: u32,
+    /// Those that wait for their maintenance window.
+    pub waiting: u32,
+    /// Whether all canaries that it was given are well.
+    pub canaries_well: bool,
+    /// Waves, counted from the first, whose members here have been well for as long as the wave asks.
+    pub waves_done: u32,
+}

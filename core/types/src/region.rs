@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attributes, Generation, InstanceSet, Labels, NodeName, Refusal, RegionName, Resources, SiteName, Taint,
-    TenantName, WallTime, WorkloadKey, WorkloadSpec,
+    Attributes, Generation, InstanceSet, Labels, Leave, NodeName, PartProgress, Refusal, RegionName,
+    Resources, SiteName, Taint, TenantName, WallTime, WorkloadKey, WorkloadSpec,
 };
 
 /// A site as an operator describes it.
@@ -108,6 +108,8 @@ pub struct Share {
     /// Allocations for it get running numbers above this, so that fencing tokens grow wherever an instance goes; zero for what
     /// is not exclusive.
     pub floor: u64,
+    /// How far the child may move its part to this generation. It may change with nothing else of the share.
+    pub leave: Leave,
 }
 
 /// What a child region says of a share.
@@ -127,6 +129,8 @@ pub struct ShareStatus {
     pub current: InstanceSet,
     /// Instances that failed in `generation` and do not run.
     pub failed: InstanceSet,
+    /// How far the child is on its way to `generation`.
+    pub progress: PartProgress,
     /// Instances that ended well and will not start again.
     pub completed: InstanceSet,
     /// Instances on nodes that are not heard from.

@@ -337,6 +337,7 @@ fn rows_to_a_region() {
         instances: InstanceSet::from(vec![(0, 2), (7, 7)]),
         offer: 4,
         floor: 70,
+        leave: Leave { hold: Hold::Paused, canaries: 2, promoted: false, waves: 3, reverts: true },
     };
     check("region.share", &RegionRow::Share(share));
     let kinds =
@@ -395,6 +396,17 @@ fn digests() {
         running: instances(4),
         current: instances(3),
         failed: instances(2),
+        progress: PartProgress {
+            total: 9,
+            updated: 8,
+            under_way: 7,
+            settled: 6,
+            deferred: 5,
+            failed: 4,
+            waiting: 3,
+            canaries_well: true,
+            waves_done: 2,
+        },
         completed: instances(1),
         unreachable: instances(0),
         handed_back: vec![HandedBack { instances: instances(9), reasons: rules }],

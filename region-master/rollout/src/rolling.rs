@@ -17,7 +17,7 @@ mod tests;
 
 use std::time::Duration;
 
-use skerry_types::{AllocationId, InstanceIndex, OnReturn, SiteName, UpdatePolicy};
+use skerry_types::{AllocationId, InstanceIndex, Leave, OnReturn, PartProgress, SiteName, UpdatePolicy};
 
 /// One copy of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +95,27 @@ pub struct Course {
     pub promoted: bool,
     /// It was given up, and why: nothing more is moved.
     pub failed: Option<String>,
-    /// Since a member last came to its goal, or since the move began.
+    /// Since a member last came to its goal, or since the first that is on its way to it began.
     pub since_progress: Duration,
     /// Whether there is a former generation that missing instances can be started in.
     pub has_former: bool,
+    /// How far it may go, where that is decided elsewhere: nothing is then given up or promoted here.
+    pub told: Option<Leave>,
+    /// The regions below that have a part of it.
+    pub parts: Vec<Part>,
+    /// Instances that nobody has, for want of room.
+    pub homeless: u32,
+}
+
+/// A region below and what it says of its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Whether it is heard from.
+    pub reachable: bool,
+    /// Whether it has said anything of this generation.
+    pub answered: bool,
+    /// What it said; before that only how many instances it has.
+    pub progress: PartProgress,
 }
 
 /// What to do next.
@@ -108,8 +125,12 @@ pub struct Plan {
     pub start: Vec<Start>,
     /// Copies to stop.
     pub stop: Vec<AllocationId>,
-    /// How far it is.
+    /// How far it is, the regions below included.
     pub progress: Progress,
+    /// How far regions below may go, but for their canaries.
+    pub leave: Leave,
+    /// Canaries of each of the course's parts.
+    pub canaries: Vec<u32>,
     /// When to look again though nothing changed.
     pub again_in: Option<Duration>,
 }
@@ -130,6 +151,8 @@ pub struct Progress {
     pub total: u32,
     /// Members with a copy of the generation that is being moved to.
     pub updated: u32,
+    /// Members that may move or have moved and are not well.
+    pub under_way: u32,
     /// Members whose such copy has been ready for `min_healthy`.
     pub settled: u32,
     /// Members that are not heard from and have not been moved.
@@ -140,6 +163,10 @@ pub struct Progress {
     pub waiting: u32,
     /// The wave that goes on, from 0, and how many there are.
     pub wave: (usize, usize),
+    /// Whether the canaries are well.
+    pub canaries_well: bool,
+    /// How many waves, from the first, are well for as long as they are to be.
+    pub waves_done: u32,
     /// What it does.
     pub state: State,
 }
@@ -158,6 +185,54 @@ pub enum State {
     WaitingPromotion,
     /// It was given up, and why.
     Failed(String),
+}
+
+impl Part {
+    /// Its counts, as they matter to the whole: what is not heard from is deferred, whatever it said last.
+    fn counts(&self) -> PartProgress {
+        let said = self.progress;
+        if self.reachable {
+            return said;
+        }
+        let (total, settled) = (said.total, said.settled);
+        let deferred = total.saturating_sub(settled);
+        PartProgress { total, settled, updated: settled, deferred, ..PartProgress::default() }
+    }
+
+    /// Whether so many canaries of it are well.
+    fn is_well(&self, canaries: u32) -> bool {
+        let said = self.progress;
+        canaries == 0 || self.answered && said.canaries_well && said.settled >= canaries
+    }
+
+    /// Whether the whole waits for it.
+    fn is_left(&self) -> bool {
+        self.reachable
+            && (!self.answered
+                || self.progress.settled.saturating_add(self.progress.deferred) < self.progress.total)
+    }
+
+    /// Whether it holds up what comes after the waves before this one.
+    fn holds_up(&self, wave: u32) -> bool {
+        self.reachable && (!self.answered || self.progress.waves_done <= wave)
+    }
+}
+
+impl Progress {
+    /// What is told of it to the region above.
+    pub fn as_part(&self) -> PartProgress {
+        PartProgress {
+            total: self.total,
+            updated: self.updated,
+            under_way: self.under_way,
+            settled: self.settled,
+            deferred: self.deferred,
+            failed: self.failed,
+            waiting: self.waiting,
+            canaries_well: self.canaries_well,
+            waves_done: self.waves_done,
+        }
+    }
 }
 
 impl Replica<'_> {
@@ -189,6 +264,11 @@ impl<'a> Member<'a> {
     fn is_deferred(&self) -> bool {
         let mut live = self.live().peekable();
         live.peek().is_some() && live.all(|replica| replica.reach == Reach::Unreachable)
+    }
+
+    /// Whether it had copies, and all are given up: that it comes back is not the move's affair.
+    fn is_lost(&self) -> bool {
+        !self.replicas.is_empty() && self.live().next().is_none()
     }
 
     fn is_settled(&self, least: Duration) -> bool {

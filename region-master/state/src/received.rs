@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
-    EventLevel, EventSubject, HandedBack, InstanceIndex, InstanceSet, Phase, Share, ShareStatus, WorkloadKey,
+    EventLevel, EventSubject, HandedBack, InstanceIndex, InstanceSet, Leave, PartProgress, Phase, Share,
+    ShareStatus, WorkloadKey,
 };
 
 use crate::api::ApiError;
@@ -32,13 +33,14 @@ impl RegionState {
             owner: share.owner.clone(),
             offer: share.offer,
             instances: share.instances.clone(),
+            leave: share.leave,
             handed_back: Vec::new(),
         };
         if let Some(record) = known.as_ref().filter(|record| !record.deleting)
             && record.received().is_some_and(|known| known.offer == share.offer)
         {
-            // It came again; what was handed back of it stays so.
-            return;
+            // It came again, or its leave changed; what was handed back of it stays so.
+            return self.take_leave(record.clone(), share.leave);
         }
         let mut spec = share.spec;
         if let Some(old) = known.as_ref().filter(|old| old.spec.instance == spec.instance) {
@@ -70,6 +72,15 @@ impl RegionState {
         self.save_workload(record);
         // An offer is made anew: what the own nodes and regions could not hold is open again.
         self.reset_split(&key);
+    }
+
+    fn take_leave(&mut self, mut record: WorkloadRecord, leave: Leave) {
+        if let Origin::Parent(received) = &mut record.origin
+            && received.leave != leave
+        {
+            received.leave = leave;
+            self.save_workload(record);
+        }
     }
 
     /// Why a share cannot be taken.
@@ -191,6 +202,10 @@ impl RegionState {
             self.count(record, allocation, &mut sets);
         }
         sets.fill(&mut status);
+        let moving = self.life.moving.get(key).filter(|moving| moving.generation == record.generation);
+        let total = received.instances.len();
+        status.progress = moving
+            .map_or(PartProgress { total, ..PartProgress::default() }, |moving| moving.progress.as_part());
         if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
             add(&mut status.completed, &job.done);
         }
@@ -288,6 +303,7 @@ fn blank(key: &WorkloadKey, generation: skerry_types::Generation, offer: u64) ->
         running: InstanceSet::default(),
         current: InstanceSet::default(),
         failed: InstanceSet::default(),
+        progress: PartProgress::default(),
         completed: InstanceSet::default(),
         unreachable: InstanceSet::default(),
         handed_back: Vec::new(),

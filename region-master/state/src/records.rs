@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationIntent, Event, Generation, HandedBack, InstanceSet, NodeName, Refusal, RegionName, SiteName,
-    WallTime, WorkloadSpec,
+    AllocationIntent, Event, Generation, HandedBack, InstanceSet, Leave, NodeName, Refusal, RegionName,
+    SiteName, WallTime, WorkloadSpec,
 };
 use skerry_wire::{Cursor, Revision};
 
@@ -49,6 +49,8 @@ pub(crate) struct Received {
     pub(crate) owner: RegionName,
     pub(crate) offer: u64,
     pub(crate) instances: InstanceSet,
+    /// How far it may move to its generation.
+    pub(crate) leave: Leave,
     /// What found no place here since the offer, and is not tried again before the next.
     pub(crate) handed_back: Vec<HandedBack>,
 }

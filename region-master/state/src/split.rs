@@ -308,6 +308,7 @@ impl RegionState {
     fn set_share(&mut self, name: &RegionName, record: &WorkloadRecord, instances: InstanceSet) {
         let (key, offer) = (&record.spec.key, self.counters.revision.0 + 1);
         let owner = record.received().map_or(&self.config.region, |received| &received.owner).clone();
+        let leave = self.leave_of(name, record);
         let Some(region) = self.regions.get_mut(name) else { return };
         let status = region.statuses.get(key);
         let refuses = status.is_some_and(|status| status.refused.is_some());
@@ -324,7 +325,8 @@ impl RegionState {
         if region.shares.get(key).is_some_and(same) {
             return;
         }
-        let share = Share { spec: (*record.spec).clone(), generation, owner, instances, offer, floor };
+        let spec = (*record.spec).clone();
+        let share = Share { spec, generation, owner, instances, offer, floor, leave };
         region.shares.insert(key.clone(), share.clone());
         region.note_pending(key);
         let revision = self.send_down(name, RegionRow::Share(share));

@@ -123,15 +123,14 @@ impl RegionState {
 
     pub(crate) fn hear_parent(&mut self, message: ToChild) {
         match (self.uplink.step, message) {
-            (Step::Down, _) => {}
+            // What is exclusive is the nodes' affair.
+            (Step::Down, _) | (Step::Welcome, ToChild::Renewed { .. }) => {}
             (Step::AwaitWelcome, ToChild::Welcome(welcome)) => self.welcomed(welcome),
             (Step::Welcome, ToChild::Rows(frame)) => self.take_parent_rows(frame),
             (Step::Welcome, ToChild::Ack(cursor)) => {
                 // Rows that are gone are known from what there is, so no tombstone is kept on disk.
                 self.uplink.writer.acknowledged(cursor);
             }
-            // What is exclusive is the nodes' affair.
-            (Step::Welcome, ToChild::Renewed { .. }) => {}
             (_, ToChild::Refused(refused)) => self.close_parent(format!("refused: {}", refused.message)),
             (step, _) => self.close_parent(format!("an unexpected message while {step:?}")),
         }

@@ -187,8 +187,9 @@ impl World {
             view.rollout.state == RolloutState::Failed && view.rollout.message.contains("do not run")
         });
         for view in failed {
-            let troubled = self.judge.troubled.get(&(at, view.spec.key.clone()));
-            if !troubled.is_some_and(|known| known.contains(&view.spec.instance)) {
+            // The owner counts what does not run in any region.
+            let mut troubled = self.judge.troubled.iter().filter(|((_, key), _)| *key == view.spec.key);
+            if !troubled.any(|(_, known)| known.contains(&view.spec.instance)) {
                 let what = format!(
                     "the rollout of {} in {} failed, and nothing of it did: {}",
                     view.spec.key, self.masters[at].name, view.rollout.message

@@ -1,11 +1,14 @@
 //! Which members may move: canaries, waves, an operator's word, and what went wrong so far.
+//!
+//! One region decides that for a workload, over its own members and what the regions below say of theirs. Those are told how
+//! far they may go and move their own members within that, also while nothing is heard from above.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skerry_types::{InstanceIndex, UpdatePolicy};
+use skerry_types::{Hold, InstanceIndex, Leave, PartProgress, UpdatePolicy};
 
-use super::{Course, Member, Progress, State};
+use super::{Course, Member, Part, Progress, State};
 
 /// Which members may move to the current generation, and what that means for the whole.
 #[derive(Debug)]
@@ -14,15 +17,35 @@ pub(super) struct Gate {
     /// Waves before this one are released.
     waves: usize,
     pub(super) progress: Progress,
+    /// How far regions below may go.
+    pub(super) leave: Leave,
+    /// Canaries of each of them.
+    pub(super) dealt: Vec<u32>,
     /// When a wait of the gate is over.
     pub(super) again_in: Option<Duration>,
 }
 
 impl Gate {
     pub(super) fn new(policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Self {
-        let mut gate =
-            Self { canaries: BTreeSet::new(), waves: 0, progress: count(policy, members), again_in: None };
-        gate.progress.state = gate.open(policy, course, members);
+        let mut gate = Self {
+            canaries: BTreeSet::new(),
+            waves: 0,
+            progress: count(policy, members),
+            leave: Leave { reverts: !course.has_former, ..Leave::FREE },
+            dealt: Vec::new(),
+            again_in: None,
+        };
+        let left =
+            members.iter().any(|member| !member.is_deferred() && !member.is_settled(policy.min_healthy));
+        gate.choose_canaries(policy, course, members);
+        gate.count_waves(policy, course, members);
+        gate.decide(policy, course, members);
+        gate.add_parts(policy, course, members);
+        gate.progress.state = gate.state(policy, course, left);
+        if let State::Failed(_) = gate.progress.state {
+            (gate.leave.hold, gate.waves) = (Hold::GivenUp, 0);
+            gate.canaries.clear();
+        }
         gate
     }
 
@@ -31,33 +54,128 @@ impl Gate {
         member.wave < self.waves || self.canaries.contains(&member.instance)
     }
 
-    fn open(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> State {
-        let left =
-            members.iter().any(|member| !member.is_deferred() && !member.is_settled(policy.min_healthy));
-        if let Some(why) = course.failed.clone().or_else(|| self.failure(policy, course, members)) {
-            return State::Failed(why);
+    /// Chooses the canaries among the members and deals out the rest to the regions below.
+    fn choose_canaries(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
+        let own = if course.has_former { policy.canary } else { 0 };
+        let count = course.told.map_or(own, |leave| leave.canaries);
+        let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+        // Those that have moved stay the canaries; the rest are the first that are heard from. One that has nothing to lose
+        // goes before one that runs: as a canary that one may have to wait for ever until the others run, too.
+        let (moved, mut rest): (Vec<_>, Vec<_>) =
+            members.iter().filter(|m| !m.is_deferred()).partition(|m| m.current().next().is_some());
+        rest.sort_by_key(|member: &&Member<'_>| member.is_available());
+        let chosen: Vec<&Member<'_>> = moved.into_iter().chain(rest).take(wanted).collect();
+        self.canaries.extend(chosen.iter().map(|member| member.instance));
+        self.wait_for(policy.min_healthy, &chosen);
+        let mut well = chosen.iter().all(|member| member.is_settled(policy.min_healthy));
+        self.dealt = deal(count.saturating_sub(number(chosen.len())), &course.parts);
+        well &= self.dealt.iter().zip(&course.parts).all(|(dealt, part)| part.is_well(*dealt));
+        self.progress.canaries_well = well;
+    }
+
+    /// Counts the waves, from the first, that are well for as long as they are to be, here and below.
+    fn count_waves(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
+        let here = members.iter().map(|member| member.wave + 1).max().unwrap_or(1);
+        let waves = if course.parts.is_empty() { here } else { here.max(policy.waves.len() + 1) };
+        let mut heard: Vec<Vec<&Member<'_>>> = vec![Vec::new(); waves];
+        for member in members.iter().filter(|member| !member.is_deferred()) {
+            heard[member.wave].push(member);
         }
-        if course.paused {
-            return State::Paused;
+        let mut done = 0;
+        while let Some(heard) = heard.get(done) {
+            let healthy_for = policy.waves.get(done).map_or(Duration::ZERO, |wave| wave.healthy_for);
+            let least = policy.min_healthy.max(healthy_for);
+            self.wait_for(least, heard);
+            let below = course.parts.iter().any(|part| part.holds_up(number(done)));
+            if below || !heard.iter().all(|member| member.is_settled(least)) {
+                break;
+            }
+            done += 1;
         }
-        if !self.open_canaries(policy, course, members) {
-            return State::Running;
+        self.progress.wave = (done.min(waves - 1), waves);
+        // Whoever has no member in the last waves has nothing to do in them.
+        self.progress.waves_done =
+            number(if done == waves { done.max(policy.waves.len() + 1) } else { done });
+    }
+
+    /// Releases members, by what is told from above or decided here.
+    fn decide(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
+        let leave = course.told.unwrap_or_else(|| self.own_leave(policy, course, members));
+        self.leave = Leave { canaries: 0, ..leave };
+        if leave.hold != Hold::Moves {
+            self.canaries.clear();
+        } else if leave.promoted {
+            self.waves = usize::try_from(leave.waves).unwrap_or(usize::MAX);
         }
-        if policy.canary > 0 && !policy.auto_promote && !course.promoted && self.is_partial(members) {
-            return State::WaitingPromotion;
-        }
-        self.open_waves(policy, members);
-        if left { State::Running } else { State::Done }
+    }
+
+    fn own_leave(&self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Leave {
+        let hold = match (&course.failed, course.paused) {
+            (Some(_), _) => Hold::GivenUp,
+            (None, true) => Hold::Paused,
+            (None, false) => Hold::Moves,
+        };
+        let waits = policy.canary > 0 && course.has_former;
+        let all = policy.auto_promote || course.promoted || !self.is_partial(course, members);
+        let promoted = !waits || self.progress.canaries_well && all;
+        let waves = self.progress.waves_done.saturating_add(1);
+        Leave { hold, canaries: 0, promoted, waves, reverts: !course.has_former }
     }
 
     /// Whether members are left that the canaries' success would release.
-    fn is_partial(&self, members: &[Member<'_>]) -> bool {
-        members.iter().any(|member| member.current().next().is_none() && !self.is_open(member))
+    fn is_partial(&self, course: &Course, members: &[Member<'_>]) -> bool {
+        let here = |member: &Member<'_>| {
+            member.current().next().is_none() && !self.canaries.contains(&member.instance)
+        };
+        members.iter().any(here)
+            || course.parts.iter().any(|part| part.progress.updated < part.progress.total)
     }
 
-    fn failure(&self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Option<String> {
+    /// Adds what regions below say, and what is under way here.
+    fn add_parts(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
+        let under_way = members.iter().filter(|member| {
+            !member.is_deferred()
+                && !member.is_settled(policy.min_healthy)
+                && (member.current().next().is_some()
+                    || member.open && self.is_open(member) && !member.is_lost())
+        });
+        let under_way = number(under_way.count());
+        let progress = &mut self.progress;
+        progress.total += course.homeless;
+        progress.under_way = under_way + course.homeless;
+        for PartProgress { total, updated, under_way, settled, deferred, failed, waiting, .. } in
+            course.parts.iter().map(Part::counts)
+        {
+            progress.total += total;
+            progress.updated += updated;
+            progress.under_way += under_way;
+            progress.settled += settled;
+            progress.deferred += deferred;
+            progress.failed += failed;
+            progress.waiting += waiting;
+        }
+    }
+
+    fn state(&self, policy: &UpdatePolicy, course: &Course, left: bool) -> State {
+        if let Some(why) = course.failed.clone().or_else(|| self.failure(policy, course)) {
+            return State::Failed(why);
+        }
+        match self.leave.hold {
+            Hold::GivenUp => State::Failed("the region that owns the workload gave it up".to_owned()),
+            Hold::Paused => State::Paused,
+            Hold::Moves if self.leave.promoted => {
+                let below = course.homeless > 0 || course.parts.iter().any(Part::is_left);
+                if left || below { State::Running } else { State::Done }
+            }
+            Hold::Moves if self.progress.canaries_well && !policy.auto_promote => State::WaitingPromotion,
+            Hold::Moves => State::Running,
+        }
+    }
+
+    /// Why the move is to be given up, if this region is the one to say so.
+    fn failure(&self, policy: &UpdatePolicy, course: &Course) -> Option<String> {
         let progress = &self.progress;
-        if !course.has_former || members.is_empty() {
+        if course.told.is_some() || !course.has_former || progress.total == 0 {
             return None;
         }
         let tried = progress.updated;
@@ -66,50 +184,10 @@ impl Gate {
         {
             return Some(format!("{} of {tried} updated instances do not run", progress.failed));
         }
-        let under_way = members.iter().any(|member| {
-            !member.is_deferred()
-                && member.current().next().is_some()
-                && !member.is_settled(policy.min_healthy)
-        });
-        (under_way && course.since_progress >= policy.deadline).then(|| {
+        let is_late = progress.under_way > 0 && course.since_progress >= policy.deadline;
+        (is_late && !course.paused).then(|| {
             format!("no instance became healthy for {}", skerry_types::show_duration(policy.deadline))
         })
-    }
-
-    /// Releases the canaries. True when they are well, or there are none to wait for.
-    fn open_canaries(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> bool {
-        if policy.canary == 0 || !course.has_former {
-            return true;
-        }
-        // Those that have moved stay the canaries; the rest are the first that are heard from. One that has nothing to lose
-        // goes before one that runs: as a canary that one may have to wait for ever until the others run, too.
-        let (moved, mut rest): (Vec<_>, Vec<_>) =
-            members.iter().filter(|m| !m.is_deferred()).partition(|m| m.current().next().is_some());
-        rest.sort_by_key(|member: &&Member<'_>| member.is_available());
-        let wanted = usize::try_from(policy.canary).unwrap_or(usize::MAX);
-        let canaries: Vec<&Member<'_>> = moved.into_iter().chain(rest).take(wanted).collect();
-        self.canaries.extend(canaries.iter().map(|member| member.instance));
-        self.wait_for(policy.min_healthy, &canaries);
-        canaries.iter().all(|member| member.is_settled(policy.min_healthy))
-    }
-
-    /// Releases every wave up to the first that is not done.
-    fn open_waves(&mut self, policy: &UpdatePolicy, members: &[Member<'_>]) {
-        let waves = members.iter().map(|member| member.wave + 1).max().unwrap_or(1);
-        let mut heard: Vec<Vec<&Member<'_>>> = vec![Vec::new(); waves];
-        for member in members.iter().filter(|member| !member.is_deferred()) {
-            heard[member.wave].push(member);
-        }
-        for (wave, heard) in heard.iter().enumerate() {
-            self.waves = wave + 1;
-            self.progress.wave = (wave, waves);
-            let healthy_for = policy.waves.get(wave).map_or(Duration::ZERO, |wave| wave.healthy_for);
-            let least = policy.min_healthy.max(healthy_for);
-            self.wait_for(least, heard);
-            if !heard.iter().all(|member| member.is_settled(least)) {
-                break;
-            }
-        }
     }
 
     /// Notes when the first of `members` that is ready but not for long enough will have been.
@@ -123,18 +201,41 @@ impl Gate {
     }
 }
 
+/// Deals canaries out to regions. Those where some have moved keep theirs, unless they are away and theirs were not well.
+fn deal(count: u32, parts: &[Part]) -> Vec<u32> {
+    let mut missing = count;
+    let mut dealt = vec![0; parts.len()];
+    for (dealt, part) in dealt.iter_mut().zip(parts) {
+        let moved = part.progress.updated.min(missing);
+        if part.reachable || part.is_well(moved) {
+            *dealt = moved;
+            missing -= moved;
+        }
+    }
+    for (dealt, part) in dealt.iter_mut().zip(parts).filter(|(_, part)| part.reachable) {
+        let heard = part.progress.total.saturating_sub(part.progress.deferred);
+        let more = heard.saturating_sub(*dealt).min(missing);
+        *dealt += more;
+        missing -= more;
+    }
+    dealt
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn count(policy: &UpdatePolicy, members: &[Member<'_>]) -> Progress {
-    let many = |wanted: &dyn Fn(&Member<'_>) -> bool| {
-        u32::try_from(members.iter().filter(|member| wanted(member)).count()).unwrap_or(u32::MAX)
-    };
+    let many =
+        |wanted: &dyn Fn(&Member<'_>) -> bool| number(members.iter().filter(|member| wanted(member)).count());
     Progress {
-        total: many(&|_| true),
+        total: number(members.len()),
         updated: many(&|member| member.current().next().is_some()),
         settled: many(&|member| member.is_settled(policy.min_healthy)),
         deferred: many(&|member| member.is_deferred() && member.current().next().is_none()),
         failed: many(&|member| member.has_failed()),
         waiting: many(&|member| !member.open && !member.is_deferred() && member.current().next().is_none()),
         wave: (0, 1),
-        state: State::Done,
+        ..Progress::default()
     }
 }

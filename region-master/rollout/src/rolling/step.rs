@@ -29,7 +29,13 @@ pub(super) fn plan(
     course: &Course,
     members: &[Member<'_>],
 ) -> Plan {
-    let mut plan = Plan { progress: gate.progress.clone(), again_in: gate.again_in, ..Plan::default() };
+    let mut plan = Plan {
+        progress: gate.progress.clone(),
+        leave: gate.leave,
+        canaries: gate.dealt.clone(),
+        again_in: gate.again_in,
+        ..Plan::default()
+    };
     let mut bounds = bounds(policy, members);
     for member in members {
         if member.live().next().is_none() {

@@ -14,7 +14,16 @@ fn policy() -> UpdatePolicy {
 }
 
 fn course() -> Course {
-    Course { paused: false, promoted: false, failed: None, since_progress: Duration::ZERO, has_former: true }
+    Course {
+        paused: false,
+        promoted: false,
+        failed: None,
+        since_progress: Duration::ZERO,
+        has_former: true,
+        told: None,
+        parts: Vec::new(),
+        homeless: 0,
+    }
 }
 
 /// Reads `r` ready, `s` starting, `u` unready, `f` failing; capitals are current; behind it `?` unreachable, `!` lost, `d` drained,

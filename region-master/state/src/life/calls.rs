@@ -304,7 +304,6 @@ impl RegionState {
         let key = &record.spec.key;
         let rollout = self.life.rollouts.get(key);
         let progress = self.life.moving.get(key).map(|moving| moving.progress.clone()).unwrap_or_default();
-        let progress = self.with_parts(key, progress);
         let pending = self.workloads.get(key).into_iter().flat_map(|workload| &workload.pending);
         let homeless = pending.map(|pending| pending.instances.len()).sum();
         let state = match (&progress.state, rollout) {
@@ -312,6 +311,8 @@ impl RegionState {
             (_, None) => RolloutState::Done,
             (_, Some(rollout)) if rollout.failed.is_some() => RolloutState::Failed,
             (_, Some(rollout)) if rollout.paused => RolloutState::Paused,
+            (State::Failed(_), Some(_)) => RolloutState::Failed,
+            (State::Paused, Some(_)) => RolloutState::Paused,
             (State::WaitingPromotion, Some(_)) => RolloutState::WaitingPromotion,
             (_, Some(rollout)) if rollout.reverts.is_some() => RolloutState::Reverting,
             _ => RolloutState::Running,
@@ -329,12 +330,13 @@ impl RegionState {
         }
     }
 
-    fn hold(&mut self, key: &WorkloadKey, paused: bool) -> Result<LifeReply, LifeError> {
+    fn hold(&mut self, key: &WorkloadKey, paused: bool) -> Result<LifeReply, ApiError> {
+        self.check_owned(key)?;
         let record = self.known_record(key)?;
         let generation = record.generation;
         let Some(rollout) = self.life.rollouts.get(key).filter(|rollout| rollout.failed.is_none()).cloned()
         else {
-            return Err(LifeError::NoRollout { key: key.clone(), generation });
+            return Err(LifeError::NoRollout { key: key.clone(), generation }.into());
         };
         if rollout.paused != paused {
             let (reason, word) =
@@ -352,15 +354,16 @@ impl RegionState {
         Ok(self.rollout_reply(&record))
     }
 
-    fn promote(&mut self, key: &WorkloadKey) -> Result<LifeReply, LifeError> {
+    fn promote(&mut self, key: &WorkloadKey) -> Result<LifeReply, ApiError> {
+        self.check_owned(key)?;
         let record = self.known_record(key)?;
         let view = self.rollout_view(&record);
         let (generation, state) = (view.generation, view.state);
         let Some(rollout) = self.life.rollouts.get(key).cloned() else {
-            return Err(LifeError::NoRollout { key: key.clone(), generation });
+            return Err(LifeError::NoRollout { key: key.clone(), generation }.into());
         };
         if state != RolloutState::WaitingPromotion {
-            return Err(LifeError::NotWaiting { key: key.clone(), generation, state });
+            return Err(LifeError::NotWaiting { key: key.clone(), generation, state }.into());
         }
         self.tell_workload(
             key,

@@ -9,6 +9,7 @@ use skerry_types::{
     EventLevel, EventSubject, Generation, InstanceIndex, MonoTime, WallTime, WorkloadKey, WorkloadSpec,
 };
 
+use super::parts::Given;
 use crate::api::ApiError;
 use crate::ledger::{ROLLOUT, Value, put, workload_key};
 use crate::records::Origin;
@@ -36,6 +37,10 @@ pub(crate) struct RolloutRecord {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Moving {
     pub(crate) progress: Progress,
+    /// Of which generation that is.
+    pub(crate) generation: Generation,
+    /// What regions below were told.
+    pub(crate) given: Option<Given>,
     /// When it last got further.
     pub(crate) at: MonoTime,
     /// When its allocations were last held against its spec.
@@ -93,40 +98,47 @@ impl RegionState {
     /// What the planner has to know of a move beside its members.
     pub(crate) fn course(&self, key: &WorkloadKey) -> Course {
         let moving = self.life.moving.get(key);
-        let since_progress = moving.map(|moving| self.now.mono.since(moving.at)).unwrap_or_default();
-        match self.life.rollouts.get(key) {
-            Some(rollout) => Course {
-                paused: rollout.paused,
-                promoted: rollout.promoted,
-                failed: rollout.failed.clone(),
-                since_progress,
-                // What takes a failed one back has nothing to go back to.
-                has_former: rollout.reverts.is_none(),
-            },
-            None => {
-                Course { paused: false, promoted: false, failed: None, since_progress, has_former: false }
-            }
+        let rollout = self.life.rollouts.get(key);
+        let record = self.workloads.get(key).map(|workload| &workload.record);
+        let told = record.and_then(|record| record.received()).map(|received| received.leave);
+        // What takes a failed one back has nothing to go back to.
+        let reverts = told.is_some_and(|leave| leave.reverts);
+        Course {
+            paused: rollout.is_some_and(|rollout| rollout.paused),
+            promoted: rollout.is_some_and(|rollout| rollout.promoted),
+            failed: rollout.and_then(|rollout| rollout.failed.clone()),
+            since_progress: moving.map(|moving| self.now.mono.since(moving.at)).unwrap_or_default(),
+            has_former: rollout.is_some_and(|rollout| rollout.reverts.is_none()) && !reverts,
+            told,
+            parts: self.moving_parts(key),
+            homeless: record.map_or(0, |record| self.homeless(record)),
         }
     }
 
     /// Takes up how far a move is, and what follows from that.
-    pub(crate) fn progressed(&mut self, key: &WorkloadKey, progress: Progress) {
+    pub(crate) fn progressed(&mut self, key: &WorkloadKey, progress: &Progress) {
         let now = self.now.mono;
         let moving =
             self.life.moving.entry(key.clone()).or_insert_with(|| Moving { at: now, ..Moving::default() });
-        if progress.settled > moving.progress.settled {
+        // Where nothing is under way there is nothing that could be late.
+        if progress.settled > moving.progress.settled || progress.under_way == 0 {
             moving.at = now;
         }
-        self.changed |= moving.progress != progress;
+        let changed = moving.progress != *progress;
+        let present = self.workloads.get(key).map(|workload| workload.record.generation);
+        moving.generation = present.unwrap_or_default();
         moving.progress = progress.clone();
         moving.looked = now;
-        let present = self.workloads.get(key).map(|workload| workload.record.generation);
+        self.changed |= changed;
+        if changed {
+            self.mark_share(key);
+        }
         if let Some(generation) = present.filter(|_| progress.settled > 0) {
             self.keep_ran(key, generation);
         }
-        match progress.state {
-            State::Done if self.is_absence_sure(key) => self.rollout_done(key, &progress),
-            State::Failed(why) => self.rollout_failed(key, why),
+        match &progress.state {
+            State::Done if self.is_absence_sure(key) => self.rollout_done(key, progress),
+            State::Failed(why) => self.rollout_failed(key, why.clone()),
             State::Done | State::Running | State::Paused | State::WaitingPromotion => {}
         }
     }
@@ -158,15 +170,15 @@ impl RegionState {
     }
 
     fn rollout_failed(&mut self, key: &WorkloadKey, why: String) {
-        let Some(rollout) = self.life.rollouts.get(key).filter(|rollout| rollout.failed.is_none()) else {
-            return;
-        };
+        // A share is given up, and goes back, when its owner says so.
+        let is_own = self.workloads.get(key).is_some_and(|workload| workload.record.origin == Origin::Own);
+        let under_way = self.life.rollouts.get(key).filter(|rollout| rollout.failed.is_none());
+        let Some(rollout) = under_way.filter(|_| is_own) else { return };
         let (mut rollout, from) = (rollout.clone(), rollout.from);
-        // A share goes back when its owner says so, and nothing goes back to what never was well.
+        // Nothing goes back to what never was well.
         let was_well = self.revisions(key).any(|(generation, revision)| generation == from && revision.ran);
-        let reverts = self.workloads.get(key).is_some_and(|workload| {
-            workload.record.spec.update.auto_revert && workload.record.origin == Origin::Own && was_well
-        });
+        let auto = self.workloads.get(key).is_some_and(|workload| workload.record.spec.update.auto_revert);
+        let reverts = auto && was_well;
         let next = if reverts {
             format!("it goes back to generation {from}")
         } else {

@@ -34,6 +34,7 @@ impl RegionState {
         }
         self.found_no_place(pending);
         self.set_timer(record, &plan);
-        self.progressed(key, plan.progress);
+        self.progressed(key, &plan.progress);
+        self.give_leave(record, &plan);
     }
 }

@@ -109,7 +109,8 @@ impl RegionState {
     /// While nodes of the workload's are away for only a moment, how long until they count as not heard from: a link that is
     /// dialled anew and a master that starts are no reason to call anything over.
     pub(crate) fn next_absence(&self, record: &WorkloadRecord) -> Option<Duration> {
-        let away = self.absences(&record.spec.key);
+        let key = &record.spec.key;
+        let away = self.absences(key).chain(self.absent_parts(key));
         away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).max()
     }
 

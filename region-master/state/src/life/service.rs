@@ -57,7 +57,8 @@ impl RegionState {
         let gaps = Gaps::of(&record.spec.update, &plan, &members);
         self.carry_out(record, &plan, &gaps);
         self.set_timer(record, &plan);
-        self.progressed(key, plan.progress);
+        self.progressed(key, &plan.progress);
+        self.give_leave(record, &plan);
     }
 
     fn carry_out(&mut self, record: &WorkloadRecord, plan: &Plan, gaps: &Gaps) {
