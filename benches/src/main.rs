@@ -8,10 +8,8 @@
 mod applies;
 mod fleet;
 mod idle;
-mod measurement;
 mod peers;
 mod placement;
-mod print;
 mod process;
 mod sizes;
 mod stage;
@@ -22,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 
-pub(crate) use measurement::Measurement;
+pub(crate) use skerry_ground::measure::Measurement;
 
 /// A measurement gives one or more values.
 type Measure = fn(&Arguments) -> Result<Vec<Measurement>>;
@@ -90,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if !arguments.json {
-        print::table(&rows);
+        skerry_ground::measure::table(&rows);
     }
     let missed = rows.iter().filter(|row| !row.ok()).count();
     if missed > 0 || !failed.is_empty() {

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::certificate::PeerCertificate;
 use crate::close::{CloseReason, LinkLost, detail_bytes};
 use crate::frame::{FrameError, FramedReceiver, FramedSender};
+use crate::recall::Remembered;
 use crate::spiffe::SpiffeId;
 
 /// Control before bulk whenever both have something to send. QUIC's default is 0; higher goes first.
@@ -32,6 +33,8 @@ pub struct Connection {
     inner: quinn::Connection,
     peer: Arc<PeerCertificate>,
     sent: Arc<Notify>,
+    /// At a parent that remembers its children: gone with the last clone.
+    _remembered: Option<Arc<Remembered>>,
 }
 
 /// A bulk stream that both sides agree on: log lines, an exec, a blob.
@@ -51,7 +54,16 @@ pub struct IncomingBulk {
 
 impl Connection {
     pub(crate) fn new(inner: quinn::Connection, peer: PeerCertificate) -> Self {
-        Self { inner, peer: Arc::new(peer), sent: Arc::new(Notify::new()) }
+        Self::remembered(inner, peer, None)
+    }
+
+    pub(crate) fn remembered(
+        inner: quinn::Connection,
+        peer: PeerCertificate,
+        remembered: Option<Remembered>,
+    ) -> Self {
+        let remembered = remembered.map(Arc::new);
+        Self { inner, peer: Arc::new(peer), sent: Arc::new(Notify::new()), _remembered: remembered }
     }
 
     /// What the other side's certificate says.
@@ -78,6 +90,12 @@ impl Connection {
     pub fn traffic_bytes(&self) -> (u64, u64) {
         let stats = self.inner.stats();
         (stats.udp_tx.bytes, stats.udp_rx.bytes)
+    }
+
+    /// UDP datagrams sent and received on this connection so far; each takes IP and UDP headers besides its bytes.
+    pub fn traffic_datagrams(&self) -> (u64, u64) {
+        let stats = self.inner.stats();
+        (stats.udp_tx.datagrams, stats.udp_rx.datagrams)
     }
 
     /// The control stream: the child's first stream. To be called once, before any bulk stream is accepted; the parent's

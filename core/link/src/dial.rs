@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
@@ -127,6 +127,11 @@ impl DialHint {
     }
 }
 
+/// UDP sockets to dial from, one for each address family, opened when first needed. Clones are the same sockets, so that many
+/// diallers of one process can share them.
+#[derive(Debug, Clone, Default)]
+pub struct DialSockets(Arc<Mutex<Endpoints>>);
+
 /// Dials a parent, again and again, for as long as it is asked to.
 #[derive(Debug)]
 pub struct Dialer {
@@ -134,7 +139,7 @@ pub struct Dialer {
     clock: Arc<LinkClock>,
     config: quinn::ClientConfig,
     refusal: RefusalSlot,
-    endpoints: Endpoints,
+    sockets: DialSockets,
     backoff: Backoff,
     rng: StdRng,
     turn: usize,
@@ -161,7 +166,7 @@ impl Dialer {
             clock,
             config,
             refusal,
-            endpoints: Endpoints::default(),
+            sockets: DialSockets::default(),
             rng: StdRng::seed_from_u64(seed),
             turn: 0,
             welcomed_at: None,
@@ -169,6 +174,13 @@ impl Dialer {
             state: watch::Sender::new(DialState::Idle),
             hint: DialHint(Arc::new(Notify::new())),
         })
+    }
+
+    /// Dials from these sockets instead of from its own.
+    #[must_use]
+    pub fn sharing(mut self, sockets: &DialSockets) -> Self {
+        self.sockets = sockets.clone();
+        self
     }
 
     /// Takes a renewed identity for the connections to come. Session tickets of the former one are dropped with it: a
@@ -270,15 +282,24 @@ impl Dialer {
         let address = resolved[self.turn % resolved.len()];
         self.turn = self.turn.wrapping_add(1);
         let endpoint = self
-            .endpoints
+            .sockets
+            .locked()
             .towards(address)
             .map_err(|source| DialError::Local { address, detail: source.to_string() })?;
         Ok((endpoint, address))
     }
 
-    /// Closes all connections of this dialler and waits until the parent had a chance to hear it, a second at most.
+    /// Closes all connections of this dialler, and of others on the same sockets, and waits until the parent had a chance to
+    /// hear it, a second at most.
     pub async fn shut_down(&mut self) {
-        self.endpoints.shut_down().await;
+        let mut closed = std::mem::take(&mut *self.sockets.locked());
+        closed.shut_down().await;
+    }
+}
+
+impl DialSockets {
+    fn locked(&self) -> MutexGuard<'_, Endpoints> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The parent's endpoint: one UDP port for links, enrolment and renewal.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
@@ -19,6 +20,7 @@ use crate::clock::LinkClock;
 use crate::close::{CloseReason, LinkLost, detail_bytes, farewell};
 use crate::connection::Connection;
 use crate::enroll::EnrollSession;
+use crate::recall::{Memory, OwnId, RandomIds, call_back};
 use crate::spiffe::SpiffeId;
 use crate::tls::{self, SharedIdentity, TlsError, TrustRoots};
 use crate::{ALPN_ENROLL, ALPN_LINK, transport};
@@ -27,8 +29,6 @@ use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 const WAITING_BYTES: u64 = 12 * 1024 * 1024;
 /// Handshakes that wait to begin at most; beyond that QUIC refuses.
 const WAITING_MAX: usize = 16 * 1024;
-/// Enough that two connections of one master never share an id.
-const CONNECTION_ID_BYTES: usize = 8;
 /// The least time between two resets for connections of an earlier process: a thousand a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -45,6 +45,9 @@ pub struct ServerSettings {
     pub max_handshakes: usize,
     /// How long one handshake may take; enough for a round trip of 2 s with losses.
     pub handshake_wait: Duration,
+    /// The file in which the server remembers where its children are, so that after a kill it can call them back at once. With
+    /// none they find out by their next keep-alive.
+    pub memory: Option<PathBuf>,
 }
 
 impl ServerSettings {
@@ -55,6 +58,7 @@ impl ServerSettings {
             receive_buffer_bytes: 4 * 1024 * 1024,
             max_handshakes: 512,
             handshake_wait: Duration::from_secs(20),
+            memory: None,
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct LinkServer {
     handshakes: JoinSet<Arrival>,
     parent: Arc<Parent>,
     settings: ServerSettings,
+    memory: Option<Arc<Memory>>,
+    recall: JoinSet<()>,
 }
 
 impl LinkServer {
@@ -152,9 +158,24 @@ impl LinkServer {
             .incoming_buffer_size_total(WAITING_BYTES);
         let failed = |source| BindError::Socket { address: settings.listen, source };
         let socket = socket(&settings).map_err(failed)?;
-        let endpoint = Endpoint::new(endpoint_config(&current), Some(config), socket, Arc::new(TokioRuntime))
-            .map_err(failed)?;
-        Ok(Self { endpoint, handshakes: JoinSet::new(), parent: Arc::new(parent), settings })
+        let key = reset_key(&current);
+        let mut recall = JoinSet::new();
+        let memory = settings.memory.as_deref().and_then(|path| match Memory::open(path) {
+            Ok((memory, children)) => {
+                let socket = socket.try_clone().inspect_err(|error| tracing::debug!(%error, "no second handle"));
+                recall.extend(socket.ok().map(|socket| call_back(socket, key.clone(), children)));
+                Some(memory)
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "children cannot be called back after a kill, they will be late");
+                None
+            }
+        });
+        let config = (endpoint_config(key), Some(config));
+        let endpoint = Endpoint::new(config.0, config.1, socket, Arc::new(TokioRuntime)).map_err(failed)?;
+        let (handshakes, parent) = (JoinSet::new(), Arc::new(parent));
+        Ok(Self { endpoint, handshakes, parent, settings, memory, recall })
     }
 
     /// The address that is listened on.
@@ -193,11 +214,11 @@ impl LinkServer {
             }
             return;
         }
-        let parent = self.parent.clone();
+        let (parent, memory) = (self.parent.clone(), self.memory.clone());
         let wait = self.settings.handshake_wait;
         self.handshakes.spawn(async move {
             let remote = incoming.remote_address();
-            let arrival = match timeout(wait, receive(&parent, incoming)).await {
+            let arrival = match timeout(wait, receive(&parent, memory.as_ref(), incoming)).await {
                 Ok(arrival) => arrival,
                 Err(_) => Err(RefusedArrival::TooSlow { wait }),
             };
@@ -207,20 +228,30 @@ impl LinkServer {
 
     /// Closes every connection with [`CloseReason::ShuttingDown`] and waits until the other sides had a chance to hear it, a second at most.
     pub async fn shut_down(&mut self) {
+        self.recall.shutdown().await;
         self.handshakes.shutdown().await;
         self.endpoint.close(CloseReason::ShuttingDown.var_int(), b"");
         farewell(&self.endpoint).await;
     }
 }
 
-async fn receive(parent: &Parent, incoming: Incoming) -> Result<Arrival, RefusedArrival> {
-    let connection = incoming.accept().map_err(LinkLost::from)?.await.map_err(LinkLost::from)?;
+async fn receive(
+    parent: &Parent,
+    memory: Option<&Arc<Memory>>,
+    incoming: Incoming,
+) -> Result<Arrival, RefusedArrival> {
+    let connecting = incoming.accept().map_err(LinkLost::from)?;
+    let id = OwnId::of_the_last_accepted();
+    let connection = connecting.await.map_err(LinkLost::from)?;
     let peer = peer_certificate(&connection)?;
     if protocol(&connection).as_deref() == Some(ALPN_ENROLL) {
         return Ok(Arrival::Enroll(EnrollSession::new(connection, peer, parent.clone())));
     }
     match parent.admit(peer, parent.clock.now()) {
-        Ok(peer) => Ok(Arrival::Link(Connection::new(connection, peer))),
+        Ok(peer) => {
+            let remembered = memory.map(|memory| memory.remember(connection.remote_address(), id));
+            Ok(Arrival::Link(Connection::remembered(connection, peer, remembered)))
+        }
         Err((reason, detail)) => {
             connection.close(reason.var_int(), detail_bytes(&detail));
             Err(RefusedArrival::Closed { reason, detail })
@@ -252,31 +283,17 @@ fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
 }
 
 /// A restarted master tells children at once that their connections are gone (stateless reset), instead of leaving them to
-/// their idle timeout: the key of those resets stays the same, being derived from the server's private key, and connection ids of
-/// an earlier process are answered rather than dropped.
-fn endpoint_config(identity: &tls::Identity) -> EndpointConfig {
+/// their idle timeout: the key of those resets stays the same, being derived from the server's private key.
+fn reset_key(identity: &tls::Identity) -> hmac::Key {
     let seed = digest(&SHA256, &[b"skerry stateless reset", identity.private_key().secret_der()].concat());
-    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())));
-    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(RESET_INTERVAL);
-    config
+    hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())
 }
 
-/// Connection ids of 8 random bytes. QUIC's default ones carry a checksum under a key of the process, and a packet for a
-/// connection of an earlier process would be dropped without an answer.
-struct RandomIds;
-
-impl ConnectionIdGenerator for RandomIds {
-    fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&rand::random::<[u8; CONNECTION_ID_BYTES]>())
-    }
-
-    fn cid_len(&self) -> usize {
-        CONNECTION_ID_BYTES
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
+/// Connection ids of an earlier process are answered with a reset rather than dropped.
+fn endpoint_config(reset_key: hmac::Key) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(RESET_INTERVAL);
+    config
 }
 
 fn socket(settings: &ServerSettings) -> std::io::Result<UdpSocket> {

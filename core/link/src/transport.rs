@@ -85,7 +85,11 @@ pub(crate) fn child(keep_alive: KeepAlive) -> Arc<TransportConfig> {
 /// choose stands here, and each child's own setting holds.
 pub(crate) fn parent() -> Arc<TransportConfig> {
     let mut config = base(PARENT_STREAM_WINDOW, PARENT_INBOUND_STREAMS, CHILD_INBOUND_STREAMS);
-    config.max_idle_timeout(Some(idle(KeepAlive::MAX * MISSED_KEEP_ALIVES)));
+    config
+        .max_idle_timeout(Some(idle(KeepAlive::MAX * MISSED_KEEP_ALIVES)))
+        // A connection keeps a buffer as long as the most that it ever handed to the kernel at a time: up to ten datagrams with
+        // this, 12 KB for each child. What goes down are rows, a datagram or two.
+        .enable_segmentation_offload(false);
     Arc::new(config)
 }
 

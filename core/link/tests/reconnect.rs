@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use skerry_link::{BackoffSettings, DialSettings, DialState, Dialer, LinkLost};
+use skerry_link::{BackoffSettings, DialSettings, DialState, Dialer, LinkLost, ServerSettings};
 use support::relay::Relay;
 use support::*;
 use tokio::time::timeout;
@@ -43,17 +43,57 @@ async fn a_parent_that_was_killed_is_found_again() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
+#[tokio::test]
+async fn a_parent_that_was_killed_calls_its_children_back() {
+    let ca = TestCa::new("one");
+    let (identity, roots) = (ca.identity(REGION, week(now())), ca.roots());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connected");
+    let remembering = |listen| ServerSettings { memory: Some(path.clone()), ..ServerSettings::on(listen) };
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let guard = first.enter();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let parent = Parent::start_with(remembering(any), &identity, &roots, right_clock(), nobody());
+    drop(guard);
+    let address = parent.address;
+    let node = ca.identity(NODE, week(now()));
+    let relay = Relay::to(address).await;
+    let mut dialer = dialer(vec![relay.address.to_string()], &node, &roots, right_clock());
+    let mut before = connect(&mut dialer).await;
+    assert_eq!(before.echo("one").await, "one");
+    let left = std::fs::read(&path).unwrap();
+    relay.cut.store(true, Ordering::SeqCst);
+    drop(parent);
+    tokio::task::spawn_blocking(move || first.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
+    // A kill leaves what an orderly end takes out.
+    std::fs::write(&path, left).unwrap();
+    relay.cut.store(false, Ordering::SeqCst);
+    let _parent = start_again(address, || {
+        Parent::start_with(remembering(address), &identity, &roots, right_clock(), nobody())
+    })
+    .await;
+    // The child says nothing, and its next keep-alive is most of 25 seconds away.
+    let lost = timeout(Duration::from_secs(5), before.connection.closed()).await.unwrap();
+    assert_eq!(lost, LinkLost::Reset);
+    assert_eq!(connect(&mut dialer).await.echo("two").await, "two");
+}
+
 async fn restart(
     address: std::net::SocketAddr,
     identity: &skerry_link::tls::Identity,
     roots: &skerry_link::tls::TrustRoots,
 ) -> Parent {
+    start_again(address, || Parent::start_at(address, identity, roots, right_clock(), nobody())).await
+}
+
+/// Starts a parent once its port is free.
+async fn start_again(address: std::net::SocketAddr, start: impl FnOnce() -> Parent) -> Parent {
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::net::UdpSocket::bind(address).is_err() {
         assert!(Instant::now() < deadline, "the killed parent's port is free again");
         tokio::task::yield_now().await;
     }
-    Parent::start_at(address, identity, roots, right_clock(), nobody())
+    start()
 }
 
 #[tokio::test]

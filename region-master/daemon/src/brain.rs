@@ -23,10 +23,11 @@ const LINK_QUEUE_MAX: usize = 32;
 /// How long a question waits on a full disk before whoever asked is told: room that comes back at once is not worth a word.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// An order of the brain to a link.
+/// An order of the brain to a link. Boxed, since a channel keeps room for 32 of them for as long as it lives, and a master has ten
+/// thousand.
 #[derive(Debug)]
 pub(crate) enum LinkOrder {
-    Send(ToChild),
+    Send(Box<ToChild>),
     Close(String),
 }
 
@@ -274,7 +275,7 @@ impl BrainTask {
                 Action::Persist(id, batch) => self.store.push(id, batch),
                 Action::Reply(call, reply) => answer(self.calls.remove(&call), reply),
                 Action::Certify(call, decision) => answer(self.certificates.remove(&call), decision),
-                Action::Send(link, message) => self.order(link, LinkOrder::Send(message)),
+                Action::Send(link, message) => self.order(link, LinkOrder::Send(Box::new(message))),
                 Action::Close { link, reason } => {
                     self.order(link, LinkOrder::Close(reason));
                     self.links.remove(&link);

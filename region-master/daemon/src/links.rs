@@ -206,8 +206,8 @@ impl LinkTask {
         while let Some(order) = orders.recv().await {
             match order {
                 LinkOrder::Send(message) => {
-                    let refused = matches!(message, ToChild::Refused(_));
-                    if let Err(error) = sender.send(&message).await {
+                    let refused = matches!(*message, ToChild::Refused(_));
+                    if let Err(error) = sender.send(&*message).await {
                         return error.to_string();
                     }
                     if refused {

@@ -56,7 +56,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let listener = TcpListener::bind(settings.api).await.with_context(|| {
         format!("cannot listen on tcp {}: is another skerry-master running there?", settings.api)
     })?;
-    let links = ServerSettings::on(settings.links);
+    let memory = Some(settings.data_dir.join("connected"));
+    let links = ServerSettings { memory, ..ServerSettings::on(settings.links) };
     let server = LinkServer::bind(links, &identity.shared, ca.roots(), Arc::clone(&link_clock))?;
     tracing::info!(api = %listener.local_addr()?, links = %server.local_addr()?, "the master is up");
 

@@ -28,6 +28,7 @@ pub mod http;
 pub mod image;
 mod interrupt;
 mod leak;
+pub mod measure;
 mod mount;
 mod namespace;
 mod places;

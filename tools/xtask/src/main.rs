@@ -40,7 +40,7 @@ enum Verb {
         /// Print one JSON object per line instead of a table.
         #[arg(long)]
         json: bool,
-        /// Only the measurements whose name contains this.
+        /// Only the measurements whose name contains this; `swarm` for ten thousand agents on one master.
         #[arg(default_value = "")]
         filter: String,
     },

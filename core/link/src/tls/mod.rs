@@ -2,12 +2,13 @@
 
 mod identity;
 mod path;
+mod tickets;
 mod verify;
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::crypto::ring::default_provider;
 use rustls::version::TLS13;
 
 pub use identity::{Identity, IdentityError, SharedIdentity, TrustRoots, pem};
@@ -15,6 +16,7 @@ pub use verify::{Expected, ServerRefusal};
 pub(crate) use verify::{RefusalSlot, ServerChainVerifier, Trust};
 
 use crate::{ALPN_ENROLL, ALPN_LINK};
+use tickets::DurableTickets;
 use verify::ClientChainVerifier;
 
 /// Why a configuration cannot be made.
@@ -45,7 +47,7 @@ pub(crate) fn parent(identity: &SharedIdentity, roots: &TrustRoots) -> Result<qu
     let mut config = server(identity, ClientChainVerifier::new(roots, false))?;
     config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_ENROLL.to_vec()];
     // Stateless tickets: nothing is held per child, and one is enough for a child that reconnects by itself.
-    config.ticketer = Ticketer::new()?;
+    config.ticketer = Arc::new(DurableTickets::new(identity.current().private_key().secret_der()));
     config.send_tls13_tickets = 1;
     let quic = quinn::crypto::rustls::QuicServerConfig::try_from(config)?;
     Ok(quinn::ServerConfig::with_crypto(Arc::new(quic)))

@@ -264,8 +264,18 @@ impl Parent {
         clock: Arc<LinkClock>,
         issuing: Issuing,
     ) -> Self {
+        Self::start_with(ServerSettings::on(listen), identity, roots, clock, issuing)
+    }
+
+    pub(crate) fn start_with(
+        settings: ServerSettings,
+        identity: &Identity,
+        roots: &TrustRoots,
+        clock: Arc<LinkClock>,
+        issuing: Issuing,
+    ) -> Self {
         let shared = SharedIdentity::new(identity.clone(), roots);
-        let server = LinkServer::bind(ServerSettings::on(listen), &shared, roots, clock).unwrap();
+        let server = LinkServer::bind(settings, &shared, roots, clock).unwrap();
         let address = server.local_addr().unwrap();
         let (tell, refused) = mpsc::channel(1000);
         let mut tasks = JoinSet::new();

@@ -98,6 +98,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skerry-wire",
         ],
     ),
+    (
+        "skerry-swarm",
+        &["skerry-ground", "skerry-types", "skerry-wire", "skerry-link", "skerry-api", "skerry-agent-state"],
+    ),
     ("xtask", &["skerry-ground"]),
 ];
 

@@ -1,7 +1,7 @@
-use crate::Measurement;
+use super::Measurement;
 
 /// Prints all values with what they are compared with.
-pub(crate) fn table(rows: &[Measurement]) {
+pub fn table(rows: &[Measurement]) {
     println!("{:44} {:>10} {:8} {:>34} {:>6}  goal", "measured", "value", "unit", "against", "ratio");
     for row in rows {
         let against = row.against().map(|(name, value)| format!("{name} {}", number(value)));

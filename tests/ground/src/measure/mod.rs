@@ -1,8 +1,14 @@
+//! What a measurement found, against what, and whether that is good enough.
+
+mod table;
+
 use serde_json::{Value, json};
+
+pub use table::table;
 
 /// One value, what it is compared with, and whether its goals are met.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Measurement {
+pub struct Measurement {
     name: String,
     value: f64,
     unit: &'static str,
@@ -19,65 +25,65 @@ enum Goal {
 
 impl Measurement {
     /// A value without a goal.
-    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { name: name.into(), value, unit, against: None, goals: Vec::new() }
     }
 
     /// The same measured of a peer, or of the floor that no implementation can go below.
     #[must_use]
-    pub(crate) fn with_peer(mut self, name: impl Into<String>, value: f64) -> Self {
+    pub fn with_peer(mut self, name: impl Into<String>, value: f64) -> Self {
         self.against = Some((name.into(), value));
         self
     }
 
     /// The goal of a value that should be small.
     #[must_use]
-    pub(crate) fn at_most(mut self, limit: f64) -> Self {
+    pub fn at_most(mut self, limit: f64) -> Self {
         self.goals.push(Goal::AtMost(limit));
         self
     }
 
     /// The goal of a value that should be large.
     #[must_use]
-    pub(crate) fn at_least(mut self, limit: f64) -> Self {
+    pub fn at_least(mut self, limit: f64) -> Self {
         self.goals.push(Goal::AtLeast(limit));
         self
     }
 
     /// The goal of being smaller than the peer. Without a peer it is missed.
     #[must_use]
-    pub(crate) fn below_peer(mut self) -> Self {
+    pub fn below_peer(mut self) -> Self {
         self.goals.push(Goal::BelowPeer);
         self
     }
 
     /// What was measured.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The value, in [`Measurement::unit`].
-    pub(crate) fn value(&self) -> f64 {
+    pub fn value(&self) -> f64 {
         self.value
     }
 
     /// The unit of the value and of the peer's.
-    pub(crate) fn unit(&self) -> &'static str {
+    pub fn unit(&self) -> &'static str {
         self.unit
     }
 
     /// The peer and its value.
-    pub(crate) fn against(&self) -> Option<(&str, f64)> {
+    pub fn against(&self) -> Option<(&str, f64)> {
         self.against.as_ref().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// The value divided by the peer's.
-    pub(crate) fn ratio(&self) -> Option<f64> {
+    pub fn ratio(&self) -> Option<f64> {
         self.against.as_ref().map(|(_, peer)| self.value / peer)
     }
 
     /// The goals in words, `None` without one.
-    pub(crate) fn goal(&self) -> Option<String> {
+    pub fn goal(&self) -> Option<String> {
         let words: Vec<String> = self
             .goals
             .iter()
@@ -91,7 +97,7 @@ impl Measurement {
     }
 
     /// Whether every goal is met.
-    pub(crate) fn ok(&self) -> bool {
+    pub fn ok(&self) -> bool {
         self.goals.iter().all(|goal| match *goal {
             Goal::AtMost(limit) => self.value <= limit,
             Goal::AtLeast(limit) => self.value >= limit,
@@ -100,7 +106,7 @@ impl Measurement {
     }
 
     /// The measurement as the JSON object that `cargo xtask bench --json` prints.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "name": self.name,
             "value": self.value,
