@@ -8,6 +8,7 @@ use skerry_types::{MilliCpu, Quota, TenantSpec, WorkloadKey, WorkloadSpec};
 
 use crate::event::{Event, MasterAt, NodeAt};
 use crate::finale::Stage;
+use crate::knobs::Knobs;
 use crate::spec;
 use crate::world::{SECOND, World};
 
@@ -16,7 +17,7 @@ impl World {
         if self.stage != Stage::Storm {
             return;
         }
-        self.soon(SECOND / 2..30 * SECOND, Event::Operator);
+        self.soon(SECOND / 2..30 * SECOND * self.options.pace, Event::Operator);
         let at = self.rng.below(self.masters.len());
         if !self.masters[at].up {
             return;
@@ -24,7 +25,11 @@ impl World {
         self.look_at_rollouts(at);
         let key = spec::any_key(&mut self.rng, at);
         let known = self.masters[at].state.owned().find(|spec| spec.key == key).cloned();
-        match (self.rng.below(100), known) {
+        let draw = self.rng.below(Knobs::ASKS);
+        if self.options.without.has_ask(draw) {
+            return;
+        }
+        match (draw, known) {
             (0..12, Some(_)) => self.wish(at, key.clone(), ApiCall::Delete(key), None),
             (12..24, Some(known)) => self.scale(at, &known),
             (24..28, Some(_)) => self.steer(at, LifeCall::Pause(key)),

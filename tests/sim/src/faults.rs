@@ -2,6 +2,7 @@
 
 use crate::event::{Event, NodeAt, Party};
 use crate::finale::Stage;
+use crate::knobs::Knobs;
 use crate::world::{MS, SECOND, World};
 
 impl World {
@@ -9,11 +10,15 @@ impl World {
         if self.stage != Stage::Storm {
             return;
         }
-        self.soon(SECOND..60 * SECOND, Event::Fault);
+        self.soon(SECOND..60 * SECOND * self.options.pace, Event::Fault);
         let at = self.rng.below(self.hosts.len());
         let master = self.rng.below(self.masters.len());
         let child = self.any_child(at);
-        match self.rng.below(16) {
+        let draw = self.rng.below(Knobs::FAULTS);
+        if self.options.without.has_fault(draw) {
+            return;
+        }
+        match draw {
             0..3 => {
                 let longest = [5, 60, 900][self.rng.below(3)] * SECOND;
                 self.cut(child, longest);

@@ -22,6 +22,7 @@ mod event;
 mod faults;
 mod finale;
 mod judge;
+mod knobs;
 mod link;
 mod master;
 mod mutation;
@@ -29,6 +30,7 @@ mod node;
 mod operator;
 mod rng;
 mod runtime;
+mod shrink;
 mod spec;
 mod tally;
 mod world;
@@ -36,16 +38,24 @@ mod world;
 use std::fmt;
 use std::time::Duration;
 
+pub use knobs::{Knobs, UnknownKnob};
 pub use mutation::{Carrier, Mutation, UnknownMutation};
+pub use shrink::shrink;
 pub use tally::Tally;
 
 /// What to play.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// All chance comes from here.
     pub seed: u64,
     /// How long faults go on, in virtual time.
     pub storm: Duration,
+    /// How many times as long as in a storm faults and operators wait: 1 is a storm, 40 ordinary weather.
+    pub pace: u64,
+    /// What does not happen.
+    pub without: Knobs,
+    /// At most so many nodes.
+    pub nodes: Option<usize>,
     /// A mistake to find.
     pub mutation: Option<Mutation>,
     /// End after so many events, without the last stages.
@@ -59,7 +69,45 @@ pub struct Options {
 impl Options {
     /// The usual world of a seed.
     pub fn of_seed(seed: u64) -> Self {
-        Self { seed, storm: Duration::from_mins(40), mutation: None, steps: None, trace: false, told: false }
+        Self {
+            seed,
+            storm: Duration::from_mins(40),
+            pace: 1,
+            without: Knobs::default(),
+            nodes: None,
+            mutation: None,
+            steps: None,
+            trace: false,
+            told: false,
+        }
+    }
+
+    /// Ten days of ordinary weather. Versions that never run are left to storms: they are tried again every few seconds for
+    /// hours, and nothing else would be seen.
+    pub fn weather(seed: u64) -> Self {
+        let storm = Duration::from_hours(240);
+        Self { storm, pace: 40, without: Knobs::SPOIL, ..Self::of_seed(seed) }
+    }
+}
+
+/// The command that plays it.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usual = Self::of_seed(self.seed);
+        write!(f, "cargo run -p skerry-sim -- --seed {} --trace", self.seed)?;
+        if self.storm != usual.storm {
+            write!(f, " --storm-ms {}", self.storm.as_millis())?;
+        }
+        if self.pace != usual.pace {
+            write!(f, " --pace {}", self.pace)?;
+        }
+        if !self.without.is_empty() {
+            write!(f, " --without {}", self.without)?;
+        }
+        if let Some(nodes) = self.nodes {
+            write!(f, " --nodes {nodes}")?;
+        }
+        self.mutation.map_or(Ok(()), |mutation| write!(f, " --mutation {mutation}"))
     }
 }
 
@@ -83,10 +131,10 @@ pub struct Outcome {
 /// Something that must hold did not.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Of which seed.
-    pub seed: u64,
-    /// With which mistake.
-    pub mutation: Option<Mutation>,
+    /// In what.
+    pub options: Options,
+    /// How many nodes there were.
+    pub nodes: usize,
     /// When, in virtual time.
     pub at: Duration,
     /// After how many events.
@@ -103,9 +151,9 @@ impl fmt::Display for Violation {
             let short: String = line.chars().take(220).collect();
             writeln!(f, "{short}")?;
         }
-        writeln!(f, "seed {}, after {:?} and {} events: {}", self.seed, self.at, self.steps, self.what)?;
-        write!(f, "replay: cargo run -p skerry-sim -- --seed {} --trace", self.seed)?;
-        self.mutation.map_or(Ok(()), |mutation| write!(f, " --mutation {mutation}"))
+        let seed = self.options.seed;
+        writeln!(f, "seed {seed}, after {:?} and {} events: {}", self.at, self.steps, self.what)?;
+        write!(f, "replay: {}", self.options)
     }
 }
 

@@ -1,12 +1,15 @@
 //! Replays one seed: `cargo run -p skerry-sim -- --seed N [--steps N] [--trace] [--mutation NAME]`, or plays many:
-//! `--seed N --count N`.
+//! `--seed N --count N`. What is found without `--trace` is made smaller before it is told.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use skerry_sim::{Options, Tally, UnknownMutation, run};
+use std::time::Duration;
 
-const USAGE: &str = "usage: skerry-sim --seed N [--steps N] [--trace] [--mutation NAME] [--count N]";
+use skerry_sim::{Options, Tally, UnknownKnob, UnknownMutation, run, shrink};
+
+const USAGE: &str = "usage: skerry-sim --seed N [--steps N] [--trace] [--mutation NAME] [--count N] [--weather] \
+     [--storm-ms N] [--pace N] [--without NAME,...] [--nodes N]";
 
 #[derive(Debug, thiserror::Error)]
 enum ArgumentError {
@@ -16,6 +19,8 @@ enum ArgumentError {
     Number(String),
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
+    #[error(transparent)]
+    Knob(#[from] UnknownKnob),
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Result<(Options, Option<u64>), ArgumentError> {
@@ -27,6 +32,13 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<(Options, Option<u64>
             "--seed" => seed = Some(number(value()?)?),
             "--count" => count = Some(number(value()?)?),
             "--steps" => options.steps = Some(number(value()?)?),
+            "--weather" => options = Options { seed: options.seed, ..Options::weather(0) },
+            "--storm-ms" => options.storm = Duration::from_millis(number(value()?)?),
+            "--pace" => options.pace = number(value()?)?.max(1),
+            "--without" => options.without = value()?.parse()?,
+            "--nodes" => {
+                options.nodes = Some(usize::try_from(number(value()?)?.max(1)).unwrap_or(usize::MAX))
+            }
             "--trace" => options.trace = true,
             "--mutation" => options.mutation = Some(value()?.parse()?),
             _ => return Err(ArgumentError::Usage),
@@ -47,6 +59,8 @@ fn play_one(options: Options) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(violation) => {
+            // Asked for as it is, it is shown as it is.
+            let violation = if options.trace { violation } else { shrink(violation) };
             eprintln!("{violation}");
             ExitCode::FAILURE
         }

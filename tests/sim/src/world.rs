@@ -64,7 +64,8 @@ impl World {
         mutant::choose(options.mutation.and_then(Mutation::brain));
         let mut rng = Rng::new(options.seed);
         let masters = tree(&mut rng);
-        let hosts = nodes(&masters, &mut rng);
+        let mut hosts = nodes(&masters, &mut rng);
+        hosts.truncate(options.nodes.unwrap_or(usize::MAX));
         let mut world = Self {
             options,
             rng,
@@ -132,8 +133,8 @@ impl World {
         let virtual_time = Duration::from_micros(self.now_us);
         match self.found {
             Some(what) => Err(Violation {
-                seed: self.options.seed,
-                mutation: self.options.mutation,
+                options: Options { told: false, ..self.options },
+                nodes: self.hosts.len(),
                 at: virtual_time,
                 steps,
                 what,

@@ -2,36 +2,36 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use skerry_sim::{Options, Outcome, run};
+use skerry_sim::{Options, Outcome, Tally, run, shrink};
 
 /// Seeds of the fixed corpus.
 const CORPUS: u64 = 12;
+/// Seeds that are played for ten days of ordinary weather.
+const WEATHER: u64 = 2;
 /// How long fresh seeds are tried.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 fn play(seed: u64) -> Outcome {
-    run(Options::of_seed(seed)).unwrap_or_else(|violation| panic!("\n{violation}\n"))
+    play_with(Options::of_seed(seed))
+}
+
+fn play_with(options: Options) -> Outcome {
+    run(options).unwrap_or_else(|violation| panic!("\n{}\n", shrink(violation)))
 }
 
 fn sum_up(what: &str, outcomes: &[Outcome]) {
-    let hours = |outcome: &Outcome| outcome.virtual_time.as_secs_f64() / 3600.0;
-    let virtual_hours: f64 = outcomes.iter().map(hours).sum();
-    let node_hours: f64 = outcomes
-        .iter()
-        .map(|outcome| hours(outcome) * f64::from(u32::try_from(outcome.nodes).expect("few nodes")))
-        .sum();
-    let applied: u64 = outcomes.iter().map(|outcome| outcome.applied).sum();
-    let containers: u64 = outcomes.iter().map(|outcome| outcome.containers).sum();
-    println!(
-        "{what}: {} seeds, {virtual_hours:.0} virtual hours, {node_hours:.0} node-hours, {applied} calls, \
-         {containers} starts",
-        outcomes.len()
-    );
+    println!("{what}: {}", outcomes.iter().collect::<Tally>());
 }
 
 #[test]
 fn the_corpus_holds() {
     sum_up("corpus", &(0..CORPUS).map(play).collect::<Vec<_>>());
+}
+
+#[test]
+fn days_of_weather_hold() {
+    let weather = (0..WEATHER).map(|seed| play_with(Options::weather(seed)));
+    sum_up("weather", &weather.collect::<Vec<_>>());
 }
 
 #[test]

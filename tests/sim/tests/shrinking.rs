@@ -1,0 +1,22 @@
+//! What was found is told in its smallest form, and the command that is told finds it again.
+
+use skerry_sim::{Mutation, Options, run, shrink};
+use skerry_types::Mutant;
+
+#[test]
+fn a_mistake_is_found_in_less_than_it_was_found_in() {
+    let options =
+        Options { mutation: Some(Mutation::Brain(Mutant::RestartForgetsRoom)), ..Options::of_seed(0) };
+    let found = run(options).expect_err("it is found in this seed");
+    let small = shrink(found.clone());
+    assert!(small.options.storm < options.storm && small.steps < found.steps, "{small}");
+    let left_out = small.options.without.to_string();
+    assert!(left_out.split(',').count() > 10, "few kinds are needed, but without are only {left_out}");
+    let restarts = !left_out.contains("crash-master") || !left_out.contains("crash-all");
+    assert!(restarts, "a restart of a master is what it takes");
+    let again = run(small.options).expect_err("the same options find it again");
+    assert_eq!((&again.what, again.steps), (&small.what, small.steps));
+    let command = small.to_string();
+    let told = format!("--storm-ms {}", small.options.storm.as_millis());
+    assert!(command.contains(&told) && command.ends_with("--mutation RestartForgetsRoom"), "{command}");
+}
