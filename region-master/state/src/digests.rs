@@ -16,7 +16,7 @@ use skerry_wire::TableId;
 
 /// Shortest time between two looks at digests. A digest that is older costs a round of level 1 at most.
 const DIGESTS_EVERY: Duration = Duration::from_secs(2);
-/// Shortest time between two looks at what became of shares: a deployment of thousands of instances is a few dozen rows.
+/// Shortest time between two looks at what became of shares and of limits: a deployment of thousands of instances is a few dozen rows.
 const SHARES_EVERY: Duration = Duration::from_millis(200);
 
 /// A row that goes up. The teller is the region right below that told of it, if it is not this region's own.
@@ -42,8 +42,9 @@ impl Pace {
 }
 
 impl UpKey {
-    fn is_share(&self) -> bool {
-        matches!(self, Self::Share(_))
+    /// Whether somebody may wait for it: what became of shares, and the parts of limits.
+    fn is_prompt(&self) -> bool {
+        matches!(self, Self::Share(_) | Self::Tenant(_))
     }
 
     pub(crate) fn row_key(&self) -> RowKey {
@@ -132,7 +133,7 @@ impl RegionState {
             } else {
                 uplink.digests_pace.due(DIGESTS_EVERY)
             };
-            uplink.stale.iter().any(|key| key.is_share() == share).then_some(pace)
+            uplink.stale.iter().any(|key| key.is_prompt() == share).then_some(pace)
         };
         if !uplink.is_up() {
             return None;
@@ -148,13 +149,13 @@ impl RegionState {
         let now = self.now.mono;
         let shares = now >= self.uplink.shares_pace.due(SHARES_EVERY);
         let digests = now >= self.uplink.digests_pace.due(DIGESTS_EVERY);
-        let is_due = |key: &UpKey| if key.is_share() { shares } else { digests };
+        let is_due = |key: &UpKey| if key.is_prompt() { shares } else { digests };
         let (due, rest): (BTreeSet<UpKey>, BTreeSet<UpKey>) =
             std::mem::take(&mut self.uplink.stale).into_iter().partition(is_due);
         self.uplink.stale = rest;
         for key in due {
             let pace =
-                if key.is_share() { &mut self.uplink.shares_pace } else { &mut self.uplink.digests_pace };
+                if key.is_prompt() { &mut self.uplink.shares_pace } else { &mut self.uplink.digests_pace };
             pace.last = Some(now);
             let row = self.up_row(&key);
             let row_key = key.row_key();

@@ -43,6 +43,7 @@ mod state;
 mod tenants;
 mod tokens;
 mod uplink;
+mod waiting;
 mod why;
 mod workloads;
 

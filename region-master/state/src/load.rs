@@ -59,6 +59,7 @@ impl RegionState {
             refused: ledger.refused,
             splits: ledger.splits,
             tenants: Tenants::new(ledger.tenants, ledger.grants),
+            waiting: Vec::new(),
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             pending: BTreeSet::new(),

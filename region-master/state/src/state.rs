@@ -26,6 +26,7 @@ use crate::regions::ChildRegion;
 use crate::sites::Sites;
 use crate::tenants::Tenants;
 use crate::uplink::Uplink;
+use crate::waiting::Waiting;
 use crate::workloads::Workload;
 
 /// Writes after which a batch is full. What one change adds beside it, a dozen at most, stays below the 100 keys that every
@@ -77,6 +78,8 @@ pub struct RegionState {
     /// How workloads are split among the own nodes and the regions below.
     pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
     pub(crate) tenants: Tenants,
+    /// Applies that wait for room in their tenants' limits to come back from other regions, in their order.
+    pub(crate) waiting: Vec<Waiting>,
     /// When workloads are to be looked at without news.
     pub(crate) wakes: BTreeSet<(MonoTime, WorkloadKey)>,
     /// Workloads to look at before this input is done.
@@ -126,7 +129,7 @@ impl RegionState {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        [wake, self.refresh_due(), self.life_timeout(), self.tenants.next_timeout()]
+        [wake, self.refresh_due(), self.life_timeout(), self.tenants.next_timeout(), self.waiting_timeout()]
             .into_iter()
             .flatten()
             .filter(|_| !mutant::is(Mutant::MasterNeverWakes))
@@ -179,9 +182,10 @@ impl RegionState {
         self.now = now;
         match input {
             Input::Call(call, request) => {
-                let reply = self.call(request);
-                self.settle_up();
-                self.act(Action::Reply(call, reply));
+                if let Some(reply) = self.call_or_wait(call, request) {
+                    self.settle_up();
+                    self.act(Action::Reply(call, reply));
+                }
             }
             Input::Enroll { call, token, secret, wish, key } => {
                 let decision = self.enroll(&token, secret, wish, key);
@@ -201,10 +205,11 @@ impl RegionState {
             Input::Timeout => self.life_timed_out(),
             Input::Persisted(id) => self.outbox.persisted(id),
         }
+        self.admit_waiting();
         self.finish();
     }
 
-    fn call(&mut self, call: ApiCall) -> Result<ApiReply, ApiError> {
+    pub(crate) fn call(&mut self, call: ApiCall) -> Result<ApiReply, ApiError> {
         match call {
             ApiCall::Apply { spec, dry_run } => self.apply(spec, dry_run),
             ApiCall::Delete(key) => self.delete(&key),

@@ -16,6 +16,7 @@ use crate::api::{ApiError, ApiReply, AppliedHow};
 use crate::digests::UpKey;
 use crate::ledger::{GRANT, TENANT, Value, put};
 use crate::records::Origin;
+use crate::regions::ChildRegion;
 use crate::state::RegionState;
 
 /// Most tenants: each costs a row for each region below.
@@ -52,6 +53,11 @@ impl Tenants {
         grants: BTreeMap<TenantName, TenantGrant>,
     ) -> Self {
         Self { specs, grants, ..Self::default() }
+    }
+
+    /// What is asked for beyond the limit.
+    pub(crate) fn wanted_of(&self, name: &TenantName) -> Resources {
+        self.wanted.get(name).map(|(amount, _)| *amount).unwrap_or_default()
     }
 
     /// When something that was asked for does not count any more.
@@ -220,10 +226,13 @@ impl RegionState {
         match self.tenants.quota.check_change(tenant, &from, &to) {
             Ok(()) => {}
             Err(QuotaError::Exceeded { tenant: whose, excess }) => {
+                let more = to.saturating_sub(&from);
                 if !dry_run {
-                    self.want(&whose, to.saturating_sub(&from));
+                    self.want(&whose, more);
                 }
-                return Err(ApiError::Quota { tenant: whose, excess: excess.to_string() });
+                // What is told is what an operator wrote, and not this region's part of it.
+                let excess = self.whole_excess(&whose, &more).unwrap_or_else(|| excess.to_string());
+                return Err(ApiError::Quota { tenant: whose, excess });
             }
             Err(QuotaError::UnknownTenant { tenant }) => {
                 return Err(ApiError::TenantUnknown { tenant, root: None });
@@ -243,6 +252,37 @@ impl RegionState {
             self.tenants.quota.release(&tenant, &from);
             self.tenants.quota.charge_existing(&tenant, &to);
             self.account_changed(&tenant);
+        }
+    }
+
+    /// Whether what a tenant lacks here may come from a region beside or above that does not use its part of the limit.
+    pub(crate) fn may_flow_back(&self, name: &TenantName, more: &Resources) -> bool {
+        if self.config.has_parent {
+            return self.is_parent_connected();
+        }
+        self.regions.values().any(ChildRegion::is_reachable) && self.whole_excess(name, more).is_none()
+    }
+
+    /// By how much the whole of what this region was given would be passed, with what regions below use.
+    fn whole_excess(&self, name: &TenantName, more: &Resources) -> Option<String> {
+        let (limit, below) = (self.tenant_limit(name), self.held_below(name));
+        let used = escrow::report(name.clone(), &limit, &self.own_use(name), &below).used;
+        limit.first_excess(&(used + *more)).map(|excess| excess.to_string())
+    }
+
+    /// Whether a limit is in the way of a workload that becomes another; what is lacking is asked for.
+    pub(crate) fn lacks(&mut self, old: Option<&WorkloadSpec>, spec: &WorkloadSpec) -> bool {
+        let (from, to) = (old.map(charge_of).unwrap_or_default(), charge_of(spec));
+        self.settle_tenants();
+        match self.tenants.quota.check_change(&spec.key.tenant, &from, &to) {
+            Err(QuotaError::Exceeded { tenant, .. }) => {
+                if !self.tenants.wanted.contains_key(&tenant) {
+                    self.want(&tenant, to.saturating_sub(&from));
+                    self.settle_tenants();
+                }
+                true
+            }
+            Ok(()) | Err(QuotaError::UnknownTenant { .. }) => false,
         }
     }
 
@@ -338,8 +378,7 @@ impl RegionState {
     }
 
     fn own_use(&self, name: &TenantName) -> OwnUse {
-        let wanted = self.tenants.wanted.get(name).map(|(amount, _)| *amount).unwrap_or_default();
-        OwnUse { used: self.tenants.quota.used(name), wanted }
+        OwnUse { used: self.tenants.quota.used(name), wanted: self.tenants.wanted_of(name) }
     }
 
     fn held_below(&self, name: &TenantName) -> Vec<Held> {

@@ -25,6 +25,21 @@ fn try_apply(bench: &mut Bench, spec: &WorkloadSpec) -> Result<ApiReply, ApiErro
     bench.call(ApiCall::Apply { spec: Arc::new(spec.clone()), dry_run: false })
 }
 
+/// Asks a region of a tree, and waits for the answer.
+fn ask(tree: &mut Tree, region: &str, spec: &WorkloadSpec) -> Result<ApiReply, ApiError> {
+    let call = tree.of(region).call_id();
+    let request = ApiCall::Apply { spec: Arc::new(spec.clone()), dry_run: false };
+    tree.of(region).feed(Input::Call(call, request));
+    tree.settle();
+    for _ in 0..50 {
+        if let Some(reply) = tree.of(region).replies.remove(&call) {
+            return reply;
+        }
+        tree.pass(Duration::from_millis(100));
+    }
+    panic!("no answer");
+}
+
 fn refused_by(bench: &mut Bench, spec: &WorkloadSpec) -> String {
     match try_apply(bench, spec) {
         Err(ApiError::Quota { tenant, excess }) => format!("{tenant}: {excess}"),
@@ -123,7 +138,7 @@ fn a_limit_holds_over_the_whole_tree_also_while_regions_are_cut_off() {
     tree.cut("b");
     for (at, region) in ["root", "a", "b", "x"].into_iter().cycle().take(60).enumerate() {
         // Whatever each admits by itself, together they stay below.
-        let _refused_some_day = try_apply(tree.of(region), &of_tenant("team", &format!("w{at}"), 1));
+        let _refused_some_day = ask(&mut tree, region, &of_tenant("team", &format!("w{at}"), 1));
         tree.settle();
         tree.pass(SECOND);
         assert!(admitted(&tree, "team") <= 12, "{}", admitted(&tree, "team"));
@@ -135,12 +150,58 @@ fn a_limit_holds_over_the_whole_tree_also_while_regions_are_cut_off() {
     tree.heal("b");
     tree.pass(SECOND * 30);
     for (at, region) in ["b", "x", "root"].into_iter().cycle().take(90).enumerate() {
-        let _refused_some_day = try_apply(tree.of(region), &of_tenant("team", &format!("v{at}"), 1));
+        let _refused_some_day = ask(&mut tree, region, &of_tenant("team", &format!("v{at}"), 1));
         tree.settle();
         tree.pass(SECOND * 7);
         assert!(admitted(&tree, "team") <= 12);
     }
     assert_eq!(admitted(&tree, "team"), 12, "unused parts flow to who asks");
+}
+
+#[test]
+fn an_apply_waits_for_parts_of_the_limit_that_others_do_not_use() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 4), ("b<root", 4), ("x<a", 4)]);
+    tree.of("root").tenant("team", None, cores(12));
+    tree.settle();
+    tree.pass(SECOND * 20);
+    // Each has a part of three cores or so.
+    ask(&mut tree, "root", &of_tenant("team", "big", 9)).unwrap();
+    assert_eq!(admitted(&tree, "team"), 9);
+    ask(&mut tree, "x", &of_tenant("team", "rest", 3)).unwrap();
+    assert_eq!(admitted(&tree, "team"), 12, "from two levels further up");
+    tree.pass(SECOND * 5);
+    let before = tree.masters["root"].now.mono;
+    let refused = ask(&mut tree, "root", &of_tenant("team", "more", 1)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "tenant 'team' would use 13 of 12 cpu: remove something of it, or raise its limit"
+    );
+    assert_eq!(tree.masters["root"].now.mono, before, "what the whole limit forbids is refused at once");
+    tree.of("x").call(ApiCall::Delete(of_tenant("team", "rest", 3).key)).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 10);
+    tree.cut("a");
+    let refused = ask(&mut tree, "root", &of_tenant("team", "more", 3));
+    assert!(refused.is_ok() || admitted(&tree, "team") == 9, "what is cut off keeps its part: {refused:?}");
+    let late = ask(&mut tree, "a", &of_tenant("team", "own", 3));
+    assert!(admitted(&tree, "team") <= 12, "{late:?}");
+}
+
+#[test]
+fn what_waits_is_overtaken_by_what_is_said_later() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 4)]);
+    tree.of("root").tenant("team", None, cores(12));
+    tree.settle();
+    tree.pass(SECOND * 20);
+    let call = tree.of("root").call_id();
+    let request = |count| ApiCall::Apply { spec: Arc::new(of_tenant("team", "web", count)), dry_run: false };
+    tree.of("root").feed(Input::Call(call, request(12)));
+    assert!(!tree.of("root").replies.contains_key(&call));
+    tree.of("root").call(request(1)).unwrap();
+    assert!(matches!(tree.of("root").replies.remove(&call), Some(Err(ApiError::Quota { .. }))));
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(admitted(&tree, "team"), 1);
 }
 
 #[test]
