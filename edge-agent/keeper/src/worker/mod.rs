@@ -151,14 +151,15 @@ fn read_frame<T: DeserializeOwned>() -> io::Result<Option<T>> {
 
 fn make(job: &Job, ready: Ready) -> Result<ProcessIdentity, WorkerError> {
     let prepare = |what| move |source| WorkerError::Prepare { what, source };
+    let Ready { hierarchies, first } = ready;
+    // What it does goes with it, if this process must give up below.
+    if let Some(first) = &first {
+        first.begin(job).map_err(prepare("a process"))?;
+    }
     let dir = ContainerDir::new(job.run_dir.clone());
     // Before the keeper is looked for: one that comes after it either finds this held, or is the parent that is not found.
     let _held = dir.hold().map_err(prepare("a container"))?.ok_or(WorkerError::Orphaned)?;
     die_with(job.keeper_pid)?;
-    let Ready { hierarchies, first } = ready;
-    if let Some(first) = &first {
-        first.begin(job).map_err(prepare("a process"))?;
-    }
     let mut checked = config::read(&job.bundle, &job.cgroup, &hierarchies)?;
     let Hierarchies::Split(mounts) = &hierarchies else {
         if let Some(linux) = checked.spec.linux_mut() {
