@@ -24,6 +24,8 @@ pub(crate) use region::fleet_update;
 /// The fullest that the trace's own nodes get when pods leave again, as a part of their graphics processors: high enough for
 /// room to be scarce, low enough for a good packer to refuse nobody.
 const PEAK: f64 = 0.75;
+/// The same where each tenant has a part of the nodes: so full that it shows who has none left.
+const CROWDED: f64 = 0.92;
 /// Arrivals between two looks.
 const EVERY: usize = 200;
 /// How much worse than the bound a packing may be, and two levels than one.
@@ -138,7 +140,7 @@ fn churned(trace: &Trace) -> Result<Vec<Measurement>> {
 /// A part of the nodes for each tenant, against one pool for all: pods that find no place while they come and go, and what can be had when
 /// nobody leaves.
 fn divided(trace: &Trace) -> Result<Vec<Measurement>> {
-    let stretch = stretch_for(trace, PEAK);
+    let stretch = stretch_for(trace, CROWDED);
     let ways = [
         ("shared pool", None),
         ("parts for 2 tenants, by class", Some(Tenants::by_class(trace))),
@@ -158,8 +160,8 @@ fn divided(trace: &Trace) -> Result<Vec<Measurement>> {
         let all = number(trace.pods.len());
         let used = number(churned.moments.iter().map(|(nodes, _)| nodes).sum::<usize>());
         let found = [
-            ("openb in time: pods placed", 100.0 * (all - number(churned.refused)) / all, "%"),
-            ("openb in time: nodes in use", used / number(churned.moments.len()), ""),
+            ("openb in time, crowded: pods placed", 100.0 * (all - number(churned.refused)) / all, "%"),
+            ("openb in time, crowded: nodes in use", used / number(churned.moments.len()), ""),
             ("openb, nobody leaves: pods placed", 100.0 * number(filled.placed) / all, "%"),
             ("openb, nobody leaves: gpus in use", 100.0 * gpus_in_use(trace, filled.gpu_milli), "%"),
         ];

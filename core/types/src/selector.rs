@@ -76,6 +76,16 @@ impl Selector {
             .map(Term::to_string)
     }
 
+    /// The place of the first term that does not hold, where `value_of` says what an attribute is.
+    pub fn first_miss_by<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> Option<usize> {
+        self.terms.iter().position(|term| !term.test.holds(value_of(&term.key)))
+    }
+
+    /// The term at a place, as text.
+    pub fn term(&self, place: usize) -> Option<String> {
+        self.terms.get(place).map(Term::to_string)
+    }
+
     /// Whether there is no term.
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()

@@ -43,24 +43,31 @@ impl Blocks {
         groups: &mut [Group],
         group: impl Fn(usize) -> Option<usize>,
     ) -> Self {
-        let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
-        for slot in cluster.slots() {
-            if let Some(group) = group(slot) {
-                members[group].push(slot);
-            }
-        }
         let mut made = Self { of_slot: vec![NONE; cluster.slots().len()], ..Self::default() };
-        for (group, slots) in members.iter().enumerate() {
-            let begin = made.all.len();
-            for part in slots.chunks(BLOCK) {
-                let first = made.order.len();
-                made.order.extend(part);
-                for slot in part {
-                    made.of_slot[*slot] = made.all.len();
-                }
-                made.all.push(Block { group, first, last: made.order.len(), ..Block::default() });
+        // First how many there are of each group, then the next place in the order for one.
+        let mut places = vec![0; groups.len()];
+        for group in cluster.slots().filter_map(&group) {
+            places[group] += 1;
+        }
+        let mut begin = 0;
+        for (number, place) in places.iter_mut().enumerate() {
+            let (first_block, end) = (made.all.len(), begin + *place);
+            for first in (begin..end).step_by(BLOCK) {
+                let last = end.min(first + BLOCK);
+                made.all.push(Block { group: number, first, last, ..Block::default() });
             }
-            groups[group].blocks = begin..made.all.len();
+            groups[number].blocks = first_block..made.all.len();
+            *place = begin;
+            begin = end;
+        }
+        made.order = vec![0; begin];
+        for slot in cluster.slots() {
+            let Some(group) = group(slot) else { continue };
+            let place = places[group];
+            places[group] += 1;
+            made.order[place] = slot;
+            let first_block = groups[group].blocks.start;
+            made.of_slot[slot] = first_block + (place - made.all[first_block].first) / BLOCK;
         }
         made.refresh_all(cluster);
         made

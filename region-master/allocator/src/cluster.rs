@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skerry_types::{
-    AllocationId, Labels, NodeName, Point, Protocol, Refusal, Resources, Rule, SiteName, Taint, WorkloadKey,
+    AllocationId, Labels, NodeName, Point, Protocol, Refusal, Resources, Rule, SiteName, WorkloadKey,
 };
 
 use crate::cache::{Journal, Standings};
@@ -12,6 +12,7 @@ use crate::demand::{BookError, Booking, Demand, Placed};
 use crate::fit::{Held, Load, Need};
 use crate::footprints::{FootprintId, Footprints, Seat};
 use crate::gpus::holds;
+use crate::kinds::{Kind, Kinds};
 use crate::node::NodeView;
 use crate::refuse::refusals;
 use crate::room::Room;
@@ -26,6 +27,7 @@ pub struct Cluster {
     sides: Vec<Side>,
     loads: Vec<Load>,
     columns: Columns,
+    kinds: Kinds,
     seats: Seats,
     footprints: Footprints,
     shapes: Shapes,
@@ -37,25 +39,14 @@ pub struct Cluster {
     journal: Journal,
 }
 
-/// What placement sees of a node beside its attributes and its room.
+/// What placement sees of a node beside its attributes, its kind and its room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Side {
     pub(crate) reachable: bool,
     pub(crate) schedulable: bool,
-    pub(crate) taints: Vec<Taint>,
     pub(crate) site: Option<SiteName>,
-    pub(crate) point: Option<Point>,
-    pub(crate) micros_per_mb: u64,
     /// Set while moves are looked for, on nodes that are to be left: they count for spreads, and take nothing.
     pub(crate) barred: bool,
-}
-
-impl Side {
-    /// Whether both are the same to everything that stays between calls.
-    fn stands_like(&self, other: &Self) -> bool {
-        (&self.taints, &self.site, self.point, self.micros_per_mb)
-            == (&other.taints, &other.site, other.point, other.micros_per_mb)
-    }
 }
 
 impl Cluster {
@@ -78,16 +69,20 @@ impl Cluster {
         let side = Side {
             reachable: view.reachable,
             schedulable: view.schedulable,
-            taints: view.taints,
             site: Some(view.site),
-            point: view.point,
-            micros_per_mb: view.micros_per_mb,
             barred: false,
         };
-        changed |= !self.sides[slot].stands_like(&side);
+        changed |= self.kinds.set(
+            slot,
+            Kind {
+                taints: view.taints,
+                point: view.point,
+                micros_per_mb: view.micros_per_mb,
+                gpus: view.gpus > 0,
+            },
+        );
         self.sides[slot] = side;
         let load = &mut self.loads[slot];
-        changed |= (load.gpus.count() > 0) != (view.gpus > 0);
         load.capacity = view.capacity;
         load.ports.set_range(view.port_range);
         load.gpus.set_count(view.gpus);
@@ -132,6 +127,7 @@ impl Cluster {
         self.rooms.remove(slot);
         self.generation += 1;
         self.columns.remove_row(slot);
+        self.kinds.remove(slot);
     }
 
     /// Takes room for an allocation that was placed before, as when state is loaded. What was promised stays promised: it
@@ -197,7 +193,8 @@ impl Cluster {
         let slot = self.slot(node).ok_or(Rule::NoNodes)?;
         let need = Need::of(demand.spec);
         let side = self.side(slot);
-        let taint = side.taints.iter().find(|taint| !demand.placement.tolerate.contains(taint));
+        let taint =
+            self.kinds.of(slot).taints.iter().find(|taint| !demand.placement.tolerate.contains(taint));
         let refused = match (side.reachable, side.schedulable, taint) {
             (false, ..) => Some(Rule::Unreachable),
             (_, false, _) => Some(Rule::Cordoned),
@@ -321,6 +318,10 @@ impl Cluster {
         &self.columns
     }
 
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
     fn load(&self, node: &NodeName) -> Option<&Load> {
         self.slot(node).map(|slot| &self.loads[slot])
     }
@@ -336,6 +337,7 @@ impl Cluster {
         self.rooms.insert(slot, Room::default());
         self.generation += 1;
         self.columns.insert_row(slot);
+        self.kinds.insert(slot);
         self.seats.insert(slot);
     }
 

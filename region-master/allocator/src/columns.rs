@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use skerry_types::Attributes;
 
+use crate::classes::Classes;
+
 /// The number of a value in its column. 0 says that the node lacks the attribute.
 pub(crate) type ValueId = u32;
 pub(crate) const MISSING: ValueId = 0;
@@ -23,19 +25,22 @@ struct Column {
     numbers: BTreeMap<String, ValueId>,
 }
 
-/// Which nodes have the same values of some attributes.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Classes {
-    // Empty when all nodes are of one class.
-    of_slot: Vec<usize>,
-    /// The values of each class, in the order of the keys that were asked for.
-    pub(crate) values: Vec<Vec<ValueId>>,
+/// Some of the columns, found once.
+pub(crate) struct Selected<'a> {
+    columns: Vec<(&'a str, &'a Column)>,
 }
 
-impl Classes {
-    /// The class of the node in `slot`.
-    pub(crate) fn of(&self, slot: usize) -> usize {
-        self.of_slot.get(slot).copied().unwrap_or_default()
+impl<'a> Selected<'a> {
+    /// The value of `key` at the node in `slot`, if it has one and `key` was selected.
+    pub(crate) fn value(&self, key: &str, slot: usize) -> Option<&'a str> {
+        let (_, column) = self.columns.iter().find(|(known, _)| *known == key)?;
+        column.value(column.ids[slot])
+    }
+
+    /// The numbers of the values that the node in `slot` has of these keys.
+    pub(crate) fn ids(&self, keys: &[String], slot: usize) -> Vec<ValueId> {
+        let column = |key: &String| self.columns.iter().find(|(known, _)| known == key);
+        keys.iter().map(|key| column(key).map_or(MISSING, |(_, column)| column.ids[slot])).collect()
     }
 }
 
@@ -94,47 +99,21 @@ impl Columns {
         self.columns.get(key).map_or(1, |column| column.values.len() + 1)
     }
 
-    /// Sorts all nodes into classes that have the same values of `keys`. Without keys all nodes are of one class.
-    pub(crate) fn classes(&self, keys: &[&str]) -> Classes {
-        if keys.is_empty() {
-            return Classes { of_slot: Vec::new(), values: vec![Vec::new()] };
-        }
-        let columns: Vec<Option<&Column>> = keys.iter().map(|key| self.columns.get(*key)).collect();
-        let id = |column: Option<&Column>, slot: usize| column.map_or(MISSING, |column| column.ids[slot]);
-        let mut classes = Classes { of_slot: Vec::with_capacity(self.rows), values: Vec::new() };
-        let mut known: BTreeMap<Vec<ValueId>, usize> = BTreeMap::new();
-        let mut values = vec![MISSING; keys.len()];
-        let mut last = None;
-        for slot in 0..self.rows {
-            let mut same = true;
-            for (value, column) in values.iter_mut().zip(&columns) {
-                let id = id(*column, slot);
-                same &= *value == id;
-                *value = id;
-            }
-            // Neighbours by name are often of one site and make.
-            let class = match last {
-                Some(class) if same => class,
-                _ => *known.entry(values.clone()).or_insert_with(|| {
-                    classes.values.push(values.clone());
-                    classes.values.len() - 1
-                }),
-            };
-            last = Some(class);
-            classes.of_slot.push(class);
-        }
-        classes
+    /// The columns of `keys`.
+    pub(crate) fn selected<'a>(&'a self, keys: impl Iterator<Item = &'a str>) -> Selected<'a> {
+        let mut columns: Vec<(&str, &Column)> =
+            keys.filter_map(|key| self.columns.get(key).map(|column| (key, column))).collect();
+        columns.sort_unstable_by_key(|(key, _)| *key);
+        columns.dedup_by_key(|(key, _)| *key);
+        Selected { columns }
     }
 
-    /// The attributes that a class of `keys` has.
-    pub(crate) fn attributes(&self, keys: &[&str], values: &[ValueId]) -> Attributes {
-        keys.iter()
-            .zip(values)
-            .filter_map(|(key, id)| {
-                let value = self.columns.get(*key)?.value(*id)?;
-                Some(((*key).to_owned(), value.to_owned()))
-            })
-            .collect()
+    /// Sorts all nodes into classes that have the same values of the selected keys.
+    pub(crate) fn classes(&self, selected: &Selected<'_>) -> Classes {
+        let split = |classes: Classes, (_, column): &(&str, &Column)| {
+            classes.split(&column.ids, column.values.len() + 1)
+        };
+        selected.columns.iter().fold(Classes::one(self.rows), split)
     }
 }
 
@@ -176,16 +155,19 @@ mod tests {
             columns.insert_row(0);
             columns.set_row(0, row);
         }
-        let classes = columns.classes(&["a", "b"]);
-        assert_eq!(classes.of_slot, [0, 1, 2, 0], "the last row is first");
-        assert_eq!(
-            columns.attributes(&["a", "b"], &classes.values[0]),
-            attributes(&[("a", "1"), ("b", "x")])
-        );
-        assert_eq!(columns.attributes(&["a", "b"], &classes.values[2]), attributes(&[("a", "1")]));
-        assert_eq!(columns.classes(&[]).values.len(), 1);
-        assert_eq!(columns.classes(&["no such key"]).of_slot, [0, 0, 0, 0]);
+        let check = |columns: &Columns, keys: &[&str], expect: &[usize]| {
+            let classes = columns.classes(&columns.selected(keys.iter().copied()));
+            let of: Vec<usize> = (0..expect.len()).map(|slot| classes.of(slot)).collect();
+            assert_eq!(of, expect, "{keys:?}");
+        };
+        // The last row is first.
+        check(&columns, &["a", "b"], &[0, 1, 2, 0]);
+        check(&columns, &[], &[0; 4]);
+        check(&columns, &["no such key"], &[0; 4]);
+        let selected = columns.selected(["b", "a", "b"].into_iter());
+        assert_eq!((selected.value("a", 1), selected.value("c", 0)), (Some("2"), None));
+        assert_eq!(selected.ids(&["b".to_owned(), "d".to_owned()], 2), [MISSING, MISSING]);
         columns.remove_row(1);
-        assert_eq!(columns.classes(&["a", "b"]).of_slot, [0, 1, 0]);
+        check(&columns, &["a", "b"], &[0, 1, 0]);
     }
 }

@@ -88,7 +88,7 @@ impl Cluster {
                 Place::Point(point) => (Some(point), point.to_string()),
                 Place::Site(site) => (self.site_points().get(site), format!("site {site}")),
             };
-            if let (Some(from), Some(to)) = (self.side(slot).point, to) {
+            if let (Some(from), Some(to)) = (self.kinds().of(slot).point, to) {
                 let km = from.distance_km(to);
                 part(format!("{km} km from {words}"), near::points(near.weight, km));
             }
@@ -111,8 +111,11 @@ impl Cluster {
         if own > 0 {
             part(format!("{own} of its own on this node"), -round.own_cost() * i64::from(own));
         }
-        if self.side(slot).micros_per_mb > 0 {
-            part(format!("its link costs {} millionths for a megabyte", self.side(slot).micros_per_mb), 0);
+        if self.kinds().of(slot).micros_per_mb > 0 {
+            part(
+                format!("its link costs {} millionths for a megabyte", self.kinds().of(slot).micros_per_mb),
+                0,
+            );
         }
         part(reserved_words(self.slot_load(slot)), 0);
         parts

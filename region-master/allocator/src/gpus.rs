@@ -110,11 +110,6 @@ impl GpuBook {
         }
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> u16 {
-        self.count
-    }
-
     /// Thousandths of all of them.
     pub(crate) fn whole(&self) -> u64 {
         u64::from(self.count) * WHOLE

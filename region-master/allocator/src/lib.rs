@@ -38,6 +38,7 @@
 
 mod blocks;
 mod cache;
+mod classes;
 mod cluster;
 mod columns;
 mod demand;
@@ -45,6 +46,7 @@ mod explain;
 mod fit;
 mod footprints;
 mod gpus;
+mod kinds;
 mod near;
 mod node;
 mod ports;

@@ -85,7 +85,7 @@ fn try_each(
 
 fn without_taints(cluster: &mut Cluster, demand: &Demand<'_>, need: &Need) -> Vec<String> {
     let tolerate = &demand.placement.tolerate;
-    let all: BTreeSet<&Taint> = cluster.slots().flat_map(|slot| &cluster.side(slot).taints).collect();
+    let all: BTreeSet<&Taint> = cluster.slots().flat_map(|slot| &cluster.kinds().of(slot).taints).collect();
     let new = all.into_iter().filter(|taint| !tolerate.contains(taint)).take(TRIED_MAX);
     let changes: Vec<(String, Placement)> = new
         .map(|taint| {

@@ -7,8 +7,9 @@ use std::ops::Range;
 use skerry_types::{Near, Place, Placement, Point, Preference, Rule, Selector, SiteName, SpreadBy, Taint};
 
 use crate::blocks::Blocks;
+use crate::classes::{Classes, index};
 use crate::cluster::Cluster;
-use crate::columns::{Columns, ValueId};
+use crate::columns::{Selected, ValueId};
 use crate::near;
 use crate::spread::is_soft_over_nodes;
 
@@ -30,7 +31,9 @@ pub(crate) struct Standing {
     /// Of the cluster when this was made.
     pub(crate) generation: u64,
     pub(crate) groups: Vec<Group>,
-    of_slot: Vec<Stand>,
+    classes: Classes,
+    /// By class.
+    stands: Vec<Stand>,
     misses: Vec<Rule>,
     pub(crate) blocks: Blocks,
 }
@@ -88,22 +91,19 @@ impl Terms {
         self.keys.binary_search_by(|known| known.as_str().cmp(key(by))).expect("the terms have this key")
     }
 
-    fn selected(&self) -> Vec<&str> {
+    /// The attributes by which nodes are selected or preferred.
+    fn selected(&self) -> impl Iterator<Item = &str> {
         let preferred = self.prefer.iter().flat_map(|preference| preference.matches.keys());
-        let mut keys: Vec<&str> =
-            preferred.chain(self.require.keys()).chain(self.keys.iter().map(String::as_str)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+        self.require.keys().chain(preferred)
     }
 
-    /// The points of the preferences, or the term that misses, for nodes with these values of the `selected` keys.
-    fn verdict(&self, columns: &Columns, selected: &[&str], values: &[ValueId]) -> Result<i64, String> {
-        let attributes = columns.attributes(selected, values);
-        if let Some(term) = self.require.first_miss(&attributes) {
-            return Err(term);
+    /// The points of the preferences, or the place of the term that misses, for the node in `slot`.
+    fn verdict(&self, selected: &Selected<'_>, slot: usize) -> Result<i64, usize> {
+        let value_of = |key: &str| selected.value(key, slot);
+        if let Some(place) = self.require.first_miss_by(value_of) {
+            return Err(place);
         }
-        let preferred = self.prefer.iter().filter(|preference| preference.matches.matches(&attributes));
+        let preferred = self.prefer.iter().filter(|preference| preference.matches.matches_by(value_of));
         Ok(preferred.map(|preference| i64::from(preference.weight)).sum())
     }
 
@@ -121,118 +121,119 @@ impl Terms {
 }
 
 impl Standing {
-    /// Looks at every node once.
+    /// Sorts all nodes into classes by what is asked for, and judges one of each.
     pub(crate) fn new(cluster: &Cluster, terms: Terms) -> Self {
-        let selected = terms.selected();
-        let classes = cluster.columns().classes(&selected);
-        let verdicts: Vec<Result<i64, String>> =
-            classes.values.iter().map(|values| terms.verdict(cluster.columns(), &selected, values)).collect();
-        let at: Vec<usize> = terms
-            .keys
-            .iter()
-            .map(|key| selected.binary_search(&key.as_str()).expect("the keys are selected"))
-            .collect();
-        // Classes are by everything that is selected by; what matters beyond the verdict is the values of the keys.
-        let mut shapes: BTreeMap<Vec<ValueId>, usize> = BTreeMap::new();
-        let shape_of_class: Vec<usize> = classes
-            .values
-            .iter()
-            .map(|values| {
-                let fresh = shapes.len();
-                *shapes.entry(at.iter().map(|at| values[*at]).collect()).or_insert(fresh)
-            })
-            .collect();
-        let mut sorter = Sorter::default();
-        let mut nearness: BTreeMap<Point, i64> = BTreeMap::new();
-        let mut of_slot = Vec::with_capacity(classes.values.len());
-        for slot in cluster.slots() {
-            let side = cluster.side(slot);
-            let class = classes.of(slot);
-            of_slot.push(
-                match (&verdicts[class], side.taints.iter().find(|taint| !terms.tolerate.contains(taint))) {
-                    (Err(term), _) => sorter.miss(Rule::Require { term: term.clone() }),
-                    (Ok(_), Some(taint)) => sorter.miss(Rule::Taint { taint: taint.clone() }),
-                    (Ok(points), None) => {
-                        let near = match side.point {
-                            Some(point) if !terms.near.is_empty() => *nearness
-                                .entry(point)
-                                .or_insert_with(|| terms.points_near(Some(point), cluster.site_points())),
-                            _ => 0,
-                        };
-                        let traits = (
-                            shape_of_class[class],
-                            points + near,
-                            side.micros_per_mb,
-                            cluster.slot_load(slot).gpus.count() > 0,
-                        );
-                        sorter.group(traits, || at.iter().map(|at| classes.values[class][*at]).collect())
-                    }
-                },
-            );
-        }
+        let (columns, kinds) = (cluster.columns(), cluster.kinds());
+        let selected = columns.selected(terms.selected());
+        let by_selectors = columns.classes(&selected);
+        let verdicts: Vec<Result<i64, usize>> =
+            by_selectors.firsts().iter().map(|slot| terms.verdict(&selected, *slot)).collect();
+        let valued = columns.selected(terms.keys.iter().map(String::as_str));
+        let by_values = columns.classes(&valued);
+        let classes = kinds.split(by_values.clone().and(&by_selectors));
+        let mut sorter = Sorter::new(by_values.firsts().len());
+        let stand = |slot: &usize| {
+            let kind = kinds.of(*slot);
+            let points = match verdicts[by_selectors.of(*slot)] {
+                Ok(points) => points,
+                Err(place) => return sorter.miss(Miss::Term(place), &terms),
+            };
+            if let Some(taint) = kind.taints.iter().find(|taint| !terms.tolerate.contains(taint)) {
+                return sorter.miss(Miss::Taint(taint), &terms);
+            }
+            let traits = Traits {
+                points: points + terms.points_near(kind.point, cluster.site_points()),
+                link: kind.micros_per_mb,
+                gpus: kind.gpus,
+            };
+            sorter.group(by_values.of(*slot), traits, || valued.ids(&terms.keys, *slot))
+        };
+        let stands: Vec<Stand> = classes.firsts().iter().map(stand).collect();
         let Sorter { mut groups, misses, .. } = sorter;
-        let group = |slot: usize| match of_slot[slot] {
+        let group = |slot: usize| match stands[classes.of(slot)] {
             Stand::Group(group) => Some(index(group)),
             Stand::Miss(_) => None,
         };
         let blocks = Blocks::new(cluster, &mut groups, group);
-        Self { terms, generation: cluster.generation(), groups, of_slot, misses, blocks }
+        Self { generation: cluster.generation(), groups, classes, stands, misses, blocks, terms }
     }
 
     /// The group of the node in `slot`, or the rule that keeps the workload off it.
     pub(crate) fn group(&self, slot: usize) -> Result<usize, &Rule> {
-        match self.of_slot[slot] {
+        match self.stands[self.classes.of(slot)] {
             Stand::Group(group) => Ok(index(group)),
             Stand::Miss(miss) => Err(&self.misses[index(miss)]),
         }
     }
 }
 
-/// What tells the nodes of two groups apart: their values, points, cost of the link, whether they have graphics processors.
-type Traits = (usize, i64, u64, bool);
-
-/// Sorts nodes into groups.
-#[derive(Debug, Default)]
-struct Sorter {
-    groups: Vec<Group>,
-    misses: Vec<Rule>,
-    known: BTreeMap<Traits, u32>,
-    known_misses: BTreeMap<Rule, u32>,
-    last: Option<(Traits, u32)>,
+/// What tells the nodes of two groups of the same values apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Traits {
+    points: i64,
+    link: u64,
+    gpus: bool,
 }
 
-impl Sorter {
-    fn group(&mut self, traits: Traits, values: impl FnOnce() -> Vec<ValueId>) -> Stand {
-        // Neighbours by name are often of one site and make.
-        if let Some((last, group)) = self.last
-            && last == traits
-        {
-            return Stand::Group(group);
+/// Why nodes may not take a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Miss<'a> {
+    Term(usize),
+    Taint(&'a Taint),
+}
+
+/// Sorts classes of nodes into groups. Of one set of values there are few groups, so they stand in a list that is gone through.
+#[derive(Debug)]
+struct Sorter<'a> {
+    groups: Vec<Group>,
+    /// By class of values: its last group.
+    last: Vec<Option<u32>>,
+    /// By group: the group of the same values before it.
+    before: Vec<Option<u32>>,
+    misses: Vec<Rule>,
+    known_misses: BTreeMap<Miss<'a>, u32>,
+}
+
+impl<'a> Sorter<'a> {
+    fn new(classes: usize) -> Self {
+        Self {
+            groups: Vec::new(),
+            last: vec![None; classes],
+            before: Vec::new(),
+            misses: Vec::new(),
+            known_misses: BTreeMap::new(),
         }
-        let (_, points, link, gpus) = traits;
-        let groups = &mut self.groups;
-        let group = *self.known.entry(traits).or_insert_with(|| {
-            groups.push(Group { values: values(), points, link, gpus, blocks: 0..0 });
-            number(groups.len() - 1)
-        });
-        self.last = Some((traits, group));
-        Stand::Group(group)
     }
 
-    fn miss(&mut self, rule: Rule) -> Stand {
+    fn group(&mut self, class: usize, traits: Traits, values: impl FnOnce() -> Vec<ValueId>) -> Stand {
+        let mut at = self.last[class];
+        while let Some(number) = at {
+            let Group { points, link, gpus, .. } = self.groups[index(number)];
+            if traits == (Traits { points, link, gpus }) {
+                return Stand::Group(number);
+            }
+            at = self.before[index(number)];
+        }
+        let number = number(self.groups.len());
+        let Traits { points, link, gpus } = traits;
+        self.groups.push(Group { values: values(), points, link, gpus, blocks: 0..0 });
+        self.before.push(self.last[class].replace(number));
+        Stand::Group(number)
+    }
+
+    fn miss(&mut self, miss: Miss<'a>, terms: &Terms) -> Stand {
         let misses = &mut self.misses;
-        let miss = self.known_misses.entry(rule).or_insert_with_key(|rule| {
-            misses.push(rule.clone());
+        let number = self.known_misses.entry(miss).or_insert_with(|| {
+            misses.push(match miss {
+                Miss::Term(place) => Rule::Require { term: terms.require.term(place).unwrap_or_default() },
+                Miss::Taint(taint) => Rule::Taint { taint: taint.clone() },
+            });
             number(misses.len() - 1)
         });
-        Stand::Miss(*miss)
+        Stand::Miss(*number)
     }
 }
 
 fn number(index: usize) -> u32 {
     u32::try_from(index).expect("a region has fewer than 2^32 nodes")
-}
-
-fn index(number: u32) -> usize {
-    usize::try_from(number).expect("a 32-bit number fits")
 }

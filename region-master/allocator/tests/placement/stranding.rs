@@ -8,16 +8,16 @@ use crate::model::{Work, World};
 impl World {
     /// What instances are like with `more` of a workload: a shape, and how many of 1,024 have it.
     pub(crate) fn typical(&self, work: &Work, more: u32) -> Vec<(Resources, u64)> {
-        let eighths = |amount: u64| {
-            (amount..u64::MAX).find(|step| *step < 16 || step.trailing_zeros() + 4 > step.ilog2())
+        let sixteenths = |amount: u64| {
+            (amount..u64::MAX).find(|step| *step < 32 || step.trailing_zeros() + 5 > step.ilog2())
         };
         let shape = |work: &Work| {
             let need = work.spec.resources();
             Resources {
-                cpu: MilliCpu(eighths(need.cpu.0).unwrap()),
-                memory: Bytes(eighths(need.memory.0 >> 20).unwrap() << 20),
+                cpu: MilliCpu(sixteenths(need.cpu.0).unwrap()),
+                memory: Bytes(sixteenths(need.memory.0 >> 20).unwrap() << 20),
                 gpu: MilliGpu(if need.gpu.0 < 1000 {
-                    eighths(need.gpu.0).unwrap().min(1000)
+                    sixteenths(need.gpu.0).unwrap().min(1000)
                 } else {
                     need.gpu.0
                 }),

@@ -1,0 +1,93 @@
+//! What nodes have in common beside their attributes.
+
+use std::collections::BTreeMap;
+
+use skerry_types::{Point, Taint};
+
+use crate::classes::{Classes, index};
+
+/// What tells a node from others, whatever it has room for, beside its attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    pub(crate) taints: Vec<Taint>,
+    pub(crate) point: Option<Point>,
+    pub(crate) micros_per_mb: u64,
+    /// Whether it has graphics processors.
+    pub(crate) gpus: bool,
+}
+
+/// The kind of each node, by number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kinds {
+    of_slot: Vec<u32>,
+    all: Vec<Kind>,
+    numbers: BTreeMap<Kind, u32>,
+}
+
+impl Kinds {
+    /// Makes room for a node at `slot`; those from there on move up.
+    pub(crate) fn insert(&mut self, slot: usize) {
+        let number = self.number(Kind::default());
+        self.of_slot.insert(slot, number);
+    }
+
+    /// Takes the node at `slot` out; those after it move down.
+    pub(crate) fn remove(&mut self, slot: usize) {
+        self.of_slot.remove(slot);
+    }
+
+    /// Says of what kind a node is. False when that was known.
+    pub(crate) fn set(&mut self, slot: usize, kind: Kind) -> bool {
+        if *self.of(slot) == kind {
+            return false;
+        }
+        if self.all.len() > 2 * self.of_slot.len() {
+            self.forget_unused();
+        }
+        self.of_slot[slot] = self.number(kind);
+        true
+    }
+
+    /// The kind of the node in `slot`.
+    pub(crate) fn of(&self, slot: usize) -> &Kind {
+        &self.all[index(self.of_slot[slot])]
+    }
+
+    /// Tells nodes apart that are of different kinds.
+    pub(crate) fn split(&self, classes: Classes) -> Classes {
+        classes.split(&self.of_slot, self.all.len())
+    }
+
+    fn number(&mut self, kind: Kind) -> u32 {
+        let all = &mut self.all;
+        *self.numbers.entry(kind).or_insert_with_key(|kind| {
+            all.push(kind.clone());
+            u32::try_from(all.len() - 1).expect("a region has fewer than 2^32 nodes")
+        })
+    }
+
+    fn forget_unused(&mut self) {
+        let known = std::mem::take(self);
+        self.of_slot =
+            known.of_slot.iter().map(|number| self.number(known.all[index(*number)].clone())).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_gone_are_forgotten() {
+        let mut kinds = Kinds::default();
+        kinds.insert(0);
+        kinds.insert(0);
+        let kind = |micros_per_mb| Kind { micros_per_mb, ..Kind::default() };
+        for cost in 1..100 {
+            assert!(kinds.set(1, kind(cost)));
+            assert!(!kinds.set(1, kind(cost)));
+            assert_eq!((kinds.of(0), kinds.of(1)), (&kind(0), &kind(cost)));
+        }
+        assert!(kinds.all.len() <= 6, "{kinds:?}");
+    }
+}
