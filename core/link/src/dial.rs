@@ -31,6 +31,9 @@ const ATTEMPT_WAIT: Duration = Duration::from_secs(15);
 /// Attempts under way at a time. An attempt is not cut short by the next one, so that a slow link gets its full time while a
 /// healed one is found at the pace of the backoff.
 const ATTEMPTS_MAX: usize = 4;
+/// From the start of an attempt to the next, at least: a parent to which ten thousand children come at once is not to be asked
+/// for two handshakes by each of them. QUIC itself repeats an unanswered first packet after a second.
+const PATIENCE: Duration = Duration::from_millis(1500);
 /// Longest that resolving a name may take.
 const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 
@@ -216,29 +219,30 @@ impl Dialer {
             self.backoff.reset();
         }
         if self.dialled {
-            self.pause(&mut attempts, &mut last).await;
+            self.pause(Duration::ZERO, &mut attempts, &mut last).await;
         }
         self.dialled = true;
         loop {
             if attempts.len() < ATTEMPTS_MAX {
                 self.start_attempt(&mut attempts, &mut last).await;
             }
-            if let Some((connection, address)) = self.pause(&mut attempts, &mut last).await {
+            if let Some((connection, address)) = self.pause(PATIENCE, &mut attempts, &mut last).await {
                 self.state.send_replace(DialState::Connected { address });
                 return connection;
             }
         }
     }
 
-    /// Waits one backoff, or less when an attempt succeeds or a hint comes. A failed attempt does not end the wait: who is
+    /// Waits one backoff and `least` at least, or less when an attempt succeeds or a hint comes. A failed attempt does not end the wait: who is
     /// refused at once must not come back at once.
     async fn pause(
         &mut self,
+        least: Duration,
         attempts: &mut JoinSet<Result<(Connection, SocketAddr), DialError>>,
         last: &mut Option<DialError>,
     ) -> Option<(Connection, SocketAddr)> {
         self.publish(last.clone());
-        let wait = self.backoff.next_wait(&mut self.rng);
+        let wait = self.backoff.next_wait(&mut self.rng).max(least);
         let end = sleep(wait);
         tokio::pin!(end);
         loop {

@@ -1,9 +1,10 @@
 //! The parent's endpoint: one UDP port for links, enrolment and renewal.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
@@ -29,6 +30,9 @@ use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 const WAITING_BYTES: u64 = 12 * 1024 * 1024;
 /// Handshakes that wait to begin at most; beyond that QUIC refuses.
 const WAITING_MAX: usize = 16 * 1024;
+/// Age at which a first contact is not answered any more: children give an attempt up after 15 s, and an answer must reach them
+/// before.
+const STALE: Duration = Duration::from_secs(10);
 /// The least time between two resets for connections of an earlier process: a thousand a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -133,6 +137,8 @@ pub enum RefusedArrival {
 pub struct LinkServer {
     endpoint: Endpoint,
     handshakes: JoinSet<Arrival>,
+    /// Who waits for a handshake, by the time of the first contact.
+    waiting: VecDeque<(Instant, Incoming)>,
     parent: Arc<Parent>,
     settings: ServerSettings,
     memory: Option<Arc<Memory>>,
@@ -174,8 +180,8 @@ impl LinkServer {
         });
         let config = (endpoint_config(key), Some(config));
         let endpoint = Endpoint::new(config.0, config.1, socket, Arc::new(TokioRuntime)).map_err(failed)?;
-        let (handshakes, parent) = (JoinSet::new(), Arc::new(parent));
-        Ok(Self { endpoint, handshakes, parent, settings, memory, recall })
+        let (handshakes, waiting, parent) = (JoinSet::new(), VecDeque::new(), Arc::new(parent));
+        Ok(Self { endpoint, handshakes, waiting, parent, settings, memory, recall })
     }
 
     /// The address that is listened on.
@@ -192,7 +198,7 @@ impl LinkServer {
     /// progress by themselves but begin here. Cancel-safe: handshakes under way stay with the server.
     pub async fn accept(&mut self) -> Option<Arrival> {
         loop {
-            let room = self.handshakes.len() < self.settings.max_handshakes;
+            self.begin_latest();
             tokio::select! {
                 // Cancel-safe: a finished task stays in the set until it is returned.
                 Some(done) = self.handshakes.join_next() => match done {
@@ -200,8 +206,34 @@ impl LinkServer {
                     Err(error) => tracing::error!(%error, "a handshake task failed"),
                 },
                 // Cancel-safe: an `Incoming` is only taken out of the endpoint when this branch is chosen.
-                incoming = self.endpoint.accept(), if room => self.begin(incoming?),
+                incoming = self.endpoint.accept() => self.queue(incoming?),
             }
+        }
+    }
+
+    fn queue(&mut self, incoming: Incoming) {
+        self.waiting.push_back((Instant::now(), incoming));
+        if self.waiting.len() > WAITING_MAX / 2
+            && let Some((_, oldest)) = self.waiting.pop_front()
+        {
+            // Not refused: who hears nothing sends again after a while, who is refused at once.
+            oldest.ignore();
+        }
+    }
+
+    /// Begins handshakes while there is room, the latest contact first. When more want one than can be had, the first in the
+    /// queue would be served after they have given up, one after the other, and nobody would get through.
+    fn begin_latest(&mut self) {
+        while self.handshakes.len() < self.settings.max_handshakes
+            && let Some((since, incoming)) = self.waiting.pop_back()
+        {
+            if since.elapsed() < STALE {
+                self.begin(incoming);
+                continue;
+            }
+            incoming.ignore();
+            // All others are older.
+            self.waiting.drain(..).for_each(|(_, older)| older.ignore());
         }
     }
 
