@@ -209,8 +209,10 @@ async fn start(
             format!("container {name}: image {image} is not on this node any more; it is pulled again");
         return Err(Failure::transient(ReasonCode::ImageNotFound, message));
     };
-    let fence = fence
-        .map(|fence| skerry_runtime::Fence { token: fence.token, kill_at_ms: clock::boottime_ms(fence.deadline) });
+    let fence = fence.map(|fence| skerry_runtime::Fence {
+        token: fence.token,
+        kill_at_ms: clock::boottime_ms(fence.deadline),
+    });
     let start = ContainerStart { spec, attempt, image: Arc::new(image), devices, fence };
     let started = runtime.start(&sandbox(intent), start).await;
     let started = started.map_err(|error| failure::start(name, &error))?;

@@ -47,7 +47,8 @@ impl Starts {
         let Ok(Outcome::Started { pid, started_at }) = result else { return None };
         if held.is_none() {
             let state = FoundState::Running { pid: *pid, started_at: *started_at };
-            self.answered.insert(container.clone(), FoundContainer { container, attempt, state, deadline: None });
+            self.answered
+                .insert(container.clone(), FoundContainer { container, attempt, state, deadline: None });
         }
         held
     }
@@ -161,7 +162,8 @@ mod tests {
         assert_eq!(starts.answered(OpId(1), &STARTED), None);
         assert_eq!(starts.answered(OpId(2), &STARTED), None);
         let state = running(7, WallTime(1));
-        let b = FoundContainer { container: container("b"), attempt: 4, state: state.clone(), deadline: None };
+        let b =
+            FoundContainer { container: container("b"), attempt: 4, state: state.clone(), deadline: None };
         let a = FoundContainer { container: container("a"), attempt: 0, state, deadline: None };
         assert_eq!(starts.missing(&[b]), [a]);
         assert_eq!(starts.missing(&[]), [], "an inventory settles all answers before it");

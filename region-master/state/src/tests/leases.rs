@@ -7,6 +7,7 @@ use skerry_wire::{IntentRow, ToParent};
 
 use super::bench::*;
 use super::node::Manner;
+use super::tree::Tree;
 use crate::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -227,4 +228,45 @@ fn an_answer_names_what_was_decided() {
     assert_eq!((cursor.epoch, cursor.revision), (bench.config.epoch, newest));
     let row = bench.node("n1").intents.values().next().cloned().map(IntentRow::Allocation);
     assert!(row.is_some());
+}
+
+#[test]
+fn a_region_that_is_away_keeps_what_is_exclusive_and_hands_on_how_far_it_counted() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&exclusive("db"));
+    tree.settle();
+    tree.pass(SECOND * 3);
+    let (has, other) = if tree.placed_in("a", "db").is_empty() { ("b", "a") } else { ("a", "b") };
+    assert_eq!(tree.placed_in(has, "db").len(), 1);
+    // It counts far ahead of the other region.
+    for round in 0..5 {
+        tree.of(has).apply(&spec(&format!("own{round}"), 1));
+        let own = key(&format!("own{round}"));
+        tree.of(has).call(ApiCall::Delete(own)).unwrap();
+    }
+    tree.cut(has);
+    tree.pass(SECOND * 36_000);
+    assert!(tree.placed_in(other, "db").is_empty(), "nobody knows whether it runs there");
+    tree.heal(has);
+    tree.pass(SECOND * 10);
+    let serial = |tree: &mut Tree, region: &str| {
+        let all = tree.of(region).state.allocations.values();
+        all.filter(|a| a.intent.workload == key("db")).filter_map(|a| a.intent.id.serial()).max()
+    };
+    let before = serial(&mut tree, has);
+    let node = format!("{has}-n1");
+    tree.of(has).node(&node).manner = Manner::Mute;
+    let what = DrainWhat::Node(node_name(&node));
+    tree.of(has).life(LifeCall::Drain { what, deadline: None, force: true }).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 10);
+    assert_eq!(tree.of(has).all(), [format!("{node} stops")]);
+    assert!(tree.placed_in(other, "db").is_empty(), "it has not said that it stopped");
+    tree.of(has).node(&node).catch_up();
+    tree.of(has).exchange();
+    tree.settle();
+    tree.pass(SECOND * 60);
+    assert_eq!(tree.placed_in(other, "db").len(), 1);
+    assert!(serial(&mut tree, other) > before, "its tokens are greater");
 }
