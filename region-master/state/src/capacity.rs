@@ -1,11 +1,13 @@
 //! The allocator's picture of the nodes, kept in step with what the region knows.
 
 use skerry_allocator::{Booking, Demand, NodeView, Placed, attributes};
+use skerry_rollout::rolling::Drain;
 use skerry_types::{
     AllocationId, Attributes, Desired, InstanceIndex, InstanceSet, Labels, NodeFacts, NodeName, Refusal,
     Resources, SiteName, WorkloadKey, WorkloadSpec,
 };
 
+use crate::allocations::Allocation;
 use crate::records::AllocationRecord;
 use crate::state::RegionState;
 
@@ -153,6 +155,19 @@ impl RegionState {
             .collect()
     }
 
+    /// The nodes of copies that stay beside more of this spec, one entry for each: what spreads evenly does so over those, and
+    /// not over what an update or a drain takes away.
+    fn nodes_of_staying(&self, spec: &WorkloadSpec) -> Vec<NodeName> {
+        let newest = self.workloads.get(&spec.key).map(|workload| &workload.record.spec.instance);
+        let goes = |known: &Allocation| {
+            let outdated =
+                newest.is_some_and(|newest| *newest == spec.instance) && known.spec != spec.instance;
+            outdated || self.drain_of(spec, &known.record.node) != Drain::No
+        };
+        let run = self.allocations.of(&spec.key).filter(|known| known.desired == Desired::Run);
+        run.filter(|known| !goes(known)).map(|known| known.record.node.clone()).collect()
+    }
+
     /// Takes room for one instance on this very node.
     pub(crate) fn cluster_place_on(
         &mut self,
@@ -172,7 +187,7 @@ impl RegionState {
         spec: &WorkloadSpec,
         instances: &InstanceSet,
     ) -> Vec<(InstanceIndex, Result<Placed, Vec<Refusal>>)> {
-        let existing = self.nodes_of(&spec.key);
+        let existing = self.nodes_of_staying(spec);
         let demand = demand(spec, &existing);
         let wanted: Vec<InstanceIndex> = instances.iter().collect();
         let serial = &mut self.counters.serial;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skerry_types::{
     AllocationId, AllocationLoad, Bytes, Generation, JobPolicy, MilliCpu, OnDisconnect, OnReturn, Phase,
-    Scale, ScaleTarget, UpdatePolicy, WorkloadKind, WorkloadSpec,
+    Scale, ScaleTarget, Spread, SpreadBy, UpdatePolicy, WorkloadKind, WorkloadSpec,
 };
 use skerry_wire::{ObservedRow, RowKey, TableId};
 
@@ -423,4 +423,25 @@ fn a_rollout_that_finds_no_room_says_so() {
     let view = bench.rollout("web");
     assert_eq!(view.state, RolloutState::Running, "{view:?}");
     assert_eq!(view.message, "1 have no place: 'skerry explain web' says why");
+}
+
+#[test]
+fn what_an_update_starts_is_spread_as_what_it_replaces_was() {
+    let mut bench = Bench::with_nodes(2);
+    let mut web = spec("web", 2);
+    web.placement.spread = vec![Spread { by: SpreadBy::Node, max_skew: None }];
+    web.update = UpdatePolicy {
+        max_surge: 1,
+        max_unavailable: 0,
+        min_healthy: Duration::from_secs(1),
+        ..UpdatePolicy::default()
+    };
+    bench.apply(&web);
+    for arg in ["x", "y", "z"] {
+        bench.apply(&changed(&web, arg));
+        bench.exchange();
+        bench.wait(Duration::from_secs(30));
+        let nodes: Vec<String> = bench.placed().iter().map(|text| text[2..4].to_owned()).collect();
+        assert!(nodes == ["n1", "n2"] || nodes == ["n2", "n1"], "{:?}", bench.placed());
+    }
 }
