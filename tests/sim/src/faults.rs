@@ -72,7 +72,8 @@ impl World {
         if let Some(link) = self.way(child).link {
             let child_us = [0, SECOND, 60 * SECOND][self.rng.below(3)];
             let parent_us = [0, SECOND, 60 * SECOND][self.rng.below(3)];
-            self.break_link(link, child_us, parent_us);
+            let ways = [(true, true), (true, false), (false, true)][self.rng.below(3)];
+            self.break_ways(link, ways, child_us, parent_us);
         }
     }
 

@@ -22,8 +22,9 @@ const RIGHT_WITHIN: u64 = 5 * SECOND;
 /// From then until the root shows it, and nothing that was away counts as away any more: two minutes, and room to spare.
 const CALM_WITHIN: u64 = 180 * SECOND;
 const SILENCE: u64 = 1800 * SECOND;
-/// Timers of all masters that may fire in a silence: one look an hour at each workload would be a few.
-const TICKS_MAX: u64 = 60;
+/// Timers of all masters that may fire in a silence: up to four moves that cannot go on, each looked at by its masters once in
+/// its deadline of 90 s.
+const TICKS_MAX: u64 = 200;
 
 /// Where in its story the world is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -82,10 +82,10 @@ impl Options {
         }
     }
 
-    /// Ten days of ordinary weather. Versions that never run are left to storms: they are tried again every few seconds for
+    /// Five days of ordinary weather. Versions that never run are left to storms: they are tried again every few seconds for
     /// hours, and nothing else would be seen.
     pub fn weather(seed: u64) -> Self {
-        let storm = Duration::from_hours(240);
+        let storm = Duration::from_hours(120);
         Self { storm, pace: 40, without: Knobs::SPOIL, ..Self::of_seed(seed) }
     }
 }

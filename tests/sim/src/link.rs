@@ -52,8 +52,8 @@ pub(crate) struct Pipe {
     parent: MasterAt,
     child_life: u64,
     parent_life: u64,
-    /// What is on its way is lost.
-    broken: bool,
+    /// What is on its way up is lost, and what is on its way down.
+    broken: (bool, bool),
     /// When the last parcel arrives, each way.
     last_up_us: u64,
     last_down_us: u64,
@@ -118,7 +118,7 @@ impl World {
             parent,
             child_life: life,
             parent_life: self.masters[parent].life,
-            broken: false,
+            broken: (false, false),
             last_up_us: 0,
             last_down_us: 0,
             open_up: 0,
@@ -205,7 +205,7 @@ impl World {
         }
         let Some(pipe) = self.pipes.get(&link) else { return };
         let (parent, child) = (pipe.parent, pipe.child);
-        if pipe.broken || pipe.parent_life != self.masters[parent].life || !self.masters[parent].up {
+        if pipe.broken.0 || pipe.parent_life != self.masters[parent].life || !self.masters[parent].up {
             return;
         }
         match parcel {
@@ -228,7 +228,7 @@ impl World {
             return self.at(until, Event::Down(link, parcel));
         }
         let Some(pipe) = self.pipes.get(&link) else { return };
-        let (child, life, broken) = (pipe.child, pipe.child_life, pipe.broken);
+        let (child, life, broken) = (pipe.child, pipe.child_life, pipe.broken.1);
         if broken || self.life(child) != life || self.way(child).link != Some(link) {
             return;
         }
@@ -258,8 +258,15 @@ impl World {
 
     /// Breaks a link; each side notices in its own time.
     pub(crate) fn break_link(&mut self, link: LinkId, child_us: u64, parent_us: u64) {
+        self.break_ways(link, (true, true), child_us, parent_us);
+    }
+
+    /// Breaks a link both ways, or one way only: what goes the other way arrives until somebody notices.
+    pub(crate) fn break_ways(&mut self, link: LinkId, ways: (bool, bool), child_us: u64, parent_us: u64) {
         let Some(pipe) = self.pipes.get_mut(&link) else { return };
-        if std::mem::replace(&mut pipe.broken, true) {
+        let before = pipe.broken;
+        pipe.broken = (before.0 | ways.0, before.1 | ways.1);
+        if before != (false, false) {
             return;
         }
         self.soon(0..child_us + 1, Event::Lost(link, Side::Child));

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use skerry_sim::{Options, Outcome, Tally, run, shrink};
 
 /// Seeds of the fixed corpus.
-const CORPUS: u64 = 12;
-/// Seeds that are played for ten days of ordinary weather.
+const CORPUS: u64 = 24;
+/// Seeds that are played for five days of ordinary weather.
 const WEATHER: u64 = 2;
 /// How long fresh seeds are tried.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+const FRESH_FOR: Duration = Duration::from_secs(20);
 
 fn play(seed: u64) -> Outcome {
     play_with(Options::of_seed(seed))

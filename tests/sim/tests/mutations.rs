@@ -12,6 +12,6 @@ fn every_mutation_is_found() {
         let found = (0..SEEDS).find_map(|seed| run(options(seed)).err());
         let violation = found.unwrap_or_else(|| panic!("{mutation} is not found in {SEEDS} seeds"));
         let what: String = violation.what.chars().take(120).collect();
-        println!("{mutation}: seed {}, after {:?}: {what}", violation.seed, violation.at);
+        println!("{mutation}: seed {}, after {:?}: {what}", violation.options.seed, violation.at);
     }
 }
