@@ -14,6 +14,7 @@ mod digest;
 mod endpoint;
 mod error;
 mod image_ref;
+mod layers;
 mod manifest;
 
 pub use client::{BlobStream, Registry};

@@ -34,18 +34,21 @@ pub struct Platform {
 impl Platform {
     /// The platform of the running program.
     pub fn host() -> Self {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", None),
-            "aarch64" => ("arm64", None),
-            "arm" => ("arm", Some("v7")),
-            "x86" => ("386", None),
-            "powerpc64" => ("ppc64le", None),
-            other => (other, None),
-        };
+        Self::linux(match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            other => other,
+        })
+    }
+
+    /// Linux on an architecture as images name it. Of 32-bit ARM the version that [`Platform::host`] means.
+    pub fn linux(architecture: &str) -> Self {
         Self {
             os: "linux".to_owned(),
             architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
+            variant: (architecture == "arm").then(|| "v7".to_owned()),
         }
     }
 

@@ -15,6 +15,7 @@ mod explain;
 mod id;
 mod instances;
 mod label;
+mod layer;
 mod lease;
 mod life;
 pub mod mutant;
@@ -42,6 +43,7 @@ pub use id::{
 };
 pub use instances::InstanceSet;
 pub use label::{LabelError, Labels, Taint, check_labels};
+pub use layer::{LayerId, LayerSize, NodeLayers};
 pub use lease::{FencingToken, Lease, LeaseError};
 pub use life::{
     Hold, JobPolicy, Leave, OnDisconnect, OnReturn, Overlap, PartProgress, Probe, ProbeCheck, Probes, Scale,

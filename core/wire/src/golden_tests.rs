@@ -301,6 +301,8 @@ fn rows_up() {
         address: Some([192, 0, 2, 1].into()),
     };
     check("facts", &ObservedRow::Facts(facts));
+    let layers = [[1; 32], [2; 32]].map(|digest| LayerId::of(&digest));
+    check("layers", &ObservedRow::Layers(NodeLayers::new(layers)));
     let used =
         Resources { cpu: MilliCpu(15), memory: Bytes(3 << 20), disk: Bytes(10), ..Resources::default() };
     check("usage", &ObservedRow::Usage(NodeUsage { used }));

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationIntent, AllocationLoad, AllocationStatus, Batch, Event, NodeDigest, NodeFacts, NodeUsage,
-    RegionDigest, Share, ShareStatus, SiteDigest, TenantGrant, TenantUse,
+    AllocationIntent, AllocationLoad, AllocationStatus, Batch, Event, NodeDigest, NodeFacts, NodeLayers,
+    NodeUsage, RegionDigest, Share, ShareStatus, SiteDigest, TenantGrant, TenantUse,
 };
 
 use crate::{DecodeError, decode, encode};
@@ -50,6 +50,8 @@ impl TableId {
     pub const EVENT: Self = Self(5);
     /// Up: what allocations use; key: allocation id; value: [`ObservedRow::Load`].
     pub const LOAD: Self = Self(6);
+    /// Up: layers of images that the node holds; key: empty; value: [`ObservedRow::Layers`].
+    pub const LAYERS: Self = Self(7);
     /// Down to a region: its part of a workload; key: `TENANT/NAME`; value: [`RegionRow::Share`].
     pub const SHARE: Self = Self(16);
     /// Down to a region: a tenant and its part of the limit; key: the tenant; value: [`RegionRow::Tenant`].
@@ -155,6 +157,8 @@ pub enum ObservedRow {
     Event(Event),
     /// What an allocation uses.
     Load(AllocationLoad),
+    /// Layers of images that the node holds.
+    Layers(NodeLayers),
 }
 
 /// The value of a row that a region sends down to a region.

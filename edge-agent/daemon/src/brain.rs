@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Clock};
 use crate::facts::Machine;
+use crate::layers::Layers;
 use crate::loads::{self, Meter, Samples};
 use crate::operations::{Hands, Operations, store_digest};
 use crate::starts::{self, Ended, Starts, runtime_reference};
@@ -115,6 +116,7 @@ pub(crate) struct BrainTask {
     collected_at: Option<Instant>,
     meter: Meter,
     samples: JoinSet<Samples>,
+    layers: Layers,
     /// Words to the keeper of how long what is exclusive may run.
     extensions: JoinSet<()>,
 }
@@ -129,6 +131,7 @@ impl BrainTask {
             collected_at: None,
             meter: Meter::new(),
             samples: JoinSet::new(),
+            layers: Layers::new(parts.hands.images.clone()),
             extensions: JoinSet::new(),
             parts,
         }
@@ -165,6 +168,7 @@ impl BrainTask {
                 _ = look.tick() => self.look(),
                 () = sleep_until(self.meter.next()), if self.samples.is_empty() => self.sample(),
                 Some(samples) = self.samples.join_next() => self.take_samples(samples),
+                layers = self.layers.next() => self.feed(Input::Layers(layers)),
                 Some(done) = self.collection.join_next() => if let Err(error) = done {
                     tracing::error!(%error, "a collection of images failed");
                 },

@@ -15,6 +15,7 @@ mod facts;
 mod failure;
 mod gauges;
 mod join;
+mod layers;
 mod link;
 mod loads;
 mod logs;

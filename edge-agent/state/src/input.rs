@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skerry_types::{
     AllocationId, AllocationIntent, AllocationLoad, Batch, ContainerName, Exit, FencingToken, MonoTime,
-    NodeFacts, NodeUsage, PersistId, Reason, WallTime,
+    NodeFacts, NodeLayers, NodeUsage, PersistId, Reason, WallTime,
 };
 use skerry_wire::{ToChild, ToParent};
 
@@ -35,6 +35,8 @@ pub enum Input {
     Facts(NodeFacts),
     /// The node's usage, as often as the shell likes to look.
     Usage(NodeUsage),
+    /// The layers of images that the node holds, at start and when they change.
+    Layers(NodeLayers),
     /// What each allocation with a running container uses, as often as the shell likes to look. Those it does not name use
     /// nothing.
     Loads(Vec<AllocationLoad>),

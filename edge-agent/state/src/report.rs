@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_types::{AllocationId, AllocationLoad, AllocationStatus, Batch, Event, NodeFacts, NodeUsage};
+use skerry_types::{
+    AllocationId, AllocationLoad, AllocationStatus, Batch, Event, NodeFacts, NodeLayers, NodeUsage,
+};
 use skerry_wire::{Acknowledged, Cursor, Epoch, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer};
 
 use crate::ledger::{EVENT, event_value};
@@ -123,6 +125,10 @@ impl Report {
 
     pub(crate) fn facts(&mut self, facts: NodeFacts) {
         self.show(RowKey::new(TableId::FACTS, ""), &ObservedRow::Facts(facts));
+    }
+
+    pub(crate) fn layers(&mut self, layers: NodeLayers) {
+        self.show(RowKey::new(TableId::LAYERS, ""), &ObservedRow::Layers(layers));
     }
 
     pub(crate) fn usage(&mut self, usage: NodeUsage) {

@@ -173,6 +173,7 @@ impl AgentState {
                 self.facts = true;
                 self.report.facts(facts);
             }
+            Input::Layers(layers) => self.report.layers(layers),
             Input::Usage(usage) => self.report.usage(usage),
             Input::Loads(loads) => {
                 let lifecycles = &self.lifecycles;

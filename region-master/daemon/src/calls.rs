@@ -14,7 +14,7 @@ use crate::api::{Api, FromAbove, OperatorName};
 use crate::below::{send_answer, write_failure};
 
 /// The calls that are answered.
-pub(crate) const METHODS: [&str; 12] = [
+pub(crate) const METHODS: [&str; 13] = [
     "Version",
     "ListWorkloads",
     "ListAllocations",
@@ -26,6 +26,7 @@ pub(crate) const METHODS: [&str; 12] = [
     "Explain",
     "RolloutStatus",
     "RolloutHistory",
+    "RolloutPlan",
     "Logs",
 ];
 /// Longest header: a request of the longest kind, and names.
@@ -88,6 +89,7 @@ impl CallServer {
             "Explain" => whole(api.explain(asked.request()?).await?),
             "RolloutStatus" => whole(api.rollout_status(asked.request()?).await?),
             "RolloutHistory" => whole(api.rollout_history(asked.request()?).await?),
+            "RolloutPlan" => whole(api.rollout_plan(asked.request()?).await?),
             _ => return self.logs(asked.request()?, sender).await,
         };
         for message in answer {

@@ -1,6 +1,7 @@
 //! From the brain's views to what the API shows.
 
 pub(crate) mod life;
+pub(crate) mod plan;
 
 use std::collections::BTreeMap;
 

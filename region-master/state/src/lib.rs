@@ -56,7 +56,7 @@ pub use input::{Action, CallId, ChildIdentity, Input, LinkId, NodeIdentity, Regi
 pub use ledger::{LedgerRow, LoadError, TABLES};
 pub use life::{
     DrainView, DrainWhat, JobResult, JobView, LifeCall, LifeError, LifeReply, PlanView, PlannedMember,
-    PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView,
+    PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView, SitePull, to_pull,
 };
 pub use listing::{
     AllocationView, EventView, Filter, LeaseView, NodeTotal, NodeView, Page, PartView, PendingView,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skerry_types::{AllocationId, EventLevel, NodeFacts, NodeName, NodeUsage, SiteName};
+use skerry_types::{AllocationId, EventLevel, NodeFacts, NodeLayers, NodeName, NodeUsage, SiteName};
 use skerry_wire::{Epoch, IntentRow, ObservedRow, Row, RowKey, TableId};
 
 use crate::api::{ApiError, ApiReply};
@@ -21,6 +21,8 @@ pub(crate) struct Node {
     pub(crate) events_seen: u64,
     pub(crate) facts: Option<Arc<NodeFacts>>,
     pub(crate) usage: NodeUsage,
+    /// Layers of images that it holds; `None` until it said so.
+    pub(crate) layers: Option<Arc<NodeLayers>>,
     pub(crate) allocations: BTreeSet<AllocationId>,
 }
 
@@ -33,6 +35,7 @@ impl Node {
             events_seen,
             facts: None,
             usage: NodeUsage::default(),
+            layers: None,
             allocations: BTreeSet::new(),
         }
     }
@@ -51,6 +54,7 @@ impl Node {
         match row {
             ObservedRow::Facts(facts) => self.facts = Some(Arc::new(facts.clone())),
             ObservedRow::Usage(usage) => self.usage = *usage,
+            ObservedRow::Layers(layers) => self.layers = Some(Arc::new(layers.clone())),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use skerry_registry::{Blob, Digest, ImageRef, Manifest, Platform, RegistryError};
+use skerry_registry::{Blob, Digest, ImageRef, Manifest, Platform};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub(super) async fn pull(
 ) -> Result<(), PullError> {
     let documents = async {
         let manifest = inner.registry.manifest(image, &inner.platform).await?;
-        let config = fetch_config(inner, image, &manifest.config).await?;
+        let config = inner.registry.config(image, &manifest.config).await?;
         Ok::<_, PullError>((manifest, config))
     };
     let (manifest, config) = tokio::select! {
@@ -56,26 +56,6 @@ pub(super) async fn pull(
     let work = Work { inner, image, progress };
     work.layers(layers, cancel).await?;
     image_layers.record(image.to_string(), &manifest).save(&inner.layout, digest)
-}
-
-/// Reads a configuration, which the manifest bounds to a megabyte.
-async fn fetch_config(inner: &Inner, image: &ImageRef, blob: &Blob) -> Result<Bytes, PullError> {
-    let mut stream = inner.registry.blob(image, &blob.digest, 0, &[]).await?;
-    let host = stream.host().to_owned();
-    let mut bytes = Vec::new();
-    while let Some(piece) = stream.chunk().await? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() as u64 > blob.size {
-            let what = format!("configuration of {image}");
-            return Err(RegistryError::TooLarge { what, host, limit: blob.size }.into());
-        }
-    }
-    let got = Digest::of(&bytes);
-    if got != blob.digest {
-        let (image, expected) = (image.to_string(), blob.digest);
-        return Err(PullError::DigestMismatch { image, from: host, expected, got });
-    }
-    Ok(bytes.into())
 }
 
 /// The layers of an image, lowest first, with all that is known about them before they are here.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skerry_registry::{Digest, ImageRef, Platform, Registry};
@@ -18,7 +18,7 @@ use super::import;
 use super::layout::Layout;
 use super::limits::Limits;
 use super::pull;
-use super::record::{self, Image};
+use super::record::{self, Image, Record};
 
 /// How far a pull is, in compressed bytes. `total` is zero until the manifest is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Inner {
     images: Flights,
     pub(super) blobs: Flights,
     active: AtomicUsize,
+    /// Counts what changed the set of images.
+    changes: AtomicU64,
     in_use: Mutex<Option<BTreeSet<Digest>>>,
 }
 
@@ -64,6 +66,7 @@ impl ImageStore {
             images: Flights::default(),
             blobs: Flights::default(),
             active: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             in_use: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -77,6 +80,18 @@ impl ImageStore {
     /// The digests of all images that are here.
     pub fn list(&self) -> Result<Vec<Digest>, PullError> {
         Layout::list(&self.inner.layout.images(), ".json")
+    }
+
+    /// The unpacked contents that the images here are made of. Reads a small file for each image.
+    pub fn layers(&self) -> Result<BTreeSet<Digest>, PullError> {
+        let images = self.list()?;
+        let records = images.iter().filter_map(|digest| Record::load(&self.inner.layout, digest));
+        Ok(records.flat_map(|record| record.layers).collect())
+    }
+
+    /// A number that is another one whenever images came or went.
+    pub fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Relaxed)
     }
 
     /// Pulls what is missing of a pinned image. Callers that want the same image or layer at once share the work.
@@ -103,7 +118,10 @@ impl ImageStore {
         // Ends, because every further round has removed something.
         loop {
             match pull::pull(&self.inner, image, &digest, &mut pinned, progress, cancel).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.inner.changes.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
                 Err(PullError::DiskFull { need, .. }) if self.make_room(need).await? => {}
                 Err(error) => return Err(error),
             }
@@ -160,6 +178,8 @@ impl ImageStore {
     ) -> Result<T, PullError> {
         let inner = Arc::clone(&self.inner);
         let result = tokio::task::spawn_blocking(move || work(&inner)).await;
+        // All of this work adds or removes images.
+        self.inner.changes.fetch_add(1, Ordering::Relaxed);
         result.map_err(|error| PullError::io(self.inner.layout.root())(error.into()))?
     }
 }

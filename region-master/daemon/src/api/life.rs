@@ -1,22 +1,19 @@
 //! The life of workloads and nodes: rollouts, scale, cordons and drains.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_api::v1;
-use skerry_manifest::Document;
 use skerry_region_state::{ApiCall, ApiReply, DrainWhat, LifeCall, LifeReply};
 use skerry_types::{Generation, WorkloadKey};
 use tonic::{Request, Response, Status};
 
-use super::apply::one_document;
 use super::callers::who;
 use super::read::workload_key;
 use super::{Answer, Api, invalid, unexpected};
 use crate::view;
 
 impl Api {
-    async fn ask_life(&self, call: LifeCall) -> Result<LifeReply, Status> {
+    pub(super) async fn ask_life(&self, call: LifeCall) -> Result<LifeReply, Status> {
         match self.ask(ApiCall::Life(call)).await? {
             ApiReply::Life(reply) => Ok(reply),
             _ => Err(unexpected()),
@@ -63,19 +60,6 @@ impl Api {
         };
         let revisions = revisions.iter().map(view::life::revision).collect();
         Ok(Response::new(v1::RolloutHistoryResponse { revisions }))
-    }
-
-    pub(super) async fn plan(
-        &self,
-        request: Request<v1::RolloutPlanRequest>,
-    ) -> Answer<v1::RolloutPlanResponse> {
-        let Document::Workload(spec) = one_document(&request.get_ref().manifest)? else {
-            return Err(Status::invalid_argument("only workloads are rolled out"));
-        };
-        let LifeReply::Plan(plan) = self.ask_life(LifeCall::Plan(Arc::new(spec))).await? else {
-            return Err(unexpected());
-        };
-        Ok(Response::new(view::life::plan(&self.region, &plan)))
     }
 
     pub(super) async fn set_scale(&self, request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {

@@ -7,6 +7,7 @@ mod lists;
 mod logs;
 mod paging;
 mod places;
+mod plan;
 mod read;
 mod service;
 mod tokens;

@@ -8,7 +8,7 @@ use futures_util::stream::iter;
 use skerry_api::v1;
 use skerry_manifest::Document;
 use skerry_region_state::{ApiCall, ApiReply, ExplainWhat};
-use skerry_types::{RegionName, Target, WorkloadKey};
+use skerry_types::{Explanation, RegionName, Target, WorkloadKey};
 use tonic::{Request, Response, Status};
 
 use super::apply::one_document;
@@ -59,14 +59,7 @@ impl Api {
     async fn why_workload(&self, user: &str, key: WorkloadKey) -> Answer<v1::Explanation> {
         let call = ApiCall::Explain(ExplainWhat::Workload(key.clone()));
         let ApiReply::Explanation(why) = self.ask(call).await? else { return Err(unexpected()) };
-        let regions: BTreeSet<RegionName> = why
-            .placed
-            .iter()
-            .filter_map(|placed| match &placed.target {
-                Target::Region(region) if placed.present => Some(region.clone()),
-                Target::Region(_) | Target::Node { .. } => None,
-            })
-            .collect();
+        let regions = regions_of(&why);
         let mut answer = skerry_api::explanation(&self.region, &key, &why);
         let asked = iter(regions).map(|region| self.why_below(user, &key, region));
         answer.below = asked.buffered(CALLS_AT_ONCE).collect().await;
@@ -112,4 +105,13 @@ impl Api {
         let moves = moves.iter().map(shown).collect();
         Ok(Response::new(v1::RebalanceResponse { moves, ..v1::RebalanceResponse::default() }))
     }
+}
+
+/// The regions below that instances have gone to.
+pub(super) fn regions_of(why: &Explanation) -> BTreeSet<RegionName> {
+    let region = |target: &Target| match target {
+        Target::Region(region) => Some(region.clone()),
+        Target::Node { .. } => None,
+    };
+    why.placed.iter().filter(|placed| placed.present).filter_map(|placed| region(&placed.target)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skerry_rollout::rolling::{Progress, State};
 use skerry_types::{
-    Generation, InstanceIndex, NodeName, SiteName, WallTime, Wave, WorkloadKey, WorkloadSpec,
+    Generation, InstanceIndex, NodeLayers, NodeName, SiteName, WallTime, Wave, WorkloadKey, WorkloadSpec,
 };
 
 use super::RevisionRecord;
@@ -273,6 +273,10 @@ pub struct PlannedMember {
     pub site: SiteName,
     /// Its node.
     pub node: NodeName,
+    /// Its node's processor architecture as images name it; empty while the node said nothing of itself.
+    pub arch: String,
+    /// Layers of images that its node holds, as far as it said.
+    pub layers: Option<Arc<NodeLayers>>,
 }
 
 impl RegionState {

@@ -13,6 +13,7 @@ mod load;
 mod members;
 mod parts;
 mod preview;
+mod pulls;
 mod scale;
 mod service;
 mod timers;
@@ -33,6 +34,7 @@ pub(crate) use history::RevisionRecord;
 pub(crate) use homes::Homes;
 pub(crate) use job::JobRecord;
 pub use job::{JobResult, JobView};
+pub use pulls::{SitePull, to_pull};
 pub(crate) use timers::Timers;
 
 /// What is known of the life of workloads.

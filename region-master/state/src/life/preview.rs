@@ -26,7 +26,9 @@ impl RegionState {
         }
         for (instance, node) in nodes {
             let Some(known) = self.nodes.get(&node) else { continue };
-            let member = PlannedMember { instance, site: known.site.clone(), node };
+            let arch = known.facts.as_ref().map(|facts| facts.arch.clone()).unwrap_or_default();
+            let layers = known.layers.clone();
+            let member = PlannedMember { instance, site: known.site.clone(), node, arch, layers };
             if known.is_reachable() {
                 plan.waves[waves.get(&instance).copied().unwrap_or(last)].members.push(member);
             } else {

@@ -3,15 +3,17 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use skerry_e2e::{Container, Plan, Region, SOON, Workload, in_region};
-use skerry_ground::{Cut, until};
+use skerry_ground::image::built;
+use skerry_ground::{Cut, image_dir, until, until_ok};
 
 #[test]
 fn a_fleet_goes_in_waves_and_who_was_away_catches_up() {
     let nodes = [("n1", "oslo"), ("n2", "bergen"), ("n3", "oslo")];
-    in_region(&Plan { nodes: &nodes, images: &["hello"], ..Plan::default() }, |region| {
+    in_region(&Plan { nodes: &nodes, images: &["hello", "nginx"], ..Plan::default() }, |region| {
         region.operator.apply(&[&fleet(region, &["sleep"])?])?;
         region.operator.running("fleet")?;
         planned(region)?;
+        bytes_are_known(region)?;
         region.step("a node goes away");
         region.node("n3")?.host().cut(&Cut::Both)?;
         region.operator.wait("node/n3", "unreachable", SOON)?;
@@ -59,6 +61,38 @@ fn planned(region: &Region) -> Result<()> {
     said.says(&["workload/fleet: warning: wave 1 selects nothing"])?;
     let after = ["n1", "n2", "n3"].map(|node| on(region, node).ok());
     ensure!(after == before, "a plan changed what runs: {before:?} became {after:?}");
+    Ok(())
+}
+
+/// Bytes to pull on each site of each wave.
+fn bytes_to_pull(region: &Region, workload: &Workload) -> Result<Vec<(String, u64)>> {
+    let asked = ["rollout", "plan", "-f", "-", "-o", "json"];
+    let said = region.operator.run_with(&asked, &workload.to_string())?.ok()?;
+    let plan: Value = serde_json::from_str(&said.out).context("reading the plan")?;
+    let waves = plan["waves"].as_array().or_else(|| plan[0]["waves"].as_array());
+    let sites = waves.context("no waves")?.iter().filter_map(|wave| wave["sites"].as_array()).flatten();
+    let bytes = |site: &Value| {
+        ensure!(site["unknown_nodes"].as_array().is_some_and(Vec::is_empty), "not all is known: {site}");
+        let name = site["site"].as_str().context("no site")?.to_owned();
+        Ok((name, site["bytes_to_pull"].as_u64().context("no bytes")?))
+    };
+    sites.map(bytes).collect()
+}
+
+fn bytes_are_known(region: &Region) -> Result<()> {
+    region.step("what an update costs to pull is told before it begins");
+    let (oslo, bergen) = ("oslo".to_owned(), "bergen".to_owned());
+    let same = fleet(region, &["tick", "1000"])?;
+    // Nodes tell what they hold a moment after they pulled it.
+    until_ok("nothing to pull of what is there", SOON, || {
+        let found = bytes_to_pull(region, &same)?;
+        ensure!(found == [(oslo.clone(), 0), (bergen.clone(), 0)], "{found:?}");
+        Ok(())
+    })?;
+    let other = same.container("image", json!(region.image("nginx")?)).container("args", json!([]));
+    let whole = built(&image_dir(), "nginx")?.layer_bytes;
+    let found = bytes_to_pull(region, &other)?;
+    ensure!(found == [(oslo, 2 * whole), (bergen, whole)], "{whole} bytes on each node: {found:?}");
     Ok(())
 }
 

@@ -124,7 +124,7 @@ fn waves_are_planned_before_anything_moves() {
             region: "north".to_owned(),
             members: 1,
             bytes_to_pull: 3 << 20,
-            unknown_nodes: 0,
+            unknown_nodes: vec!["n1".to_owned()],
         }],
         ..v1::PlannedWave::default()
     };
@@ -134,7 +134,7 @@ fn waves_are_planned_before_anything_moves() {
     desk.write("web.yaml", WEB);
     let said = desk.run(&["rollout", "plan", "-f", "web.yaml"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.out.contains("Wave 1: 1 member on 1 site, 3Mi to pull"), "{said:?}");
+    assert!(said.out.contains("Wave 1: 1 member on 1 site, 3Mi to pull, not known for n1"), "{said:?}");
     assert!(said.err.contains("workload/web: warning: wave 2 selects nothing"), "{said:?}");
     assert!(desk.master.script().applied.is_empty());
 }

@@ -28,7 +28,7 @@ pub(super) fn text(shown: &str, plan: &v1::RolloutPlanResponse, looks: Looks) ->
         sheet.section(&format!(
             "Deferred: {count} on nodes that are not heard from; they follow when they return"
         ));
-        sheet.line(&nodes_text(plan.deferred.iter(), looks));
+        sheet.line(&nodes_text(names(plan.deferred.iter()), looks));
     }
     sheet.finish()
 }
@@ -36,12 +36,13 @@ pub(super) fn text(shown: &str, plan: &v1::RolloutPlanResponse, looks: Looks) ->
 fn add_wave(sheet: &mut Sheet, wave: &v1::PlannedWave, looks: Looks) {
     let selects = if wave.selects.is_empty() { String::new() } else { format!(" ({})", wave.selects) };
     let bytes: u64 = wave.sites.iter().fold(0, |sum, site| sum.saturating_add(site.bytes_to_pull));
+    let unknown = wave.sites.iter().flat_map(|site| &site.unknown_nodes);
     let mut heading = format!(
-        "Wave {}{selects}: {} on {}, {} to pull",
+        "Wave {}{selects}: {} on {}, {}",
         wave.number,
         counted(wave.members.len(), "member"),
         counted(wave.sites.len(), "site"),
-        Bytes(bytes)
+        pull_text(bytes, " to pull", unknown, looks)
     );
     if wave.healthy_for_ms > 0 {
         let time = show_duration(std::time::Duration::from_millis(wave.healthy_for_ms));
@@ -49,16 +50,12 @@ fn add_wave(sheet: &mut Sheet, wave: &v1::PlannedWave, looks: Looks) {
     }
     let row = |site: &v1::PlannedSite| {
         let here = |member: &&v1::PlannedMember| member.site == site.site && member.region == site.region;
-        let unknown = match site.unknown_nodes {
-            0 => String::new(),
-            nodes => format!(", not known for {}", counted(nodes, "node")),
-        };
         vec![
             Cell::new(&site.site),
             Cell::new(&site.region),
             Cell::new(site.members.to_string()),
-            Cell::new(nodes_text(wave.members.iter().filter(here), looks)),
-            Cell::new(format!("{}{unknown}", Bytes(site.bytes_to_pull))),
+            Cell::new(nodes_text(names(wave.members.iter().filter(here)), looks)),
+            Cell::new(pull_text(site.bytes_to_pull, "", site.unknown_nodes.iter(), looks)),
         ]
     };
     let rows: Vec<Vec<Cell>> = wave.sites.iter().map(row).collect();
@@ -66,9 +63,28 @@ fn add_wave(sheet: &mut Sheet, wave: &v1::PlannedWave, looks: Looks) {
     sheet.table(&["SITE", "REGION", "MEMBERS", "NODES", "TO PULL"], &rows, looks.color);
 }
 
+/// What is known of it, and of which nodes nothing is.
+fn pull_text<'m>(
+    bytes: u64,
+    to_pull: &str,
+    unknown: impl Iterator<Item = &'m String>,
+    looks: Looks,
+) -> String {
+    let known = format!("{}{to_pull}", Bytes(bytes));
+    match nodes_text(unknown.map(String::as_str), looks) {
+        none if none.is_empty() => known,
+        nodes if bytes == 0 => format!("not known for {nodes}"),
+        nodes => format!("{known}, not known for {nodes}"),
+    }
+}
+
+fn names<'m>(members: impl Iterator<Item = &'m v1::PlannedMember>) -> impl Iterator<Item = &'m str> {
+    members.map(|member| member.node.as_str())
+}
+
 /// Names of nodes, each once; of many the first few and how many more.
-fn nodes_text<'m>(members: impl Iterator<Item = &'m v1::PlannedMember>, looks: Looks) -> String {
-    let mut nodes: Vec<&str> = members.map(|member| member.node.as_str()).collect();
+fn nodes_text<'m>(nodes: impl Iterator<Item = &'m str>, looks: Looks) -> String {
+    let mut nodes: Vec<&str> = nodes.collect();
     nodes.dedup();
     if looks.wide || nodes.len() <= NODES_SHOWN + 1 {
         return nodes.join(", ");
@@ -97,7 +113,7 @@ mod tests {
             region: "north".to_owned(),
             members,
             bytes_to_pull,
-            unknown_nodes: 0,
+            unknown_nodes: Vec::new(),
         }
     }
 
@@ -113,7 +129,7 @@ mod tests {
         let rest = v1::PlannedWave {
             number: 2,
             members: (1..9).map(|at| member(at, "bergen")).collect(),
-            sites: vec![v1::PlannedSite { unknown_nodes: 1, ..site("bergen", 8, 0) }],
+            sites: vec![v1::PlannedSite { unknown_nodes: vec!["n8".to_owned()], ..site("bergen", 8, 0) }],
             ..v1::PlannedWave::default()
         };
         let plan = v1::RolloutPlanResponse {
@@ -128,9 +144,9 @@ Wave 1 (site.tier=canary, 10%): 1 member on 1 site, 3Mi to pull; goes on when al
   SITE   REGION   MEMBERS   NODES   TO PULL
   oslo   north    1         n0      3Mi
 
-Wave 2: 8 members on 1 site, 0 to pull
+Wave 2: 8 members on 1 site, not known for n8
   SITE     REGION   MEMBERS   NODES                       TO PULL
-  bergen   north    8         n1, n2, n3, n4 and 4 more   0, not known for 1 node
+  bergen   north    8         n1, n2, n3, n4 and 4 more   not known for n8
 
 Deferred: 1 member on nodes that are not heard from; they follow when they return
   n9
