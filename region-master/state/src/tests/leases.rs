@@ -186,7 +186,8 @@ fn a_node_is_not_removed_while_its_lease_may_be_held() {
 #[test]
 fn serials_grow_with_every_copy() {
     let mut bench = holder();
-    let serial = |bench: &Bench| bench.state.allocations.keys().filter_map(|id| id.serial()).max();
+    let serial =
+        |bench: &Bench| bench.state.allocations.keys().filter_map(skerry_types::AllocationId::serial).max();
     let first = serial(&bench);
     bench.cut("n1");
     bench.wait(OVER);
