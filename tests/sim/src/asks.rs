@@ -30,6 +30,8 @@ impl World {
             return;
         }
         match (draw, known) {
+            // Tokens are held against each other over the whole life of a workload.
+            (0..12, Some(_)) if spec::Rules::of(&key) == spec::Rules::Exclusive => {}
             (0..12, Some(_)) => self.wish(at, key.clone(), ApiCall::Delete(key), None),
             (12..24, Some(known)) => self.scale(at, &known),
             (24..28, Some(_)) => self.steer(at, LifeCall::Pause(key)),
@@ -119,6 +121,12 @@ impl World {
             let Some(views) = self.workloads(at) else { return false };
             let own = views.into_iter().filter(|view| view.owner == self.masters[at].name && !view.deleting);
             for view in own.collect::<Vec<_>>() {
+                let key = &view.spec.key;
+                if spec::Rules::of(key) == spec::Rules::Exclusive {
+                    // What does not go on without a link has no part in the last stages.
+                    self.wish(at, key.clone(), ApiCall::Delete(key.clone()), None);
+                    continue;
+                }
                 let bad = spec::is_bad(&view.spec.instance);
                 if bad || view.rollout.state != RolloutState::Done {
                     let mut good = (*view.spec).clone();

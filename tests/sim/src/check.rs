@@ -35,7 +35,9 @@ impl World {
             .state
             .intents()
             .any(|(node, intent)| intent.id == *id && node == name && intent.desired == Desired::Run);
-        if wanted && container.acknowledged {
+        // What is exclusive stops for want of a lease.
+        let may_stop = container.intent.spec.exclusive.is_some();
+        if wanted && container.acknowledged && !may_stop {
             self.fail(format!("{by} ends the healthy container {}/{} on n{at}", id, container.name));
         }
     }

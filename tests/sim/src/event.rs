@@ -48,6 +48,7 @@ pub(crate) enum Event {
     Execute { node: NodeAt, life: u64, op: OpId },
     Answer { node: NodeAt, life: u64, op: OpId, result: Result<Outcome, Failure> },
     Ends { node: NodeAt, pid: u32, kind: ExitKind },
+    LeaseEnds { node: NodeAt, pid: u32 },
     BootAgent(NodeAt),
     BootKeeper(NodeAt),
     BootMaster(MasterAt),

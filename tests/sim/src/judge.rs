@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use skerry_region_state::RolloutState;
 use skerry_types::{
-    AllocationId, AllocationIntent, Desired, InstanceIndex, InstanceSet, InstanceSpec, MilliCpu, Resources,
-    WorkloadKey,
+    AllocationId, AllocationIntent, Desired, FencingToken, InstanceIndex, InstanceSet, InstanceSpec,
+    MilliCpu, Resources, WorkloadKey,
 };
 
 use crate::event::{MasterAt, NodeAt};
@@ -26,6 +26,8 @@ pub(crate) struct Judge {
     /// Nodes that were ever to be emptied, and those whose time was to be up.
     pub(crate) emptied: BTreeSet<NodeAt>,
     pub(crate) forced: BTreeSet<NodeAt>,
+    /// The last token of each exclusive instance, and whose it was.
+    pub(crate) tokens: BTreeMap<(WorkloadKey, InstanceIndex), (FencingToken, AllocationId)>,
     /// The highest limit that the tenant ever had.
     pub(crate) ceiling: MilliCpu,
 }
@@ -121,7 +123,7 @@ impl World {
             return;
         }
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
-        if !heard && rules != Rules::Replaced {
+        if !heard && !matches!(rules, Rules::Replaced | Rules::Exclusive) {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
             return self.fail(what);
         }

@@ -19,6 +19,7 @@ mod asks;
 mod check;
 mod disk;
 mod event;
+mod exclusive;
 mod faults;
 mod finale;
 mod judge;

@@ -9,10 +9,11 @@ use skerry_region_state::{
 use skerry_types::{AllocationId, Now, RegionName, SiteName, WallTime};
 use skerry_wire::{Epoch, ToChild, ToParent};
 
+use crate::Carrier;
 use crate::disk::Disk;
 use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::link::Way;
-use crate::world::{MS, SECOND, World, clock};
+use crate::world::{Clock, MS, SECOND, World};
 
 /// Tables of what is judged.
 const JUDGED: [&str; 3] = ["allocation", "workload", "split"];
@@ -29,7 +30,8 @@ pub(crate) struct Master {
     pub(crate) disk: Disk,
     pub(crate) up: bool,
     pub(crate) life: u64,
-    boot_us: u64,
+    /// Stood at zero when the process began.
+    pub(crate) clock: Clock,
     timer_us: Option<u64>,
     next_call: u64,
     /// Allocations that should run, as of the last input.
@@ -42,7 +44,8 @@ impl Master {
     pub(crate) fn new(at: MasterAt, parent: Option<MasterAt>) -> Self {
         let name = RegionName::new(format!("r{at}")).expect("a region name");
         let config = config(&name, parent);
-        let state = load(config, clock(SECOND, 0, 0), &Disk::new()).expect("an empty store can be read");
+        let state =
+            load(config, Clock::default().now(SECOND), &Disk::new()).expect("an empty store can be read");
         Self {
             name,
             parent,
@@ -51,7 +54,7 @@ impl Master {
             disk: Disk::new(),
             up: true,
             life: 1,
-            boot_us: 0,
+            clock: Clock::default(),
             timer_us: None,
             next_call: 0,
             runs: BTreeSet::new(),
@@ -126,7 +129,7 @@ impl World {
     }
 
     fn master_now(&self, at: MasterAt) -> Now {
-        clock(self.now_us, self.masters[at].boot_us, 0)
+        self.masters[at].clock.now(self.now_us)
     }
 
     fn act_master(&mut self, at: MasterAt) {
@@ -182,8 +185,7 @@ impl World {
     fn set_master_timer(&mut self, at: MasterAt) {
         let master = &mut self.masters[at];
         let due = master.state.poll_timeout();
-        let due_us = due
-            .map(|due| master.boot_us + u64::try_from(due.0.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX));
+        let due_us = due.map(|due| master.clock.true_us(due));
         if master.timer_us == due_us {
             return;
         }
@@ -233,10 +235,11 @@ impl World {
 
     /// What a start would begin with, so that the world can be judged while the master is down.
     fn reload_master(&mut self, at: MasterAt) {
+        let long_ago = if self.is(Carrier::MasterWaitsForNobody) { 3600 * SECOND } else { 0 };
         let master = &mut self.masters[at];
-        master.boot_us = self.now_us;
+        master.clock.zero_us = self.now_us.saturating_sub(long_ago);
         let config = config(&master.name, master.parent);
-        match load(config, clock(self.now_us, self.now_us, 0), &master.disk) {
+        match load(config, master.clock.now(master.clock.zero_us), &master.disk) {
             Ok(state) => master.state = state,
             Err(error) => self.fail(format!("a master cannot read its store: {error}")),
         }

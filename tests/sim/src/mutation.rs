@@ -27,15 +27,24 @@ pub enum Carrier {
     KeeperForgets,
     /// A region that is cut off is taken out of the tree, and what it has goes elsewhere.
     RegionAwayIsGone,
+    /// Clocks of nodes go wrong by a fifth.
+    ClocksRunWild,
+    /// A link answers by itself when a node asks for its leases.
+    LinksGrantLeases,
+    /// A master takes itself to have started long ago, and so waits for no lease of before.
+    MasterWaitsForNobody,
 }
 
 impl Carrier {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::AgentForgetsLedger,
         Self::LinkLosesFrames,
         Self::OfflineIsGone,
         Self::KeeperForgets,
         Self::RegionAwayIsGone,
+        Self::ClocksRunWild,
+        Self::LinksGrantLeases,
+        Self::MasterWaitsForNobody,
     ];
 }
 

@@ -17,7 +17,7 @@ use crate::event::{Event, MasterAt, NodeAt, Parcel, Party};
 use crate::link::Way;
 use crate::rng::Rng;
 use crate::runtime::Container;
-use crate::world::{MS, SECOND, World, clock};
+use crate::world::{Clock, MS, SECOND, World};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -27,7 +27,8 @@ pub(crate) struct Host {
     pub(crate) master: MasterAt,
     pub(crate) name: NodeName,
     pub(crate) capacity: Resources,
-    skew_ms: i64,
+    /// Stood at zero when the machine was booted.
+    pub(crate) clock: Clock,
     pub(crate) agent: Option<AgentState>,
     /// Which life of the agent.
     pub(crate) life: u64,
@@ -65,7 +66,7 @@ impl Host {
                 disk: Bytes(1 << 30),
                 ..Resources::default()
             },
-            skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)],
+            clock: Clock { skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)], ..Clock::default() },
             agent: None,
             life: 1,
             boot_us: 0,
@@ -104,7 +105,7 @@ impl Host {
     }
 
     pub(crate) fn now(&self, now_us: u64) -> Now {
-        clock(now_us, self.boot_us, self.skew_ms)
+        self.clock.now(now_us)
     }
 
     fn facts(&self) -> NodeFacts {
@@ -171,7 +172,10 @@ impl World {
             let Some(action) = host.agent.as_mut().and_then(AgentState::poll_action) else { break };
             match action {
                 Action::Persist(id, batch) => host.disk.submit(id, batch),
-                Action::Send(message) => self.send(at, message),
+                Action::Send(message) => {
+                    self.grant_by_itself(at, &message);
+                    self.send(at, message);
+                }
                 Action::CloseLink { reason } => {
                     let link = host.way.link;
                     self.check_close(&reason);
@@ -180,7 +184,7 @@ impl World {
                     }
                 }
                 Action::Begin(op, operation) => self.begin_operation(at, op, operation),
-                Action::Extend { .. } => {}
+                Action::Extend { allocation, deadline } => self.extend(at, &allocation, deadline),
                 Action::Cancel(op) => {
                     host.cancelled.insert(op);
                     let life = host.life;
@@ -203,8 +207,7 @@ impl World {
     fn set_timer(&mut self, at: NodeAt) {
         let host = &mut self.hosts[at];
         let due = host.agent.as_ref().and_then(AgentState::poll_timeout);
-        let due_us =
-            due.map(|due| host.boot_us + u64::try_from(due.0.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX));
+        let due_us = due.map(|due| host.clock.true_us(due));
         if host.timer_us == due_us {
             return;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_agent_state::{
-    ContainerRef, Failure, FoundContainer, FoundState, Input, OpId, Operation, Outcome, StopSignal,
+    ContainerRef, Failure, Fence, FoundContainer, FoundState, Input, OpId, Operation, Outcome, StopSignal,
 };
 use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind, ReasonCode, WallTime};
 
@@ -30,6 +30,8 @@ pub(crate) struct Container {
     told_to_end: bool,
     /// The keeper does not list it.
     hidden: bool,
+    /// What it was given if it is exclusive.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl Container {
@@ -102,8 +104,11 @@ impl World {
                 self.make_sandbox(at, intent);
                 Ok(Outcome::Prepared { address: std::net::Ipv4Addr::new(10, 0, 0, 2) })
             }
-            Operation::Start { intent, container, attempt, .. } => {
-                let pid = self.start(at, intent, container, *attempt);
+            Operation::Start { intent, container, attempt, fence } => {
+                if self.is_too_late(at, *fence) {
+                    return Err(Failure::transient(ReasonCode::CreateFailed, "its lease is over"));
+                }
+                let pid = self.start(at, intent, container, (*attempt, *fence));
                 let started_at = self.hosts[at].containers.get(&pid).map_or(WallTime(0), |c| c.started_at);
                 Ok(Outcome::Started { pid, started_at })
             }
@@ -174,7 +179,7 @@ impl World {
         at: NodeAt,
         intent: &Arc<AllocationIntent>,
         name: &ContainerName,
-        attempt: u32,
+        (attempt, fence): (u32, Option<Fence>),
     ) -> u32 {
         let reference = ContainerRef { allocation: intent.id.clone(), container: name.clone() };
         let running = self.hosts[at].containers.iter().find(|(_, c)| c.is(&reference) && c.runs());
@@ -202,11 +207,14 @@ impl World {
             acknowledged: false,
             told_to_end: false,
             hidden: false,
+            fence,
         };
         host.containers.insert(pid, container);
+        self.watch_lease(at, pid);
         self.draw_fate(at, pid);
         self.check_capacity(at);
         self.judge_start(at, intent);
+        self.judge_exclusive(at, intent, fence);
         pid
     }
 
@@ -313,7 +321,7 @@ impl World {
                     container: container.name.clone(),
                 },
                 attempt: container.attempt,
-                deadline: None,
+                deadline: container.fence.map(|fence| fence.deadline),
                 state: match container.exit {
                     None => FoundState::Running { pid: *pid, started_at: container.started_at },
                     Some(exit) => FoundState::Exited { exit, log_tail: "last words".to_owned() },
@@ -328,8 +336,10 @@ impl World {
         if !self.hosts[at].keeper_is_up || self.rng.percent(50) {
             return;
         }
-        if let Operation::Start { intent, container, attempt, .. } = operation {
-            self.start(at, intent, container, *attempt);
+        if let Operation::Start { intent, container, attempt, fence } = operation
+            && !self.is_too_late(at, *fence)
+        {
+            self.start(at, intent, container, (*attempt, *fence));
         }
     }
 
@@ -347,10 +357,11 @@ impl World {
         let starts: Vec<Operation> =
             host.ops.values().filter(|op| matches!(op, Operation::Start { .. })).cloned().collect();
         for operation in starts {
-            if let Operation::Start { intent, container, attempt, .. } = operation
+            if let Operation::Start { intent, container, attempt, fence } = operation
                 && self.rng.percent(30)
+                && !self.is_too_late(at, fence)
             {
-                self.start(at, &intent, &container, attempt);
+                self.start(at, &intent, &container, (attempt, fence));
             }
         }
         self.soon(10 * MS..20 * SECOND, Event::BootKeeper(at));
@@ -361,6 +372,7 @@ impl World {
             return;
         }
         self.hosts[at].keeper_is_up = true;
+        self.end_late(at);
         self.expect_inventory(at);
     }
 
@@ -369,6 +381,7 @@ impl World {
         self.crash_agent(at, 60 * SECOND);
         let host = &mut self.hosts[at];
         host.boots += 1;
+        host.clock.zero_us = self.now_us;
         host.containers.clear();
         host.sandboxes.clear();
         host.keeper_is_up = false;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_types::{
-    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Limits,
-    MilliCpu, OnDisconnect, OnReturn, Placement, PortName, PortSpec, Probes, Protocol, Resources,
+    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Lease,
+    Limits, MilliCpu, OnDisconnect, OnReturn, Placement, PortName, PortSpec, Probes, Protocol, Resources,
     RestartPolicy, RestartWhen, TenantName, UpdatePolicy, WorkloadKey, WorkloadKind, WorkloadName,
     WorkloadSpec,
 };
@@ -29,12 +29,15 @@ pub(crate) enum Rules {
     Surge,
     /// It is of a tenant with a limit.
     Limited,
+    /// It never runs twice, and what is away is replaced soon.
+    Exclusive,
     /// Every region has one of this name.
     Clash,
 }
 
 impl Rules {
-    const ALL: [Self; 5] = [Self::Port, Self::Replaced, Self::Surge, Self::Limited, Self::Clash];
+    const ALL: [Self; 6] =
+        [Self::Port, Self::Replaced, Self::Surge, Self::Limited, Self::Exclusive, Self::Clash];
 
     fn letter(self) -> char {
         match self {
@@ -42,6 +45,7 @@ impl Rules {
             Self::Replaced => 'r',
             Self::Surge => 's',
             Self::Limited => 'l',
+            Self::Exclusive => 'x',
             Self::Clash => 'c',
         }
     }
@@ -59,7 +63,7 @@ impl Rules {
         match self {
             Self::Surge => 0,
             Self::Limited => 2,
-            Self::Port | Self::Replaced | Self::Clash => 1,
+            Self::Port | Self::Replaced | Self::Exclusive | Self::Clash => 1,
         }
     }
 }
@@ -72,8 +76,8 @@ pub(crate) fn limited() -> TenantName {
 /// One of the workloads that operators of a region know of.
 pub(crate) fn any_key(rng: &mut Rng, at: MasterAt) -> WorkloadKey {
     let rules = match at {
-        0 => Rules::ALL[rng.below(5)],
-        _ => Rules::ALL[1 + rng.below(4)],
+        0 => Rules::ALL[rng.below(6)],
+        _ => Rules::ALL[1 + rng.below(5)],
     };
     let name = if rules == Rules::Clash { "c".to_owned() } else { format!("w{at}-{}", rules.letter()) };
     let tenant = if rules == Rules::Limited { limited() } else { TenantName::default() };
@@ -107,7 +111,11 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
     let count = 1 + rng.below(2);
     let mut containers: Vec<ContainerSpec> = (0..count).map(|at| container(rng, at)).collect();
     containers[0].ports.push(port);
-    let small = matches!(rules, Rules::Port | Rules::Clash);
+    let small = matches!(rules, Rules::Port | Rules::Exclusive | Rules::Clash);
+    let exclusive = (rules == Rules::Exclusive).then(|| {
+        let length = Duration::from_secs(rng.within(24..60));
+        Lease::new(length).expect("twice the longest stop and its margin, and less than an hour")
+    });
     WorkloadSpec {
         key,
         labels: Labels::new(),
@@ -125,7 +133,7 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
             schedule: None,
             deadline: None,
             stop_after: None,
-            exclusive: None,
+            exclusive,
         }),
         placement: Placement::default(),
         priority: WorkloadSpec::DEFAULT_PRIORITY,
@@ -148,6 +156,10 @@ fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
 }
 
 fn on_disconnect(rng: &mut Rng, rules: Rules) -> OnDisconnect {
+    if rules == Rules::Exclusive {
+        let replace_after = Some(Duration::from_secs(rng.within(1..60)));
+        return OnDisconnect { replace_after, ..OnDisconnect::default() };
+    }
     if rules != Rules::Replaced {
         return OnDisconnect::default();
     }

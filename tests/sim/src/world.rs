@@ -66,6 +66,8 @@ impl World {
         let masters = tree(&mut rng);
         let mut hosts = nodes(&masters, &mut rng);
         hosts.truncate(options.nodes.unwrap_or(usize::MAX));
+        // Of their own, so that the drift of clocks changes nothing else of a seed.
+        let mut drifts = Rng::new(!options.seed);
         let mut world = Self {
             options,
             rng,
@@ -89,6 +91,9 @@ impl World {
             trace: VecDeque::new(),
             digest: DefaultHasher::new(),
         };
+        let wild = if world.is(Carrier::ClocksRunWild) { 20 } else { 1 };
+        world.hosts.iter_mut().for_each(|host| host.clock.drift = Clock::any_drift(&mut drifts) * wild);
+        world.masters.iter_mut().for_each(|master| master.clock.drift = Clock::any_drift(&mut drifts));
         world.begin();
         world
     }
@@ -166,6 +171,7 @@ impl World {
             Event::Execute { node, life, op } => self.execute(node, life, op),
             Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
             Event::Ends { node, pid, kind } => self.container_ends(node, pid, kind),
+            Event::LeaseEnds { node, pid } => self.lease_ends(node, pid),
             Event::BootAgent(node) => self.boot_agent(node),
             Event::BootKeeper(node) => self.boot_keeper(node),
             Event::BootMaster(at) => self.boot_master(at),
@@ -291,9 +297,40 @@ fn nodes(masters: &[Master], rng: &mut Rng) -> Vec<Host> {
     hosts
 }
 
-/// What a party that started at `boot_us` and whose clock is off by `skew_ms` takes for the present.
-pub(crate) fn clock(now_us: u64, boot_us: u64, skew_ms: i64) -> Now {
-    const EPOCH_MS: u64 = 1_800_000_000_000;
-    let wall = (EPOCH_MS + now_us / MS).saturating_add_signed(skew_ms);
-    Now { mono: MonoTime(Duration::from_micros(now_us - boot_us)), wall: WallTime(wall) }
+/// The clocks of a machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Clock {
+    /// When the one that never jumps stood at zero, in true microseconds.
+    pub(crate) zero_us: u64,
+    /// By how much the one on the wall is off.
+    pub(crate) skew_ms: i64,
+    /// How much faster than true time the one that never jumps goes, in millionths.
+    pub(crate) drift: i64,
+}
+
+impl Clock {
+    /// As wrong as a clock may go: one in a hundred.
+    pub(crate) fn any_drift(rng: &mut Rng) -> i64 {
+        const MOST: i64 = 10_000;
+        [-MOST, 0, MOST][rng.below(3)]
+    }
+
+    fn rate(self) -> u128 {
+        u128::from(1_000_000_u64.saturating_add_signed(self.drift))
+    }
+
+    /// What it takes for the present.
+    pub(crate) fn now(self, now_us: u64) -> Now {
+        const EPOCH_MS: u64 = 1_800_000_000_000;
+        let wall = (EPOCH_MS + now_us / MS).saturating_add_signed(self.skew_ms);
+        let passed_ns = u128::from(now_us.saturating_sub(self.zero_us)) * self.rate() / 1000;
+        let mono = Duration::from_nanos(u64::try_from(passed_ns).unwrap_or(u64::MAX));
+        Now { mono: MonoTime(mono), wall: WallTime(wall) }
+    }
+
+    /// The first true microsecond at which it is so late.
+    pub(crate) fn true_us(self, at: MonoTime) -> u64 {
+        let passed_us = (at.0.as_nanos() * 1000).div_ceil(self.rate());
+        self.zero_us.saturating_add(u64::try_from(passed_us).unwrap_or(u64::MAX))
+    }
 }

@@ -1,0 +1,108 @@
+//! What never runs twice: the keeper that ends it in time, and the judge that goes by true time.
+
+use skerry_agent_state::{Fence, Input};
+use skerry_types::{AllocationId, AllocationIntent, ExitKind, MonoTime};
+use skerry_wire::{ToChild, ToParent};
+
+use crate::Carrier;
+use crate::event::{Event, NodeAt};
+use crate::world::World;
+
+impl World {
+    /// The keeper starts nothing whose time has come.
+    pub(crate) fn is_too_late(&self, at: NodeAt, fence: Option<Fence>) -> bool {
+        let now = self.hosts[at].now(self.now_us).mono;
+        fence.is_some_and(|fence| now >= fence.deadline)
+    }
+
+    /// The keeper will look at a container when its time has come.
+    pub(crate) fn watch_lease(&mut self, at: NodeAt, pid: u32) {
+        let host = &self.hosts[at];
+        let fence = host.containers.get(&pid).and_then(|container| container.fence);
+        if let Some(fence) = fence {
+            let ends_us = host.clock.true_us(fence.deadline);
+            self.at(ends_us, Event::LeaseEnds { node: at, pid });
+        }
+    }
+
+    /// The agent says how long an allocation may run. A keeper that is away does not hear it.
+    pub(crate) fn extend(&mut self, at: NodeAt, allocation: &AllocationId, deadline: MonoTime) {
+        let now = self.hosts[at].now(self.now_us).mono;
+        if !self.hosts[at].keeper_is_up {
+            return;
+        }
+        let its =
+            self.hosts[at].containers.iter_mut().filter(|(_, c)| c.intent.id == *allocation && c.runs());
+        let mut extended = Vec::new();
+        for (pid, container) in its {
+            if let Some(fence) =
+                container.fence.as_mut().filter(|f| f.deadline > now && f.deadline < deadline)
+            {
+                fence.deadline = deadline;
+                extended.push(*pid);
+            }
+        }
+        for pid in extended {
+            self.watch_lease(at, pid);
+        }
+    }
+
+    pub(crate) fn lease_ends(&mut self, at: NodeAt, pid: u32) {
+        let host = &self.hosts[at];
+        let now = host.now(self.now_us).mono;
+        let runs = host.containers.get(&pid).filter(|container| container.runs());
+        let late = runs.and_then(|container| container.fence).is_some_and(|fence| now >= fence.deadline);
+        if late && host.keeper_is_up {
+            self.end_container(at, pid, ExitKind::Signal(9));
+        }
+    }
+
+    /// A keeper that comes late ends what is late.
+    pub(crate) fn end_late(&mut self, at: NodeAt) {
+        let pids: Vec<u32> = self.hosts[at].containers.keys().copied().collect();
+        for pid in pids {
+            self.lease_ends(at, pid);
+        }
+    }
+
+    /// By mistake, a link answers what only a master may.
+    pub(crate) fn grant_by_itself(&mut self, at: NodeAt, message: &ToParent) {
+        let ToParent::Renew { round } = message else { return };
+        let cursor = self.hosts[at].way.acked_by_child;
+        let now = self.hosts[at].now(self.now_us);
+        if self.is(Carrier::LinksGrantLeases)
+            && let Some((cursor, agent)) = cursor.zip(self.hosts[at].agent.as_mut())
+        {
+            agent.handle(now, Input::Received(ToChild::Renewed { round: *round, cursor }));
+        }
+    }
+
+    /// Of an exclusive instance nothing else runs anywhere when a container of it starts, and no token is given again.
+    pub(crate) fn judge_exclusive(&mut self, at: NodeAt, intent: &AllocationIntent, fence: Option<Fence>) {
+        let Some(fence) = fence else { return };
+        for (other, host) in self.hosts.iter().enumerate() {
+            let now = host.now(self.now_us).mono;
+            let twin = host.containers.values().find(|container| {
+                let is_twin = container.runs()
+                    && container.intent.workload == intent.workload
+                    && container.intent.instance == intent.instance
+                    && container.intent.id != intent.id;
+                // Nobody is there to end what is late: this is what the token is for.
+                let is_fenced_off = !host.keeper_is_up && container.fence.is_some_and(|f| now >= f.deadline);
+                is_twin && !is_fenced_off
+            });
+            if let Some(twin) = twin {
+                let what = format!("{} starts on n{at} while {} runs on n{other}", intent.id, twin.intent.id);
+                return self.fail(what);
+            }
+        }
+        let key = (intent.workload.clone(), intent.instance);
+        let last = self.judge.tokens.insert(key, (fence.token, intent.id.clone()));
+        // A start whose answer was lost with the keeper is done again.
+        if let Some((last, id)) = last
+            && (fence.token < last || fence.token == last && id != intent.id)
+        {
+            self.fail(format!("{} starts with token {} after {last} of {id}", intent.id, fence.token));
+        }
+    }
+}
