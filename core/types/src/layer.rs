@@ -15,8 +15,9 @@ pub struct LayerId([u8; 8]);
 impl LayerId {
     /// Of the layer whose unpacked content has this SHA-256 digest.
     pub fn of(digest: &[u8; 32]) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = *digest;
-        Self([a, b, c, d, e, f, g, h])
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Self(first)
     }
 }
 
