@@ -5,6 +5,7 @@ mod cutoff;
 mod disk;
 mod events;
 mod leases;
+mod layers;
 mod link;
 mod loads;
 mod order;
