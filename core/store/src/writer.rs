@@ -91,7 +91,7 @@ impl Progress {
                 Ok(true) => {}
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Waits until the disk is full, or with `true` until it is not. False when the writer has ended before.

@@ -71,7 +71,7 @@ mod chosen {
 
     use super::Mutant;
 
-    std::thread_local! {
+    thread_local! {
         static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::facts::Machine;
 use crate::layers::Layers;
 use crate::loads::{self, Meter, Samples};
@@ -94,7 +94,6 @@ impl BrainHandle {
 /// What the task is made of.
 pub(crate) struct Parts {
     pub(crate) state: AgentState,
-    pub(crate) clock: Clock,
     pub(crate) ledger: Backlog,
     pub(crate) hands: Hands,
     pub(crate) inbox: mpsc::Receiver<News>,
@@ -146,7 +145,7 @@ impl BrainTask {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.feed(Input::Facts(self.parts.facts.clone()));
         loop {
-            let timeout = self.parts.state.poll_timeout().map(|at| self.parts.clock.instant(at));
+            let timeout = self.parts.state.poll_timeout().map(clock::instant);
             tokio::select! {
                 // All are cancel-safe. The runtime's events come before operations' answers: what was told first counts first.
                 biased;
@@ -185,7 +184,7 @@ impl BrainTask {
     }
 
     fn feed(&mut self, input: Input) {
-        self.parts.state.handle(self.parts.clock.now(), input);
+        self.parts.state.handle(clock::now(), input);
         while let Some(action) = self.parts.state.poll_action() {
             self.act(action);
         }

@@ -13,11 +13,6 @@ const FLOOR_EVERY: Duration = Duration::from_hours(6);
 /// Further than any timer of the brain.
 const FAR: Duration = Duration::from_hours(365 * 24);
 
-/// Reads both clocks of the brain. The one that never jumps is `CLOCK_BOOTTIME`: it goes on while the machine sleeps, as a lease
-/// does, and is the same for the keeper.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock;
-
 /// Time since the machine was booted, sleep included.
 fn boottime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -29,23 +24,19 @@ pub(crate) fn boottime_ms(at: MonoTime) -> u64 {
     u64::try_from(at.0.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self
-    }
+/// Both clocks of the brain. The one that never jumps is `CLOCK_BOOTTIME`: it goes on while the machine sleeps, as a lease does,
+/// and is the same for the keeper.
+pub(crate) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    Now { mono: MonoTime(boottime()), wall }
+}
 
-    pub(crate) fn now(self) -> Now {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: MonoTime(boottime()), wall }
-    }
-
-    /// The moment of a timer, for the async runtime.
-    pub(crate) fn instant(self, at: MonoTime) -> tokio::time::Instant {
-        // A moment beyond what the clock can say is as good as a year away: the brain is asked again then.
-        let now = Instant::now();
-        now.checked_add(at.since(MonoTime(boottime()))).unwrap_or_else(|| now + FAR).into()
-    }
+/// The moment of a timer, for the async runtime.
+pub(crate) fn instant(at: MonoTime) -> tokio::time::Instant {
+    // A moment beyond what the clock can say is as good as a year away: the brain is asked again then.
+    let now = Instant::now();
+    now.checked_add(at.since(MonoTime(boottime()))).unwrap_or_else(|| now + FAR).into()
 }
 
 /// A moment that has certainly passed, told by an authenticated master and kept in a file, so that a machine without a

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::brain::{BrainHandle, BrainTask, Parts};
-use crate::clock::{Clock, TimeFloor};
+use crate::clock::{self, TimeFloor};
 use crate::facts::{self, Machine};
 use crate::link::LinkTask;
 use crate::logs::BulkServer;
@@ -33,7 +33,6 @@ const CREATE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs an agent until it is told to end, or its ledger fails. Containers go on after it.
 pub async fn run(settings: Settings) -> Result<()> {
-    let clock = Clock::new();
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
     // First of all: it keeps a second agent out.
@@ -51,8 +50,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         epoch: Epoch(rand::random_range(1..=u64::MAX)),
         boot: facts::boot_id(),
     };
-    let state = AgentState::load(config, clock.now(), rows)?;
-    let agent = Agent { settings, clock, store, state, node, identity, roots, link_clock, floor };
+    let state = AgentState::load(config, clock::now(), rows)?;
+    let agent = Agent { settings, store, state, node, identity, roots, link_clock, floor };
     Box::pin(agent.run().instrument(span)).await
 }
 
@@ -70,7 +69,6 @@ fn open_ledger(settings: &Settings) -> Result<RedbStore> {
 /// Everything that is known before anything runs.
 struct Agent {
     settings: Settings,
-    clock: Clock,
     store: RedbStore,
     state: AgentState,
     node: NodeName,
@@ -92,7 +90,6 @@ impl Agent {
         let hands = Hands { runtime: Arc::clone(&runtime), images: images.clone(), gpus };
         let parts = Parts {
             state: self.state,
-            clock: self.clock,
             ledger: Backlog::new(queue, progress),
             hands,
             inbox,

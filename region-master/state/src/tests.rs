@@ -3,6 +3,7 @@
 mod below;
 mod bench;
 mod join;
+mod kinds;
 mod leases;
 mod leaving;
 mod life;

@@ -37,7 +37,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<(Options, Option<u64>
             "--pace" => options.pace = number(value()?)?.max(1),
             "--without" => options.without = value()?.parse()?,
             "--nodes" => {
-                options.nodes = Some(usize::try_from(number(value()?)?.max(1)).unwrap_or(usize::MAX))
+                options.nodes = Some(usize::try_from(number(value()?)?.max(1)).unwrap_or(usize::MAX));
             }
             "--trace" => options.trace = true,
             "--mutation" => options.mutation = Some(value()?.parse()?),

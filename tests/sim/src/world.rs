@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Runs until the end of the last stage.
-    pub(crate) fn run(mut self) -> Result<Outcome, Violation> {
+    pub(crate) fn run(mut self) -> Result<Outcome, Box<Violation>> {
         let mut steps = 0;
         while self.stage != Stage::Done && self.options.steps.is_none_or(|most| steps < most) {
             let Some(((at, _), event)) = self.heap.pop_first() else {
@@ -137,14 +137,14 @@ impl World {
         }
         let virtual_time = Duration::from_micros(self.now_us);
         match self.found {
-            Some(what) => Err(Violation {
+            Some(what) => Err(Box::new(Violation {
                 options: Options { told: false, ..self.options },
                 nodes: self.hosts.len(),
                 at: virtual_time,
                 steps,
                 what,
                 trace: self.trace.into(),
-            }),
+            })),
             None => Ok(Outcome {
                 virtual_time,
                 nodes: self.hosts.len(),

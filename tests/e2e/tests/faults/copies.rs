@@ -124,6 +124,8 @@ fn old_store_of_the_master(region: &mut Region) -> Result<()> {
     region.master.kill()?;
     fs::remove_dir_all(&data)?;
     fs::rename(&backup, &data)?;
+    // As operators are told to.
+    fs::remove_file(data.join("epoch"))?;
     region.master.start()?;
     region.node_mut("n1")?.reachable(&operator)?;
     region.operator.running("first")?;

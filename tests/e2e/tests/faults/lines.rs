@@ -8,7 +8,7 @@ use skerry_e2e::{Container, Plan, Region, SOON, Workload, in_region};
 use skerry_ground::{Line, Relay, until, until_ok};
 
 /// What is asked for over a line of 64 kbit/s or with 4 s from question to answer.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 
 /// Three of them must be longer than what a handshake takes from question to answer over the late line.
 const KEEP_ALIVE: &[&str] = &["--keep-alive", "4s"];

@@ -79,13 +79,10 @@ fn daemons_that_stood_still_go_on_and_nothing_healthy_restarts() {
         let healthy = region.node("n1")?.runs("tick", 2, SOON)?;
         let mut random = StdRng::seed_from_u64(seed);
         for round in 0..ROUNDS {
-            let daemons: Vec<Daemon> = match ALL.get(round) {
-                Some(each) => vec![*each],
-                None => {
-                    let count = random.random_range(2..=3);
-                    ALL.choose_multiple(&mut random, count).copied().collect()
-                }
-            };
+            // Each alone, then some of them together.
+            let count = if round < ALL.len() { 1 } else { random.random_range(2..=ALL.len()) };
+            let from = if count == 1 { &ALL[round..=round] } else { &ALL[..] };
+            let daemons: Vec<Daemon> = from.choose_multiple(&mut random, count).copied().collect();
             let time = Duration::from_millis(random.random_range(STOPPED_MS));
             region.step(&format!("{daemons:?} stand still for {time:?}"));
             stand_still(region, &daemons, time)
