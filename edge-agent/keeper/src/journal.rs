@@ -3,6 +3,7 @@
 //! A rename without a flush survives the death of the keeper, which is what a record is for. After a power cut no
 //! container lives, and a record that was lost or torn with it describes nothing.
 
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 use skerry_keeper_protocol::{
     CgroupPath, ContainerKey, ContainerRecord, ContainerState, Identity, LogPolicy, ProcessIdentity, decode,
@@ -10,6 +11,9 @@ use skerry_keeper_protocol::{
 };
 use std::io;
 use std::path::PathBuf;
+
+/// Room on disk that is set aside for records: sixty-four blocks.
+const ROOM_BYTES: u64 = 256 * 1024;
 
 /// What is on disk of one container. Variants are only appended; see the wire rules of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,18 +82,50 @@ impl Journal {
     /// Opens the directory, making it if needed.
     pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir })
+        let journal = Self { dir };
+        journal.set_room_aside();
+        Ok(journal)
     }
 
     /// Replaces the record of `entry`'s container.
     pub(crate) fn save(&self, entry: &Entry) -> io::Result<()> {
         let bytes = encode(&Stored::V1(entry.clone())).map_err(io::Error::other)?;
-        let path = self.dir.join(entry.key.as_str());
-        let staged = self.dir.join(format!(".{}.tmp", entry.key));
-        std::fs::write(&staged, &bytes).and_then(|()| std::fs::rename(&staged, &path)).inspect_err(|_| {
+        match self.write(&entry.key, &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // Nobody else knows of this file: what it frees is for records.
+                std::fs::remove_file(self.room()).map_err(|_| error)?;
+                self.write(&entry.key, &bytes)
+            }
+            Ok(()) => {
+                self.set_room_aside();
+                Ok(())
+            }
+            failed => failed,
+        }
+    }
+
+    fn write(&self, key: &ContainerKey, bytes: &[u8]) -> io::Result<()> {
+        let staged = self.dir.join(format!(".{key}.tmp"));
+        let written = std::fs::write(&staged, bytes);
+        written.and_then(|()| std::fs::rename(&staged, self.dir.join(key.as_str()))).inspect_err(|_| {
             // Whatever is left is overwritten by the next save and ignored by a load.
             drop(std::fs::remove_file(&staged));
         })
+    }
+
+    fn room(&self) -> PathBuf {
+        self.dir.with_extension("room")
+    }
+
+    /// Keeps room on the disk for the records of some dozens of containers: a node whose disk is full must still be able to
+    /// restart them, and a record that is not written is a container that a keeper after this one does not know.
+    fn set_room_aside(&self) {
+        let path = self.room();
+        let Ok(file) = std::fs::File::create_new(&path) else { return };
+        if fallocate(&file, FallocateFlags::empty(), 0, ROOM_BYTES).is_err() {
+            // The disk is too full for it; the next record that fits tries again.
+            drop(std::fs::remove_file(&path));
+        }
     }
 
     /// Forgets a container; one that is not there is forgotten already.

@@ -6,6 +6,7 @@ use crate::diag;
 use crate::job::Job;
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use skerry_keeper_protocol::{Reply, encode};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -43,6 +44,13 @@ impl Waiting {
         Ok(Self { pid: child.id(), job, outcome })
     }
 
+    /// Whether it is gone, reaped or not.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
+    }
+
     /// Sends it to work; gives its id and its standard output.
     fn work(self, job: &Job) -> io::Result<(u32, OwnedFd)> {
         let frame = encode(job).map_err(io::Error::other)?;
@@ -70,7 +78,10 @@ impl Keeper {
     /// Has a worker do a job; gives its id and its standard output.
     pub(super) fn start_work(&mut self, job: &Job) -> io::Result<(u32, OwnedFd)> {
         while let Some((_, worker)) = self.waiting.pop() {
-            // One that was killed while it waited takes no job.
+            // One that was killed while it waited takes no job; its first process may still hold the pipe.
+            if worker.has_ended() {
+                continue;
+            }
             if let Ok(working) = worker.work(job) {
                 return Ok(working);
             }

@@ -215,7 +215,7 @@ fn an_agent_that_starts_again_finds_the_lease_at_the_keeper() {
     bench.feed(Input::Inventory(vec![running]));
     bench.answer_all();
     assert_eq!(bench.phase(ID), Phase::Running);
-    bench.pass(STOP_AT.saturating_sub((SECOND * 5).saturating_sub(MOMENT)));
+    bench.pass(STOP_AT.saturating_sub(SECOND * 5 + MOMENT));
     assert_eq!(bench.begun(), Vec::<String>::new());
     bench.pass(MOMENT);
     assert_eq!(bench.begun(), ["ask main"]);

@@ -39,7 +39,8 @@ fn second_machine(region: &mut Region) -> Result<()> {
     let before = region.node("n1")?.containers();
     region.add_node("copy", &[])?;
     let (from, to) = (region.node("n1")?.data_dir(), region.node("copy")?.data_dir());
-    copy(&from.join("credentials"), &to.join("credentials"))?;
+    copy(&from.join("identity"), &to.join("identity"))?;
+    fs::copy(from.join("masters"), to.join("masters")).context("copying the masters' addresses")?;
     let copy = region.node_mut("copy")?;
     copy.call_itself("n1");
     copy.start(None)?;
@@ -49,7 +50,7 @@ fn second_machine(region: &mut Region) -> Result<()> {
         Ok(())
     })?;
     until_ok("operators are told", SOON, || {
-        region.operator.run(&["events", "--subject", "node/n1"])?.ok()?.says(&["IdentityTaken", "198.18.0.5"])
+        region.operator.run(&["events", "n1"])?.ok()?.says(&["IdentityTaken", "198.18.0.5"])
     })?;
     region.operator.wait("node/n1", "reachable", SOON)?;
     ensure!(region.node("n1")?.containers() == before, "the first was disturbed");

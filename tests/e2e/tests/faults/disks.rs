@@ -84,6 +84,7 @@ fn logs_are_full(region: &Region, folder: &Path) -> Result<()> {
 
 fn state_is_full(region: &mut Region, data: &Path) -> Result<()> {
     region.step("no room for state");
+    region.expected_errors.push("free space in the state directory");
     let ballast = Ballast::fill(data)?;
     restarts(region, AGAIN)?;
     let late = small("late", &region.image("hello")?, &["sleep"]);
@@ -180,7 +181,9 @@ fn ensure_taken(region: &Region, name: &str) -> Result<()> {
 /// Every write of the store fails as on a disk that dies. The master must say so and acknowledge nothing.
 fn master_reads_errors(region: &mut Region) -> Result<()> {
     region.step("the master's disk answers with errors");
-    region.expected_errors.push("Input/output error");
+    for words in ["Input/output error", "the writer of the store has ended"] {
+        region.expected_errors.push(words);
+    }
     let pid = region.master.pid().context("the master runs")?.to_string();
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-p", &pid, "-o", "/dev/null"]);
