@@ -22,9 +22,8 @@ const RIGHT_WITHIN: u64 = 5 * SECOND;
 /// From then until the root shows it, and nothing that was away counts as away any more: two minutes, and room to spare.
 const CALM_WITHIN: u64 = 180 * SECOND;
 const SILENCE: u64 = 1800 * SECOND;
-/// Timers of all masters that may fire in a silence: up to four moves that cannot go on, each looked at by its masters once in
-/// its deadline of 90 s.
-const TICKS_MAX: u64 = 200;
+/// Timers of all masters that may fire in a silence.
+const TICKS_MAX: u64 = 60;
 
 /// Where in its story the world is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

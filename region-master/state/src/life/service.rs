@@ -95,7 +95,9 @@ impl RegionState {
     /// enough.
     pub(crate) fn set_timer(&mut self, record: &WorkloadRecord, plan: &Plan) {
         let key = &record.spec.key;
-        let moves = self.life.rollouts.get(key).is_some_and(|rollout| rollout.failed.is_none());
+        // Where nothing is under way, the time without progress does not grow.
+        let moves = plan.progress.under_way > 0
+            && self.life.rollouts.get(key).is_some_and(|rollout| rollout.failed.is_none());
         let stalled =
             moves.then(|| record.spec.update.deadline.saturating_sub(self.course(key).since_progress));
         let window = (plan.progress.waiting > 0).then(|| self.next_window(record)).flatten();
