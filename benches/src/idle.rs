@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit};
 use skerry_ground::region::Node;
-use skerry_ground::{Traffic, check_interrupt, output, processes, run_command, until};
+use skerry_ground::{Traffic, output, processes, run_command, until};
 
 use crate::Measurement;
 use crate::process::{cpu, pss_kib, rss_kib};
+use crate::schedules::pause;
 use crate::stage::{LIMIT, Stage, rootfs};
 
 const FEW: usize = 10;
@@ -129,16 +130,6 @@ impl<'a> LinkCounters<'a> {
         let bytes = text.split_once("bytes ").and_then(|(_, rest)| rest.split_whitespace().next());
         bytes.and_then(|word| word.parse().ok()).with_context(|| format!("no counter in {text}"))
     }
-}
-
-/// Lets time pass: here nothing is waited for, the passing of time is what is measured.
-fn pause(length: Duration) -> Result<()> {
-    let end = Instant::now() + length;
-    while Instant::now() < end {
-        check_interrupt()?;
-        std::thread::sleep(Duration::from_millis(200).min(end.saturating_duration_since(Instant::now())));
-    }
-    Ok(())
 }
 
 /// PSS of the helper that podman keeps for one container.

@@ -11,6 +11,7 @@ mod idle;
 mod peers;
 mod placement;
 mod process;
+mod schedules;
 mod sizes;
 mod stage;
 mod start;
@@ -32,6 +33,7 @@ const MEASUREMENTS: &[(&str, Measure)] = &[
     ("fleet", |_| fleet::measure()),
     ("applies", |_| applies::measure()),
     ("idle", |_| idle::measure()),
+    ("schedules", |_| schedules::measure()),
     ("packing", |arguments| placement::packing(&arguments.openb)),
     ("durable", |_| placement::durable()),
     ("rollout", |_| placement::fleet_update()),
@@ -44,7 +46,7 @@ struct Arguments {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
-    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, packing, durable, rollout
+    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, schedules, packing, durable, rollout
     #[arg(default_value = "")]
     filter: String,
     /// Folder of the openb trace

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use skerry_registry::{Digest, Platform, RegistriesConfig, Registry, RegistryError, Timeouts};
+use skerry_types::{LayerId, LayerSize};
 use support::fake::{FakeRegistry, PASSWORD};
 use support::image::{GZIP, TAR, TestLayer, index_json, manifest_json, push};
 use support::real::RealRegistry;
@@ -244,4 +245,20 @@ async fn certificates_are_judged_by_the_clock_that_is_given() {
     let wrong = Registry::by_clock(config(&real.config(PASSWORD)), || Duration::from_hours(24));
     let error = wrong.resolve(&image).await.expect_err("not valid yet");
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_layers_of_an_image_are_named_by_content_and_sized_as_they_are_sent() {
+    let fake = FakeRegistry::start();
+    let content = Digest::of(b"unpacked");
+    let packed = TestLayer { bytes: vec![7; 300], media_type: GZIP, diff_id: content };
+    push(&fake, "web", "1", &[packed, layer(b"plain")]);
+    let registry = client(&fake.config(""));
+    let found = registry.layers(&fake.image("web:1"), &Platform::host()).await.expect("layers");
+    let expect = [(content, 300), (Digest::of(b"plain"), 5)];
+    let expect = expect.map(|(content, size)| LayerSize {
+        layer: LayerId::of(content.as_bytes()),
+        size: skerry_types::Bytes(size),
+    });
+    assert_eq!(found, expect);
 }

@@ -12,6 +12,7 @@ mod lists;
 mod node;
 mod order;
 mod placing;
+mod pulls;
 mod quotas;
 mod rollouts;
 mod store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skerry_types::{
     AllocationId, AllocationIntent, AllocationStatus, Desired, Event, EventLevel, EventSubject, NodeFacts,
-    NodeName, Phase, WallTime,
+    NodeLayers, NodeName, Phase, WallTime,
 };
 use skerry_wire::{
     Cursor, Epoch, Hello, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, Revision, RowKey,
@@ -168,6 +168,10 @@ impl FakeNode {
             message: number.to_string(),
         };
         self.set(RowKey::new(TableId::EVENT, format!("{number:020}")), Some(&ObservedRow::Event(event)));
+    }
+
+    pub(super) fn layers(&mut self, layers: NodeLayers) {
+        self.set(RowKey::new(TableId::LAYERS, ""), Some(&ObservedRow::Layers(layers)));
     }
 
     pub(super) fn facts(&mut self, facts: NodeFacts) {

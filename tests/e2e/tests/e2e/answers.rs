@@ -6,15 +6,17 @@ use skerry_e2e::{Below, Master, Operator, Plan, Region, SOON, Said, Workload, in
 use skerry_ground::{Host, until_ok};
 
 const WEST: Below<'static> = Below { region: "west", parent: None, nodes: &[("w1", "bergen")] };
+const FAR: Below<'static> = Below { region: "far", parent: Some("west"), nodes: &[] };
 
 #[test]
 fn a_tree_says_why_not() {
-    let plan = Plan { below: &[WEST], images: &["hello"], ..Plan::default() };
+    let plan = Plan { below: &[WEST, FAR], images: &["hello"], ..Plan::default() };
     in_region(&plan, |region| {
         strangers(region)?;
         a_key_that_the_child_owns(region)?;
         tenants(region)?;
-        manifests(region)
+        manifests(region)?;
+        a_ring_of_parents(region)
     });
 }
 
@@ -131,4 +133,34 @@ fn manifests(region: &Region) -> Result<()> {
         .spec("placement", json!({"require": "site.name=bergen", "spread": [{"by": "node", "max_skew": 0}]}));
     region.operator.apply_refused(&uneven.to_string())?.says(&["max_skew"])?;
     Ok(())
+}
+
+fn a_ring_of_parents(region: &mut Region) -> Result<()> {
+    region.step("a region that dials the one below it");
+    let far = region.child("far")?.master.links().to_string();
+    let west = region.child_mut("west")?;
+    west.master.kill()?;
+    west.master.flag("--parent", &far);
+    west.master.start()?;
+    let operator = west.operator.clone();
+    // A region is certified by the one above it, so a ring is refused before a word is said on it.
+    until_ok("a word of the ring", SOON, || {
+        let log = region.child("west")?.master.log();
+        ensure!(log.contains("who answers is not the region above; check --parent"), "{log}");
+        Ok(())
+    })?;
+    region.step("it goes on by itself, and returns to its parent");
+    let mine = Workload::new("mine", &region.image("hello")?, &["sleep"]);
+    operator.apply(&[&mine])?;
+    operator.running("mine")?;
+    operator.delete("mine")?;
+    let west = region.child_mut("west")?;
+    west.master.kill()?;
+    west.master.unflag();
+    west.master.start()?;
+    until_ok("the regions are connected", SOON, || {
+        let regions = region.operator.list("regions -A")?;
+        ensure!(regions.len() == 3 && regions.iter().all(|one| one["connected"] == true), "{regions:?}");
+        Ok(())
+    })
 }

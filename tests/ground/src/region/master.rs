@@ -63,6 +63,16 @@ impl Master {
         Ok(command)
     }
 
+    /// Gives one more flag, with its value, at each start from here on.
+    pub fn flag(&mut self, name: &str, value: &str) {
+        self.flags.extend([name.into(), value.into()]);
+    }
+
+    /// Takes the flag given last away again.
+    pub fn unflag(&mut self) {
+        self.flags.truncate(self.flags.len().saturating_sub(2));
+    }
+
     /// Starts the process, without waiting for more.
     pub fn launch(&mut self) -> Result<()> {
         self.process = Some(Process::start("skerry-master", self.command("run")?, self.log_path())?);
