@@ -9,9 +9,8 @@ const CORPUS: u64 = 24;
 /// Seeds that are played for a day of ordinary weather.
 const WEATHER: u64 = 2;
 const DAY: Duration = Duration::from_hours(24);
-/// For how many seconds fresh seeds are tried, when it is set. About one in a hundred still finds something: whoever looks for it
-/// sets this, who builds does not meet it by chance.
-const FRESH_S: &str = "SKERRY_SIM_FRESH_S";
+/// How long fresh seeds are tried.
+const FRESH_FOR: Duration = Duration::from_mins(2);
 
 fn play(seed: u64) -> Outcome {
     play_with(Options::of_seed(seed))
@@ -37,12 +36,12 @@ fn days_of_weather_hold() {
 }
 
 #[test]
+#[ignore = "one seed in a hundred still finds something, and a build is not to meet it by chance: run with --ignored"]
 fn fresh_seeds_hold() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
     let first = u64::try_from(now.as_millis()).expect("a time that fits 64 bits");
-    let length = std::env::var(FRESH_S).map_or(0, |text| text.parse().expect("a number of seconds"));
-    let (begun, length) = (Instant::now(), Duration::from_secs(length));
-    let seeds = (first..first + 10_000).take_while(|_| begun.elapsed() < length);
+    let begun = Instant::now();
+    let seeds = (first..first + 10_000).take_while(|_| begun.elapsed() < FRESH_FOR);
     let fresh = seeds.map(play).collect::<Vec<_>>();
     sum_up("fresh", &fresh);
 }
