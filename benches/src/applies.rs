@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use skerry_api::v1::ApplyRequest;
 use skerry_api::v1::operator_client::OperatorClient;
+use skerry_ground::region::ContextFile;
 use tokio::task::JoinSet;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -21,8 +22,6 @@ const CALLERS: usize = 64;
 const CONNECTIONS: usize = 4;
 const LENGTH: Duration = Duration::from_secs(8);
 const FLOOR_LENGTH: Duration = Duration::from_secs(2);
-/// The name that every master's certificate carries.
-const SERVER_NAME: &str = "skerry-master";
 
 /// Applies per second, each of a changed workload, answered when it is on disk. The floor is how often the same disk makes one
 /// small write durable; a store that commits callers together may pass it.
@@ -41,20 +40,12 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
 
 /// Reads the operator's context as the command does.
 fn channel(stage: &Stage) -> Result<Endpoint> {
-    let text = fs::read_to_string(stage.operator.context()).context("reading the operator's context")?;
-    let file: toml::Table = text.parse().context("reading the operator's context")?;
-    let contexts = file.get("contexts").and_then(|all| all.as_table()).context("no contexts")?;
-    let context = contexts.values().next().and_then(|one| one.as_table()).context("no context")?;
-    let field = |name: &str| {
-        let value = context.get(name).and_then(|value| value.as_str());
-        value.with_context(|| format!("the context has no {name}"))
-    };
-    let pem = |name: &str| Ok::<_, anyhow::Error>(fs::read_to_string(field(name)?)?);
+    let context = ContextFile::read(stage.operator.context())?;
     let tls = ClientTlsConfig::new()
-        .domain_name(SERVER_NAME)
-        .ca_certificate(Certificate::from_pem(pem("ca")?))
-        .identity(Identity::from_pem(pem("cert")?, pem("key")?));
-    Ok(Endpoint::from_shared(field("server")?.to_owned())?.tls_config(tls)?)
+        .domain_name(ContextFile::SERVER_NAME)
+        .ca_certificate(Certificate::from_pem(context.ca))
+        .identity(Identity::from_pem(context.certificate, context.key));
+    Ok(Endpoint::from_shared(context.server)?.tls_config(tls)?)
 }
 
 async fn call(endpoint: &Endpoint, image: &Arc<String>) -> Result<f64> {

@@ -1,18 +1,16 @@
 //! The operator of the swarm's region.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use skerry_api::v1::operator_client::OperatorClient;
 use skerry_api::v1::{ApplyRequest, CreateTokenRequest, ListRequest, Workload};
+use skerry_ground::region::ContextFile;
 use skerry_link::JoinToken;
 use tokio::time::Duration;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// The name that every master's certificate carries.
-const SERVER_NAME: &str = "skerry-master";
 /// An image by its digest, so that applying it asks no registry.
 const IMAGE: &str =
     "registry.example/swarm@sha256:0f0e0d0c0b0a09080706050403020100f0e0d0c0b0a090807060504030201000";
@@ -29,20 +27,12 @@ pub(crate) struct Operator {
 impl Operator {
     /// Connects when it is first needed, with a context file as `skerry-master init` writes it.
     pub(crate) fn new(context: &Path) -> Result<Self> {
-        let text = fs::read_to_string(context).context("reading the operator's context")?;
-        let file: toml::Table = text.parse().context("reading the operator's context")?;
-        let contexts = file.get("contexts").and_then(|all| all.as_table()).context("no contexts")?;
-        let context = contexts.values().next().and_then(|one| one.as_table()).context("no context")?;
-        let field = |name: &str| {
-            let value = context.get(name).and_then(|value| value.as_str());
-            value.with_context(|| format!("the context has no {name}"))
-        };
-        let pem = |name: &str| Ok::<_, anyhow::Error>(fs::read_to_string(field(name)?)?);
+        let context = ContextFile::read(context)?;
         let tls = ClientTlsConfig::new()
-            .domain_name(SERVER_NAME)
-            .ca_certificate(Certificate::from_pem(pem("ca")?))
-            .identity(Identity::from_pem(pem("cert")?, pem("key")?));
-        let endpoint = Endpoint::from_shared(field("server")?.to_owned())?.tls_config(tls)?;
+            .domain_name(ContextFile::SERVER_NAME)
+            .ca_certificate(Certificate::from_pem(context.ca))
+            .identity(Identity::from_pem(context.certificate, context.key));
+        let endpoint = Endpoint::from_shared(context.server)?.tls_config(tls)?;
         Ok(Self { client: OperatorClient::new(endpoint.connect_lazy()) })
     }
 

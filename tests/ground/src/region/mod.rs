@@ -4,6 +4,7 @@
 //! container's identity is its process id and start time as the kernel has them.
 
 mod container;
+mod context;
 mod load;
 mod master;
 mod node;
@@ -12,6 +13,7 @@ mod said;
 mod traces;
 
 pub use container::Container;
+pub use context::ContextFile;
 pub use load::Load;
 pub use master::Master;
 pub use node::Node;
