@@ -4,7 +4,7 @@ use skerry_types::{Desired, ExitKind};
 
 use crate::event::{Event, Party};
 use crate::spec;
-use crate::world::{SECOND, World};
+use crate::world::{MS, SECOND, World};
 
 /// From the last fault until everybody has answered: a broken link that nobody noticed yet, a start, a disk with room again.
 const ANSWERS_WITHIN: u64 = 120 * SECOND;
@@ -13,6 +13,9 @@ const ANSWERS_WITHIN: u64 = 120 * SECOND;
 const SETTLES_WITHIN: u64 = 600 * SECOND;
 /// How soon an operator who got no answer asks again.
 const ASKS_AGAIN: u64 = 5 * SECOND;
+/// How soon, and how often, a master is asked again whose disk is busy.
+const ASKS_SOON: u64 = 100 * MS;
+const ASKS_MOST: u32 = 100;
 /// A master that has no answer so long after the faults has none at all.
 const ANSWERS_BY: u64 = 1600 * SECOND;
 /// How long everybody is on their own: the longest backoff, a boot, and room to spare.
@@ -46,7 +49,15 @@ pub(crate) enum Stage {
 }
 
 impl World {
+    /// Goes on to what comes next, when every master answers: a version that never runs keeps a master's disk busy, and what it has
+    /// just heard is on its way there.
     pub(crate) fn next_stage(&mut self) {
+        let is_judged = matches!(self.stage, Stage::Settle | Stage::Calm | Stage::Silence);
+        if is_judged && self.asked_again < ASKS_MOST && !self.all_answer() {
+            self.asked_again += 1;
+            return self.after(ASKS_SOON, Event::Stage);
+        }
+        self.asked_again = 0;
         let (stage, lasts) = match self.stage {
             Stage::Storm => {
                 self.stop_faults();
@@ -91,6 +102,10 @@ impl World {
         self.stage = stage;
         self.note(&format_args!("---- {stage:?}"));
         self.after(lasts, Event::Stage);
+    }
+
+    fn all_answer(&mut self) -> bool {
+        (0..self.masters.len()).all(|at| self.allocations(at).is_some())
     }
 
     fn check_silence(&mut self) {

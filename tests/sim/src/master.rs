@@ -6,7 +6,7 @@ use skerry_region_state::{
     Action, ApiCall, ApiReply, CallId, EnrollWish, Input, NewToken, RegionConfig, RegionState, SecretHash,
     TokenId, TokenScope,
 };
-use skerry_types::{AllocationId, Now, RegionName, SiteName, WallTime};
+use skerry_types::{AllocationId, Batch, Now, RegionName, SiteName, WallTime};
 use skerry_wire::{Epoch, ToChild, ToParent};
 
 use crate::Carrier;
@@ -137,6 +137,7 @@ impl World {
             match action {
                 Action::Persist(id, batch) => {
                     self.writes += 1;
+                    self.note_events(at, &batch);
                     let master = &mut self.masters[at];
                     // What a region wants is never another without a write.
                     master.unjudged |= batch.writes.iter().any(|write| JUDGED.contains(&write.table));
@@ -180,6 +181,19 @@ impl World {
             }
         }
         self.work_disk(Party::Master(at));
+    }
+
+    /// What a master has to say, in the trace: letters and digits of the rows, which is enough for a reader.
+    fn note_events(&mut self, at: MasterAt, batch: &Batch) {
+        if !self.options.trace && !self.options.told {
+            return;
+        }
+        for write in batch.writes.iter().filter(|write| write.table == "event") {
+            let bytes = write.value.as_deref().unwrap_or_default();
+            let words =
+                String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() || !c.is_ascii(), " ");
+            self.note(&format_args!("  r{at} says {words}"));
+        }
     }
 
     fn set_master_timer(&mut self, at: MasterAt) {

@@ -94,8 +94,10 @@ pub(crate) fn spoil(spec: &mut WorkloadSpec) {
     Arc::make_mut(&mut spec.instance).containers[0].args = vec![BAD.to_owned()];
 }
 
-/// Makes another version, which runs and takes no more than the one before.
+/// Makes another version, which runs and takes no more than the one before. Without room it may fail, and what it would go back
+/// to may be one that never runs for long.
 pub(crate) fn renew(spec: &mut WorkloadSpec) {
+    spec.update.auto_revert = false;
     Arc::make_mut(&mut spec.instance).containers[0].args = vec!["mended".to_owned()];
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) next_link: u64,
     pub(crate) operators: Operators,
     pub(crate) stage: Stage,
+    /// How often a stage waited for a master's answer.
+    pub(crate) asked_again: u32,
     /// Messages but acknowledgements that were sent.
     pub(crate) frames: u64,
     /// Operations that agents began.
@@ -81,6 +83,7 @@ impl World {
             next_link: 0,
             operators: Operators::default(),
             stage: Stage::Storm,
+            asked_again: 0,
             frames: 0,
             begun: 0,
             writes: 0,

@@ -136,11 +136,14 @@ fn keep<'a>(on_return: OnReturn, wanted: &[&'a Replica<'a>]) -> &'a Replica<'a> 
     best.expect("one is kept only of some")
 }
 
-/// The time of a drain is over: what is there goes, and another copy is sought at once.
+/// The time of a drain is over: what is there goes, and another copy is sought at once, unless one is elsewhere.
 fn evict(member: &Member<'_>, gate: &Gate, course: &Course, plan: &mut Plan) {
-    let forced = member.live().filter(|replica| replica.drain == Drain::Forced);
-    plan.stop.extend(forced.map(|replica| replica.id.clone()));
-    start_missing(member, gate, course, plan);
+    let (forced, others): (Vec<&Replica<'_>>, Vec<_>) =
+        member.live().partition(|replica| replica.drain == Drain::Forced);
+    plan.stop.extend(forced.into_iter().map(|replica| replica.id.clone()));
+    if others.is_empty() {
+        start_missing(member, gate, course, plan);
+    }
 }
 
 /// A member whose copies are all of another generation or on drained nodes.

@@ -223,6 +223,10 @@ fn a_drain_makes_before_it_breaks() {
     check(&["Rd", "Rd"], "+0");
     check(&["Fd", "R"], "+0 -0.0");
     check(&["Rx", "R"], "+0 -0.0");
+    // Another copy is there: it has its own turn, and stays where it is not heard from.
+    check(&["rx r", "R"], "-0.0");
+    check(&["rx r?", "R"], "-0.0");
+    check(&["rx r!", "R"], "+0 -0.0");
     let paused = Course { paused: true, ..course() };
     check_with(&policy(), &paused, &["rd", "r"], "+0~");
     check_with(&policy(), &paused, &["rd r", "r"], "-0.0");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_rollout::rolling::{self, Member, Plan, Replica};
+use skerry_rollout::rolling::{self, Member, Plan, Reach, Replica};
 use skerry_types::{AllocationId, InstanceIndex, InstanceSet, UpdatePolicy};
 
 use crate::placing::Pending;
@@ -35,7 +35,8 @@ impl Gaps {
         let replaced = members.iter().filter(|member| started.contains(member.instance));
         let copies =
             replaced.flat_map(|member| member.replicas.iter().map(move |replica| (member.instance, replica)));
-        let outdated = copies.filter(|(_, replica)| !replica.current);
+        // What is not heard from may be all that is left of its instance, and its room would not be free.
+        let outdated = copies.filter(|(_, replica)| !replica.current && replica.reach == Reach::Reachable);
         Self {
             left: usize::try_from(policy.max_unavailable).unwrap_or(usize::MAX).saturating_sub(gaps),
             outdated: outdated.map(|(instance, replica)| (instance, replica.id.clone())).collect(),
@@ -117,5 +118,35 @@ impl RegionState {
             Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(SHORTEST)),
             None => self.life.timers.clear(key),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_rollout::rolling::{Drain, Health, Start};
+
+    use super::*;
+
+    /// The copies whose room an instance may take that finds none beside them.
+    fn taken(reach: Reach, stops: bool) -> usize {
+        let policy = UpdatePolicy { max_surge: 1, max_unavailable: 1, ..UpdatePolicy::default() };
+        let id = AllocationId::new("web-0-1").unwrap();
+        let health = Health::Ready(Duration::from_mins(1));
+        let (current, drain, age) = (false, Drain::No, Duration::ZERO);
+        let replicas = [Replica { id: &id, current, health, reach, drain, age }];
+        let instance = InstanceIndex(0);
+        let member = Member { instance, site: None, wave: 0, open: true, replicas: &replicas };
+        let stop = if stops { vec![id.clone()] } else { Vec::new() };
+        let plan = Plan { start: vec![Start { instance, current: true }], stop, ..Plan::default() };
+        let gaps = Gaps::of(&policy, &plan, &[member]);
+        gaps.outdated.len().min(gaps.left)
+    }
+
+    #[test]
+    fn the_room_of_what_is_not_heard_from_is_not_taken() {
+        assert_eq!(taken(Reach::Reachable, false), 1);
+        assert_eq!(taken(Reach::Unreachable, false), 0);
+        assert_eq!(taken(Reach::Lost, false), 0);
+        assert_eq!(taken(Reach::Reachable, true), 0, "what goes leaves a gap already");
     }
 }
