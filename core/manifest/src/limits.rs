@@ -80,6 +80,10 @@ pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// From the stop signal to the kill: what a server needs to finish its requests.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long an instance must be ready to count as well where a container has no probe: most that end at once do so sooner.
+pub const DEFAULT_MIN_HEALTHY: Duration = Duration::from_secs(10);
+/// The same where every container has one, which has looked already: what falls over its first request does so by then.
+pub const DEFAULT_MIN_HEALTHY_PROBED: Duration = Duration::from_secs(3);
 /// A preference without a weight counts half of the most.
 pub const DEFAULT_WEIGHT: i32 = 50;
 
@@ -111,6 +115,9 @@ pub const PROBE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..
 pub const PROBE_GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 /// Longest span of a policy: whoever wants more means for ever.
 pub const SPAN_MAX: Duration = Duration::from_hours(24 * 366);
+/// Shortest and longest wait between the word to stop and the stop signal: balancers look every few seconds, and what is
+/// told to stop must not stand in the way of a drain for long.
+pub const STOP_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
 /// Shortest and longest wait between the stop signal and the kill.
 pub const STOP_GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 /// Highest hundredths of a scale target: a container may use more than it reserves, in bounds.

@@ -103,6 +103,9 @@ pub struct InstanceSpec {
     pub restart: RestartPolicy,
     /// From the stop signal to the kill.
     pub stop_grace: Duration,
+    /// From the word to stop, upon which it is not ready any more, to the stop signal: what sends it traffic needs a moment to
+    /// notice. Only what is ready waits for it.
+    pub stop_delay: Duration,
     /// When it runs; at once, and as long as its restart policy says, when `None`.
     pub schedule: Option<Schedule>,
     /// A run that takes longer than this is ended and has failed; `None`: no bound.
@@ -121,7 +124,7 @@ impl InstanceSpec {
         self.init.iter().fold(sum, |most, container| most.max(&container.resources))
     }
 
-    /// How long a graceful stop takes at most: containers are stopped one after the other.
+    /// How long a graceful stop takes at most once it begins: containers are stopped one after the other.
     pub fn longest_stop(&self) -> Duration {
         self.stop_grace.saturating_mul(u32::try_from(self.containers.len()).unwrap_or(u32::MAX))
     }

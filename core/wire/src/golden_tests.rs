@@ -75,6 +75,7 @@ fn spec() -> InstanceSpec {
         containers: vec![container],
         restart,
         stop_grace: Duration::from_secs(10),
+        stop_delay: Duration::from_secs(3),
         schedule: Some(schedule),
         deadline: Some(Duration::from_hours(1)),
         stop_after: Some(Duration::from_hours(2)),

@@ -65,8 +65,12 @@ pub(crate) struct Life {
     pub(crate) containers: BTreeMap<ContainerName, ContainerHistory>,
     /// The boot of the machine in which this was written.
     pub(crate) boot: String,
+    /// Whether its images were on disk, in that boot.
+    pub(crate) has_images: bool,
     /// Whether something may be left of it on the node when no container is.
     pub(crate) is_made: bool,
+    /// Since when it is to stop and goes on for a while.
+    pub(crate) leaving: Option<WallTime>,
     /// Since when all containers with probes are well, if they are.
     pub(crate) ready_since: Option<WallTime>,
     /// Stopped for want of a link.

@@ -3,7 +3,9 @@
 //! Level-triggered: news changes what is known, then [`Lifecycle::advance`] compares it with what is wanted and begins what
 //! is missing. So the order in which news arrives does not matter.
 
+mod ahead;
 mod lease;
+mod leave;
 mod news;
 mod phase;
 mod rest;
@@ -22,6 +24,7 @@ use crate::timetable::Timetable;
 use crate::{OpId, Operation};
 
 use lease::Hold;
+use leave::Leaving;
 
 /// One allocation on this node, from the arrival of its intent until nothing of it is left.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Lifecycle {
     boot: String,
     /// Something may be left of it on the node when no container is.
     is_made: bool,
+    /// It is to stop, and goes on for a while.
+    leaving: Option<Leaving>,
     course: Course,
     tether: Tether,
     /// Its lease, if it is exclusive.
@@ -60,6 +65,8 @@ struct Course {
     timetable: Option<Timetable>,
     /// The run under way is ended for the next.
     is_replaced: bool,
+    /// Its images were on disk when that was last looked at, in this boot.
+    has_images: bool,
 }
 
 /// What a link, or the want of one, means for it.
@@ -125,7 +132,14 @@ impl Lifecycle {
             unsaved: false,
             boot: boot.to_owned(),
             is_made: life.is_made,
-            course: Course { run: life.run.clone(), deadline_at: None, timetable: None, is_replaced: false },
+            leaving: life.leaving.map(|since| Leaving::again(since, &intent, now)),
+            course: Course {
+                run: life.run.clone(),
+                deadline_at: None,
+                timetable: None,
+                is_replaced: false,
+                has_images: life.has_images && life.boot == boot,
+            },
             tether: Tether { is_cut_off: life.is_cut_off, at: None },
             hold: Hold::new(&intent, life.starts),
             armed: None,
@@ -182,6 +196,7 @@ impl Lifecycle {
             self.containers.iter_mut().for_each(ContainerLife::revive);
             self.course.run = self.course.run.take().map(|_| Run::default());
             self.course.deadline_at = None;
+            self.leaving = None;
             self.reason = None;
             self.unsaved = true;
         }
@@ -198,7 +213,9 @@ impl Lifecycle {
             address: self.address,
             containers: self.containers.iter().map(|c| (c.name.clone(), c.history.clone())).collect(),
             boot: self.boot.clone(),
+            has_images: self.course.has_images,
             is_made: self.is_made,
+            leaving: self.leaving.as_ref().map(|leaving| leaving.since),
             ready_since: self.ready_since,
             is_cut_off: self.tether.is_cut_off,
             starts: self.hold.as_ref().map_or(0, |hold| hold.starts),
@@ -212,7 +229,7 @@ impl Lifecycle {
     pub(crate) fn timeout(&self, now: Now) -> Option<MonoTime> {
         let want = self.want();
         let stage = match self.stage {
-            Stage::Wait(at) if want == Want::Run => Some(at),
+            Stage::Wait(at) if want == Want::Run || self.looks_ahead() => Some(at),
             Stage::ReleaseAgain(at) if want != Want::Stop => Some(at),
             Stage::RemoveAgain(at) if want == Want::Stop => Some(at),
             _ => None,
@@ -220,7 +237,8 @@ impl Lifecycle {
         let link = self.tether.at.filter(|_| want != Want::Stop);
         let lease = self.lease_timeout().filter(|_| want != Want::Stop);
         let deadline = self.course.deadline_at.filter(|_| want == Want::Run);
-        [stage, link, lease, deadline, self.container_timeout(want), self.due_timeout(now)]
+        let leave = self.leave_timeout(now).filter(|_| want == Want::Stop);
+        [stage, link, lease, deadline, leave, self.container_timeout(want), self.due_timeout(now)]
             .into_iter()
             .flatten()
             .min()
@@ -301,7 +319,7 @@ impl Lifecycle {
     }
 
     fn pull(&mut self, fx: &mut Effects) {
-        self.unsaved |= !std::mem::replace(&mut self.is_made, true);
+        self.will_make();
         let pull = Operation::Pull { intent: Arc::clone(&self.intent) };
         // A due time is on disk as dealt with before anything is done for it.
         let op = if self.course.timetable.is_some() { fx.begin_saved(pull) } else { fx.begin(pull) };
@@ -309,8 +327,15 @@ impl Lifecycle {
     }
 
     fn prepare(&mut self, fx: &mut Effects) {
-        let intent = Arc::clone(&self.intent);
-        self.stage = Stage::Preparing(fx.begin(Operation::Prepare { intent, address: self.address }));
+        self.will_make();
+        let prepare = Operation::Prepare { intent: Arc::clone(&self.intent), address: self.address };
+        // A run may fall due while its images are fetched ahead: then this is the first thing done for it.
+        let op = if self.course.timetable.is_some() { fx.begin_saved(prepare) } else { fx.begin(prepare) };
+        self.stage = Stage::Preparing(op);
+    }
+
+    fn will_make(&mut self) {
+        self.unsaved |= !std::mem::replace(&mut self.is_made, true);
     }
 
     fn may_begin_anew(&self, fx: &Effects) -> bool {
@@ -347,6 +372,9 @@ impl Lifecycle {
             Stage::Preparing(_) | Stage::Removing(_) | Stage::Releasing(_) | Stage::Gone => return,
             Stage::RemoveAgain(at) if fx.now().mono < *at => return,
             _ => {}
+        }
+        if self.lingers(fx) {
+            return;
         }
         if self.stop_containers(fx) {
             let allocation = self.intent.id.clone();

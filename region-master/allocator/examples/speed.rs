@@ -143,6 +143,7 @@ fn spec() -> Outcome<InstanceSpec> {
             max_backoff: Duration::from_mins(5),
         },
         stop_grace: Duration::from_secs(10),
+        stop_delay: Duration::ZERO,
         init: Vec::new(),
         schedule: None,
         deadline: None,

@@ -124,6 +124,7 @@ fn instance() -> InstanceSpec {
             max_backoff: Duration::from_mins(1),
         },
         stop_grace: Duration::from_secs(10),
+        stop_delay: Duration::ZERO,
         schedule: None,
         deadline: None,
         stop_after: None,

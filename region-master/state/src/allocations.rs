@@ -168,7 +168,10 @@ impl Allocations {
         let Some(known) = self.known_mut(&status.id).filter(|known| known.record.node == *node) else {
             return false;
         };
-        known.ready = status.ready_since.map(|_| known.ready.unwrap_or(now));
+        // It may have ended and started again between two words.
+        let before = known.status.as_ref().and_then(|status| status.ready_since);
+        let since = known.ready.filter(|_| before == status.ready_since).unwrap_or(now);
+        known.ready = status.ready_since.map(|_| since);
         known.condition = Condition::of(&status);
         known.status = Some(status);
         true

@@ -131,6 +131,7 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
                 max_backoff: Duration::from_secs(8),
             },
             stop_grace: Duration::from_secs(rng.within(1..5)),
+            stop_delay: Duration::ZERO,
             init: Vec::new(),
             schedule: None,
             deadline: None,

@@ -16,7 +16,7 @@ const DAY_MINUTES: u16 = 24 * 60;
 /// `instances` is the most that there can be, other than of a daemon.
 pub(super) fn update(
     update: &raw::Update,
-    kind: Life,
+    spec: &raw::Spec,
     instances: u32,
     path: &Path<'_>,
     faults: &mut Faults<'_>,
@@ -26,11 +26,14 @@ pub(super) fn update(
         faults.add(path, Problem::NothingMoves);
     }
     let canary_path = path.field("canary");
-    if kind != Life::Daemon && update.canary > instances && !faults.touch(&canary_path) {
+    if spec.kind != Life::Daemon && update.canary > instances && !faults.touch(&canary_path) {
         faults.add(&canary_path, Problem::CanaryOverInstances { canary: update.canary, instances });
     }
     let day = Duration::ZERO..=Duration::from_hours(24);
-    let min_healthy = span(&update.min_healthy, &day, &path.field("min_healthy"), faults);
+    let min_healthy = match &update.min_healthy {
+        Some(text) => span(text, &day, &path.field("min_healthy"), faults),
+        None => Some(min_healthy(&spec.containers)),
+    };
     let deadline = &(Duration::from_secs(1)..=limits::SPAN_MAX);
     let deadline = span(&update.deadline, deadline, &path.field("deadline"), faults);
     let waves = waves(&update.waves, &path.field("waves"), faults);
@@ -51,6 +54,16 @@ pub(super) fn update(
         window,
         per_site: update.per_site,
     })
+}
+
+/// How long an instance must be ready where nobody says: without a probe, that a container runs is all that is known of it.
+fn min_healthy(containers: &[raw::Container]) -> Duration {
+    let is_probed = |container: &raw::Container| container.health.is_some() || container.ready.is_some();
+    if containers.iter().all(is_probed) {
+        limits::DEFAULT_MIN_HEALTHY_PROBED
+    } else {
+        limits::DEFAULT_MIN_HEALTHY
+    }
 }
 
 fn waves(waves: &[raw::Wave], path: &Path<'_>, faults: &mut Faults<'_>) -> Vec<Wave> {

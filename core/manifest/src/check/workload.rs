@@ -28,7 +28,7 @@ pub(crate) fn workload(manifest: &raw::Workload, faults: &mut Faults<'_>) -> Opt
     let placement = placement::placement(&spec.placement, spec.kind, &path.field("placement"), faults);
     let update_path = path.field("update");
     let most = scale.as_ref().map_or(instances, |scale| scale.max);
-    let update = update::update(&spec.update, spec.kind, most, &update_path, faults);
+    let update = update::update(&spec.update, spec, most, &update_path, faults);
     let on_disconnect =
         life::on_disconnect(&spec.on_disconnect, spec.kind, &path.field("on_disconnect"), faults);
     let (kind, instance) =
@@ -137,6 +137,7 @@ fn instance(
     let (init, containers) = container::all(&spec.init, &spec.containers, path, faults);
     let restart = life::restart(&spec.restart, spec.kind, &path.field("restart"), faults);
     let stop_grace = span(&spec.stop_grace, &limits::STOP_GRACE, &path.field("stop_grace"), faults);
+    let stop_delay = span(&spec.stop_delay, &limits::STOP_DELAY, &path.field("stop_delay"), faults);
     let schedule = schedule(spec, path, faults);
     let deadline = match &spec.run_deadline {
         Some(text) => {
@@ -150,6 +151,7 @@ fn instance(
         containers,
         restart: restart?,
         stop_grace: stop_grace?,
+        stop_delay: stop_delay?,
         schedule,
         deadline,
         stop_after: on_disconnect.stop_after,

@@ -113,6 +113,11 @@ pub(crate) struct Spec {
     #[serde(default = "stop_grace")]
     #[schemars(regex(pattern = scalar::DURATION))]
     pub(crate) stop_grace: String,
+    /// From the word to stop to the stop signal, as a duration: an instance that was ready goes on for so long, so that what
+    /// sends it traffic notices first.
+    #[serde(default = "zero")]
+    #[schemars(regex(pattern = scalar::DURATION))]
+    pub(crate) stop_delay: String,
     /// How it goes from one generation to the next.
     #[serde(default)]
     pub(crate) update: Update,
@@ -148,6 +153,10 @@ fn priority() -> u8 {
 
 fn stop_grace() -> String {
     skerry_types::show_duration(limits::DEFAULT_STOP_GRACE)
+}
+
+fn zero() -> String {
+    "0s".to_owned()
 }
 
 /// What runs before the others serves nobody: it has no ports and is not probed.

@@ -27,9 +27,10 @@ pub(crate) struct Update {
     pub(crate) auto_promote: bool,
     /// Whether a failed update goes back to the last generation that was well.
     pub(crate) auto_revert: bool,
-    /// How long an instance must be ready to count as well.
+    /// How long an instance must be ready to count as well: 3s when absent and every container has a probe, 10s otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = scalar::DURATION))]
-    pub(crate) min_healthy: String,
+    pub(crate) min_healthy: Option<String>,
     /// How long an update may go without another instance becoming well.
     #[schemars(regex(pattern = scalar::DURATION))]
     pub(crate) deadline: String,
@@ -59,7 +60,7 @@ impl Default for Update {
             canary: policy.canary,
             auto_promote: policy.auto_promote,
             auto_revert: policy.auto_revert,
-            min_healthy: show_duration(policy.min_healthy),
+            min_healthy: None,
             deadline: show_duration(policy.deadline),
             waves: Vec::new(),
             abort_percent: policy.abort_percent,

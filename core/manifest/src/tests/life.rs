@@ -254,7 +254,9 @@ fn updates() {
     assert_eq!((window.days, window.from_minute, window.minutes), (0b110_0000, 22 * 60, 390));
     let whole_day = only(&with_spec("update: {window: {from: 02:00, to: 02:00}}")).update.window.unwrap();
     assert_eq!((whole_day.days, whole_day.minutes), (0b111_1111, 1440));
-    assert_eq!(only(LEAST).update, skerry_types::UpdatePolicy::default());
+    let default = only(LEAST).update;
+    let min_healthy = Duration::from_secs(10);
+    assert_eq!(default, skerry_types::UpdatePolicy { min_healthy, ..skerry_types::UpdatePolicy::default() });
 
     refuses_spec(
         "update: ^{max_unavailable: 0}",
@@ -393,7 +395,27 @@ fn priority_and_grace() {
     assert_eq!((spec.priority, spec.instance.stop_grace), (100, Duration::from_mins(1)));
     assert_eq!(only(LEAST).priority, 50);
     refuses_spec("priority: ^101", "priority: 101 is out of bounds: at least 0, at most 100");
+    let spec = only(&with_spec("stop_delay: 5s"));
+    assert_eq!(spec.instance.stop_delay, Duration::from_secs(5));
+    assert_eq!(only(LEAST).instance.stop_delay, Duration::ZERO);
+    refuses_spec("stop_delay: ^11m", "stop_delay: 11m is out of bounds: at least 0s, at most 10m");
     refuses_spec("stop_grace: ^2h", "stop_grace: 2h is out of bounds: at least 0s, at most 1h");
+}
+
+#[test]
+fn what_nobody_looks_at_counts_as_well_later() {
+    let check = |containers: &str, expect: u64| {
+        let text = with_spec("").replace("  containers:", &format!("{containers}  containers:"));
+        let found = only(&text).update.min_healthy;
+        assert_eq!(found, Duration::from_secs(expect), "{containers}");
+    };
+    check("", 10);
+    check("  update: {min_healthy: 0s}\n", 0);
+    check("  update: {canary: 1}\n", 10);
+    let found = |container: &str| only(&with_container(container)).update.min_healthy.as_secs();
+    assert_eq!(found(""), 10);
+    assert_eq!(found(&format!("{WEB}ready: {{tcp: {{port: http}}}}")), 3);
+    assert_eq!(found("health: {exec: {command: [/bin/check]}}"), 3);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn unknown_fields_name_what_was_meant() {
     refuses_spec(
         "^frobnicate: a",
         "frobnicate: unknown field; the fields here are containers, exclusive, init, instances, job, lease, \
-         on_disconnect, placement, priority, restart, run_deadline, scale, schedule, stop_grace, type, update",
+         on_disconnect, placement, priority, restart, run_deadline, scale, schedule, stop_delay, stop_grace, type, update",
     );
     refuses_container("^readOnly: true", "readOnly: unknown field; did you mean 'read_only'?");
     refuses_container("^environment: {}", "environment: unknown field; did you mean 'env'?");

@@ -86,7 +86,7 @@ pub(super) fn update(policy: &UpdatePolicy) -> raw::Update {
         canary: policy.canary,
         auto_promote: policy.auto_promote,
         auto_revert: policy.auto_revert,
-        min_healthy: show_duration(policy.min_healthy),
+        min_healthy: Some(show_duration(policy.min_healthy)),
         deadline: show_duration(policy.deadline),
         waves: policy.waves.iter().map(wave).collect(),
         abort_percent: policy.abort_percent,

@@ -34,6 +34,7 @@ pub(super) fn manifest(spec: &WorkloadSpec) -> raw::Workload {
             placement: placement(&spec.placement),
             restart: life::restart(&instance.restart),
             stop_grace: show_duration(instance.stop_grace),
+            stop_delay: show_duration(instance.stop_delay),
             update: life::update(&spec.update),
             on_disconnect: life::on_disconnect(&spec.on_disconnect),
             job: match &spec.kind {

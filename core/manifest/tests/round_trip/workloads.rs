@@ -231,6 +231,7 @@ prop_compose! {
                     max_backoff: (backoff + Duration::from_millis(more)).min(Duration::from_hours(24)),
                 },
                 stop_grace: Duration::from_millis(grace),
+                stop_delay: Duration::from_millis(grace.min(600_000)),
                 schedule: life.schedule,
                 deadline: life.run_deadline,
                 stop_after: on_disconnect.stop_after,

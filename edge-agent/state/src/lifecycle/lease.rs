@@ -78,6 +78,11 @@ impl Lifecycle {
         self.hold.as_ref().filter(|hold| !hold.is_lost)?.stop_at(&self.intent)
     }
 
+    /// When a stop has to be under way, whatever it would wait for.
+    pub(super) fn last_stop_at(&self) -> Option<MonoTime> {
+        self.hold.as_ref()?.stop_at(&self.intent)
+    }
+
     pub(super) fn look_at_lease(&mut self, fx: &mut Effects) {
         let holds = self.holds_lease(fx.now().mono);
         if self.wants_stop() || holds != self.lacks_lease() {

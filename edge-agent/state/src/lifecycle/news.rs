@@ -74,6 +74,7 @@ impl Lifecycle {
     pub(crate) fn done(&mut self, op: OpId, result: &Result<Outcome, Failure>, fx: &mut Effects) {
         match (self.stage, result) {
             (Stage::Pulling { op: mine, .. }, Ok(_)) if mine == op => {
+                self.images_are_here();
                 if self.want() == Want::Run {
                     self.prepare(fx);
                 } else {
@@ -124,8 +125,12 @@ impl Lifecycle {
 
     fn stage_failed(&mut self, failure: &Failure, fx: &mut Effects) {
         let pause = self.next_wait(failure);
+        if matches!(self.stage, Stage::Pulling { .. }) {
+            self.unsaved |= std::mem::replace(&mut self.course.has_images, false);
+        }
         self.stage = Stage::Wait(fx.now().mono + pause);
-        if self.want() != Want::Run {
+        // What keeps it from running is the greater news.
+        if self.want() != Want::Run && (!self.looks_ahead() || self.is_held_back()) {
             return;
         }
         if self.reason.as_ref() != Some(&failure.reason) {

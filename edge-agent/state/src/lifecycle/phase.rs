@@ -37,7 +37,8 @@ impl Lifecycle {
     /// What runs by a schedule is ready as long as it keeps it.
     fn is_ready(&self, phase: Phase) -> bool {
         if self.intent.spec.schedule.is_some() {
-            return self.course.timetable.is_some() && !self.wants_stop() && !self.is_held_back();
+            let can_run = self.course.has_images || self.course.run.is_some();
+            return self.course.timetable.is_some() && can_run && !self.wants_stop() && !self.is_held_back();
         }
         phase == Phase::Running && self.containers.iter().all(|c| c.is_ready() || c.is_over())
     }
@@ -90,6 +91,8 @@ impl Lifecycle {
                 if good { Phase::Completed } else { Phase::Failed }
             }
             Stage::Rest | Stage::Gone => Phase::Pending,
+            Stage::Pulling { .. } if self.looks_ahead() => Phase::Pulling,
+            Stage::Wait(_) if self.looks_ahead() => Phase::Backoff,
             Stage::New if self.is_resting() && containers.iter().all(ContainerLife::is_absent) => {
                 Phase::Pending
             }

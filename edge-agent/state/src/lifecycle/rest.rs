@@ -137,6 +137,7 @@ impl Lifecycle {
 
     fn begin_run(&mut self) {
         self.containers.iter_mut().for_each(ContainerLife::begin_run);
+        self.look_no_more();
         self.course.run = Some(Run::default());
         self.course.deadline_at = None;
         self.reason = None;
@@ -165,19 +166,18 @@ impl Lifecycle {
 
     /// Ends what runs and gives the network back.
     pub(super) fn advance_rest(&mut self, fx: &mut Effects) {
+        let ahead = self.looks_ahead();
         match &mut self.stage {
             Stage::Pulling { op, cancelled } => {
-                if !std::mem::replace(cancelled, true) {
+                if !ahead && !std::mem::replace(cancelled, true) {
                     fx.cancel(*op);
                 }
                 return;
             }
             Stage::Preparing(_) | Stage::Removing(_) | Stage::Releasing(_) => return,
             Stage::ReleaseAgain(at) if fx.now().mono < *at => return,
-            Stage::Rest | Stage::Gone => {
-                self.stage = Stage::Rest;
-                return self.end_run();
-            }
+            Stage::Wait(at) if ahead && !self.is_made && fx.now().mono < *at => return,
+            Stage::Rest | Stage::Gone => return self.comes_to_rest(fx),
             _ => {}
         }
         if !self.stop_containers(fx) {
@@ -187,9 +187,15 @@ impl Lifecycle {
             let allocation = self.intent.id.clone();
             self.stage = Stage::Releasing(fx.begin(Operation::Release { allocation }));
         } else {
-            self.stage = Stage::Rest;
-            self.end_run();
+            self.comes_to_rest(fx);
         }
+    }
+
+    /// Nothing is on the node but logs and images.
+    fn comes_to_rest(&mut self, fx: &mut Effects) {
+        self.stage = Stage::Rest;
+        self.end_run();
+        self.fetch_ahead(fx);
     }
 
     /// Nothing runs any more. What did not come to its end by itself failed, unless it goes on later.

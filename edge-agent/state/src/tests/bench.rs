@@ -417,6 +417,7 @@ pub(super) fn intent(id: &str, names: &[&str], when: RestartWhen) -> AllocationI
             containers: names.iter().map(container).collect(),
             restart,
             stop_grace: Duration::from_secs(10),
+            stop_delay: Duration::ZERO,
             init: Vec::new(),
             schedule: None,
             deadline: None,

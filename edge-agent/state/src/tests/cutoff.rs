@@ -191,7 +191,12 @@ fn a_boot_without_a_link_counts_what_it_was_off() {
 
     let mut bench = linked();
     bench.reboot(s(3600));
-    assert_eq!(bench.answer_all(), ["release"], "it was off for too long: it waits for the parent's word");
+    let done = bench.answer_all();
+    assert_eq!(
+        done,
+        ["release", "pull"],
+        "it was off for too long: it waits for the parent's word, with its images"
+    );
     assert_eq!(bench.status(ID).reason.unwrap().code, ReasonCode::Disconnected);
 }
 
@@ -200,7 +205,7 @@ fn a_clock_that_does_not_know_the_time_after_a_boot_stops_rather_than_runs() {
     let mut bench = linked();
     bench.set_wall(skerry_types::WallTime(0));
     bench.reboot(s(1));
-    assert_eq!(bench.answer_all(), ["release"]);
+    assert_eq!(bench.answer_all(), ["release", "pull"]);
     bench.link();
     bench.pass(s(5));
     assert_eq!(bench.begun(), ["pull"]);
@@ -247,6 +252,7 @@ fn due_times_while_cut_off_are_made_up_for_by_one() {
     let mut bench = Bench::holding(&[wanted]);
     bench.feed(Input::Inventory(Vec::new()));
     bench.link();
+    assert_eq!(bench.answer_all(), ["pull"]);
     bench.feed(Input::LinkDown);
     bench.pass(Duration::from_hours(5));
     assert_eq!(bench.begun(), [""; 0]);

@@ -38,7 +38,7 @@ fn cron(cron: &str, overlap: Overlap, starting_deadline: Option<Duration>) -> Al
 fn waiting(wanted: &AllocationIntent) -> Bench {
     let mut bench = Bench::holding(std::slice::from_ref(wanted));
     bench.feed(Input::Inventory(Vec::new()));
-    assert_eq!(bench.begun(), [""; 0], "it waits");
+    assert_eq!(bench.answer_all(), ["pull"], "what it will run is fetched, and then it waits");
     bench
 }
 
@@ -186,7 +186,7 @@ fn of_missed_runs_the_newest_is_made_up_for_if_it_is_not_too_late() {
         bench.reboot(s(off_s));
         let done = bench.answer_all();
         let expect: &[&str] =
-            if runs.is_some() { &["pull", "prepare 10.0.0.2", "start main 1"] } else { &[] };
+            if runs.is_some() { &["pull", "prepare 10.0.0.2", "start main 1"] } else { &["pull"] };
         assert_eq!(done, expect, "deadline {deadline:?}, off for {off_s} s");
         assert_eq!(bench.status(ID).last_due, Some(at(runs.unwrap_or(0))));
         if runs.is_some() {
@@ -402,7 +402,8 @@ fn another_zone_of_the_site_counts_at_once() {
 #[test]
 fn a_schedule_that_cannot_be_kept_is_told() {
     for bad in ["0 0 30 2 *", "x"] {
-        let mut bench = waiting(&cron(bad, Overlap::Forbid, None));
+        let mut bench = Bench::holding(&[cron(bad, Overlap::Forbid, None)]);
+        bench.feed(Input::Inventory(Vec::new()));
         let status = bench.status(ID);
         assert_eq!((status.phase, status.ready_since), (Phase::Failed, None));
         let reason = status.reason.unwrap();
@@ -419,7 +420,8 @@ fn a_stop_ends_a_run_and_what_waits() {
     let wanted = hourly(Overlap::Forbid, None);
     bench.rows(&[row(1, &wanted)]);
     bench.rows(&[row(2, &stopped(&wanted))]);
-    assert_eq!(bench.answer_all(), ["remove allocation"]);
+    assert_eq!((bench.cancelled.len(), bench.phase(ID)), (1, Phase::Stopping));
+    assert_eq!(bench.answer_all(), ["pull", "remove allocation"]);
     assert_eq!(bench.phase(ID), Phase::Stopped);
     until(&mut bench, at(1));
     assert_eq!(bench.begun(), [""; 0]);
@@ -440,6 +442,7 @@ fn a_thousand_that_wait_wake_the_node_for_nothing_but_the_clock() {
         .collect();
     let mut bench = Bench::holding(&many);
     bench.feed(Input::Inventory(Vec::new()));
+    assert_eq!(bench.answer_all().len(), 1000);
     bench.link();
     bench.told();
     let mut wakes = 0;

@@ -138,6 +138,7 @@ pub(crate) fn workload_spec(cpu: u64, memory: u64, ports: &[(HostPort, Protocol)
             max_backoff: Duration::from_mins(5),
         },
         stop_grace: Duration::from_secs(10),
+        stop_delay: Duration::ZERO,
         init: Vec::new(),
         schedule: None,
         deadline: None,

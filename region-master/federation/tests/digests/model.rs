@@ -52,6 +52,7 @@ pub(crate) fn instance(resources: Resources) -> InstanceSpec {
             max_backoff: Duration::from_secs(9),
         },
         stop_grace: Duration::from_secs(1),
+        stop_delay: Duration::ZERO,
         schedule: None,
         deadline: None,
         stop_after: None,

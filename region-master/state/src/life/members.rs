@@ -91,7 +91,8 @@ impl RegionState {
         match (known.condition, known.ready) {
             (Condition::Silent, _) => Health::Starting,
             (Condition::Completed, _) => Health::Ready(Duration::MAX),
-            (Condition::Starting | Condition::Running, _) if rests => Health::Ready(Duration::MAX),
+            // What waits for its time is as well as it will be once it could run.
+            (Condition::Starting | Condition::Running, Some(_)) if rests => Health::Ready(Duration::MAX),
             (_, Some(since)) => Health::Ready(self.now.mono.since(since)),
             (Condition::Failing, None) => Health::Failing,
             (Condition::Running, None) => Health::Unready,

@@ -416,6 +416,7 @@ pub(super) fn spec(name: &str, instances: u32) -> WorkloadSpec {
             containers: vec![container],
             restart,
             stop_grace: Duration::from_secs(10),
+            stop_delay: Duration::ZERO,
             init: Vec::new(),
             schedule: None,
             deadline: None,
