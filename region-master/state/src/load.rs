@@ -63,6 +63,7 @@ impl RegionState {
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
             pending: BTreeSet::new(),
+            lonely: BTreeSet::new(),
             reserved: BTreeMap::new(),
             making_way: BTreeMap::new(),
             turn: None,

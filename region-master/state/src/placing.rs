@@ -48,7 +48,7 @@ impl RegionState {
             return true;
         };
         if record.deleting {
-            self.pending.remove(key);
+            self.no_longer_pending(key);
             self.reconcile_deletion(key);
             return true;
         }
@@ -118,11 +118,19 @@ impl RegionState {
             pending.extend(homeless);
         }
         if pending.is_empty() {
-            self.pending.remove(key);
+            self.no_longer_pending(key);
         } else {
             self.pending.insert(key.clone());
+            if record.spec.placement.affinity.iter().any(|wish| wish.weight.is_none()) {
+                self.lonely.insert(key.clone());
+            }
         }
         self.note_pending(key, pending);
+    }
+
+    pub(crate) fn no_longer_pending(&mut self, key: &WorkloadKey) {
+        self.pending.remove(key);
+        self.lonely.remove(key);
     }
 
     fn reconcile_deletion(&mut self, key: &WorkloadKey) {
@@ -213,6 +221,10 @@ impl RegionState {
         let record = AllocationRecord { intent: Arc::new(intent), node, revision: Revision(0), placed_at };
         self.reserve_for(&record);
         self.save_allocation(record);
+        if !self.lonely.is_empty() {
+            let own = self.config.region.clone();
+            self.company_in(&own, key);
+        }
     }
 
     /// Keeps why instances are pending, and tells of it once.

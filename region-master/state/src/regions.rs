@@ -156,6 +156,13 @@ impl ChildRegion {
             || kinds(site) != kinds(known)
     }
 
+    /// Whether more instances of a workload have a place there than it last said.
+    fn is_fuller(&self, row: &DigestRow) -> bool {
+        let DigestRow::Share(status) = row else { return false };
+        let known = self.statuses.get(&status.key).map_or(0, |known| known.placed.len());
+        status.placed.len() > known
+    }
+
     /// Keys of the rows that go down to it.
     fn down_keys(&self) -> impl Iterator<Item = RowKey> {
         let shares = self.shares.keys().map(|key| RowKey::new(TableId::SHARE, pair(key)));
@@ -207,17 +214,20 @@ impl RegionState {
             self.forget_row(&child, &row.key);
             return Ok(());
         };
-        let roomier = self.regions.get_mut(name).is_some_and(|region| {
-            let roomier = region.is_roomier(&decoded);
+        let (mut roomier, mut fuller) = (false, false);
+        if let Some(region) = self.regions.get_mut(name) {
+            (roomier, fuller) = (region.is_roomier(&decoded), region.is_fuller(&decoded));
             region.fold(&decoded);
-            roomier
-        });
+        }
         self.keep_observed(&child, row.key, value);
         self.mark_up(UpKey::relayed(name, &decoded));
         match decoded {
             DigestRow::Share(status) => {
                 self.counters.serial = self.counters.serial.max(status.serial);
                 self.part_changed(name, &status.key);
+                if fuller {
+                    self.company_in(name, &status.key);
+                }
             }
             DigestRow::Site(_) | DigestRow::Region(_) if roomier => self.room_in(name),
             DigestRow::Tenant(used) => self.use_changed(&used.tenant),

@@ -415,6 +415,21 @@ impl RegionState {
         }
     }
 
+    /// A region has more of a workload: what has to be beside it may fit there.
+    pub(crate) fn company_in(&mut self, region: &RegionName, key: &WorkloadKey) {
+        let Some(company) = self.workloads.get(key).map(|workload| Arc::clone(&workload.record.spec)) else {
+            return;
+        };
+        for other in self.lonely.iter().filter(|other| other.tenant == key.tenant && *other != key) {
+            let Some(workload) = self.workloads.get_mut(other) else { continue };
+            let mut wishes = workload.record.spec.placement.affinity.iter();
+            if wishes.any(|wish| wish.weight.is_none() && wish.matches.matches(&company.labels)) {
+                workload.retry.news.insert(region.clone());
+                self.dirty.insert(other.clone());
+            }
+        }
+    }
+
     /// A region has more room than it had: what found no place may fit.
     pub(crate) fn room_in(&mut self, region: &RegionName) {
         for key in &self.pending {

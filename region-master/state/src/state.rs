@@ -86,6 +86,8 @@ pub struct RegionState {
     pub(crate) dirty: BTreeSet<WorkloadKey>,
     /// Workloads with instances that found no place.
     pub(crate) pending: BTreeSet<WorkloadKey>,
+    /// Those of them that must be beside other workloads.
+    pub(crate) lonely: BTreeSet<WorkloadKey>,
     /// What each tenant's allocations reserve on the own nodes.
     pub(crate) reserved: BTreeMap<TenantName, Resources>,
     /// Instances that wait for room that others were told to leave.

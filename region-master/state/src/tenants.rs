@@ -7,8 +7,8 @@ use skerry_federation::escrow::{self, Held, NOTHING, OwnUse};
 use skerry_federation::{QuotaError, QuotaTree};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
-    EventLevel, EventSubject, MonoTime, Quota, RegionName, Resources, TenantGrant, TenantName, TenantSpec,
-    TenantUse, WorkloadSpec,
+    EventLevel, EventSubject, Excess, MonoTime, Quota, RegionName, Resources, TenantGrant, TenantName,
+    TenantSpec, TenantUse, WorkloadSpec,
 };
 use skerry_wire::{RegionRow, RowKey, TableId};
 
@@ -230,8 +230,7 @@ impl RegionState {
                 if !dry_run {
                     self.want(&whose, more);
                 }
-                // What is told is what an operator wrote, and not this region's part of it.
-                let excess = self.whole_excess(&whose, &more).unwrap_or_else(|| excess.to_string());
+                let excess = self.excess_words(&whose, &more, &excess);
                 return Err(ApiError::Quota { tenant: whose, excess });
             }
             Err(QuotaError::UnknownTenant { tenant }) => {
@@ -261,6 +260,26 @@ impl RegionState {
             return self.is_parent_connected();
         }
         self.regions.values().any(ChildRegion::is_reachable) && self.whole_excess(name, more).is_none()
+    }
+
+    /// What would be used of how much: of what an operator wrote when that is passed, else of this region's part of it.
+    fn excess_words(&self, name: &TenantName, more: &Resources, excess: &Excess) -> String {
+        let written = self.tenant_spec(name).unwrap_or_else(|| undescribed(name)).limit;
+        if let Some(excess) = written.first_excess(&(self.tenant_used(name) + *more)) {
+            return excess.to_string();
+        }
+        let away = self.regions.iter().find(|(_, below)| !below.is_reachable()).map(|(name, _)| name);
+        let cut_off = match away {
+            _ if self.config.has_parent && !self.is_parent_connected() => {
+                " (the region above is not connected)".to_owned()
+            }
+            Some(away) => format!(" (region '{away}' is not connected)"),
+            None => String::new(),
+        };
+        let region = &self.config.region;
+        format!(
+            "{excess}, the part of its limit that region '{region}' may use while other regions hold the rest{cut_off}"
+        )
     }
 
     /// By how much the whole of what this region was given would be passed, with what regions below use.

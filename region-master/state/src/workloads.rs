@@ -129,7 +129,7 @@ impl RegionState {
     pub(crate) fn forget_workload(&mut self, key: &WorkloadKey) {
         let gone = self.workloads.remove(key).filter(|gone| gone.record.origin == Origin::Own);
         self.charge(gone.as_ref().map(|gone| gone.record.spec.as_ref()), None);
-        self.pending.remove(key);
+        self.no_longer_pending(key);
         self.making_way.remove(key);
         self.forget_life(key);
         self.outbox.batch().delete(WORKLOAD, workload_key(key));

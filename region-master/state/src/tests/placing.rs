@@ -1,6 +1,6 @@
 //! Which instance is where, and how that changes.
 
-use skerry_types::{Bytes, HostPort, MilliCpu, Phase, Refusal, Rule};
+use skerry_types::{Affinity, Bytes, HostPort, MilliCpu, Phase, Refusal, Rule, SpreadBy, WorkloadSpec};
 
 use super::bench::*;
 use super::node::Manner;
@@ -67,6 +67,41 @@ fn room_appears_in_each_of_these_ways() {
         bench.node("n1").facts(facts(8));
         bench.exchange();
     });
+}
+
+/// One instance, with its own name as a label.
+pub(super) fn labelled(name: &str) -> WorkloadSpec {
+    let mut spec = spec(name, 1);
+    spec.labels.insert("app".to_owned(), name.to_owned());
+    spec
+}
+
+/// One that must be on the node of something else with a label.
+pub(super) fn beside(name: &str, label: &str) -> WorkloadSpec {
+    let mut spec = labelled(name);
+    let (matches, by) = (format!("app={label}").parse().unwrap(), SpreadBy::Node);
+    spec.placement.affinity.push(Affinity { matches, by, weight: None });
+    spec
+}
+
+#[test]
+fn what_must_be_beside_another_is_placed_when_that_one_is() {
+    let mut bench = Bench::with_nodes(2);
+    // Its own label is of no help: it waits for the others, whichever name comes first.
+    for name in ["a", "z"] {
+        bench.apply(&beside(name, "cache"));
+        assert_eq!(bench.workload(name).unwrap().placed, 0, "{name} has nothing to be beside of");
+    }
+    bench.apply(&labelled("db"));
+    assert_eq!(bench.workload("a").unwrap().placed, 0);
+    bench.apply(&labelled("cache"));
+    let node = |bench: &Bench, name: &str| {
+        let all: Vec<_> = bench.state.allocations_of(&key(name)).map(|one| one.node.clone()).collect();
+        assert_eq!(all.len(), 1, "{name}");
+        all[0].clone()
+    };
+    assert_eq!(node(&bench, "a"), node(&bench, "cache"));
+    assert_eq!(node(&bench, "z"), node(&bench, "cache"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use skerry_types::{OnDisconnect, OnReturn};
 
 use super::bench::*;
+use super::placing::{beside, labelled};
 use super::tree::*;
 use crate::*;
 
@@ -83,6 +84,23 @@ fn what_fits_nowhere_waits_with_reasons_and_goes_where_room_appears() {
     tree.pass(SECOND * 30);
     assert_eq!(tree.running("web"), all_of(10));
     assert!(tree.of("root").workload("web").unwrap().pending.is_empty());
+}
+
+#[test]
+fn what_must_be_beside_another_goes_where_that_one_is_placed_below() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&beside("web", "cache"));
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert!(tree.running("web").is_empty());
+    tree.of("root").apply(&labelled("cache"));
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web"), all_of(1));
+    for region in ["a", "b"] {
+        assert_eq!(tree.placed_in(region, "web"), tree.placed_in(region, "cache"), "{region}");
+    }
 }
 
 #[test]
