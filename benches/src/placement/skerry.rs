@@ -298,7 +298,7 @@ fn instance(need: Resources) -> Result<InstanceSpec> {
         containers: vec![container],
         restart: RestartPolicy { when: RestartWhen::Never, backoff: wait, max_backoff: wait },
         stop_grace: wait,
-        stop_delay: Duration::ZERO,
+        stop_delay: std::time::Duration::ZERO,
         schedule: None,
         deadline: None,
         stop_after: None,

@@ -281,6 +281,17 @@ impl<'a> Member<'a> {
         self.live().any(|replica| replica.is_ready() && !replica.current) || self.is_settled(least)
     }
 
+    /// Whether it has copies that are heard from, all of the former generation, and none of them will be ready by itself.
+    fn is_broken(&self) -> bool {
+        let mut live = self.live().peekable();
+        live.peek().is_some()
+            && live.all(|replica| {
+                !replica.current
+                    && replica.reach == Reach::Reachable
+                    && matches!(replica.health, Health::Unready | Health::Failing)
+            })
+    }
+
     /// Whether a copy of it is ready.
     fn is_available(&self) -> bool {
         self.live().any(Replica::is_ready)

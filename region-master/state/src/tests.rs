@@ -17,6 +17,7 @@ mod quotas;
 mod rollouts;
 mod store;
 mod storm;
+mod stuck;
 mod tree;
 mod trees;
 mod workloads;

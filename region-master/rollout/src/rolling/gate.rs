@@ -16,6 +16,8 @@ pub(super) struct Gate {
     canaries: BTreeSet<InstanceIndex>,
     /// Waves before this one are released.
     waves: usize,
+    /// Members of later waves that go ahead of theirs.
+    ahead: BTreeSet<InstanceIndex>,
     pub(super) progress: Progress,
     /// How far regions below may go.
     pub(super) leave: Leave,
@@ -30,6 +32,7 @@ impl Gate {
         let mut gate = Self {
             canaries: BTreeSet::new(),
             waves: 0,
+            ahead: BTreeSet::new(),
             progress: count(policy, members),
             leave: Leave { reverts: !course.has_former, ..Leave::FREE },
             dealt: Vec::new(),
@@ -40,18 +43,21 @@ impl Gate {
         gate.choose_canaries(policy, course, members);
         gate.count_waves(policy, course, members);
         gate.decide(policy, course, members);
+        gate.let_broken_ahead(policy, members);
         gate.add_parts(policy, course, members);
         gate.progress.state = gate.state(policy, course, left);
         if let State::Failed(_) = gate.progress.state {
             (gate.leave.hold, gate.waves) = (Hold::GivenUp, 0);
             gate.canaries.clear();
+            gate.ahead.clear();
         }
         gate
     }
 
     /// Whether this member may move.
     pub(super) fn is_open(&self, member: &Member<'_>) -> bool {
-        member.wave < self.waves || self.canaries.contains(&member.instance)
+        let is_named = |set: &BTreeSet<InstanceIndex>| set.contains(&member.instance);
+        member.wave < self.waves || is_named(&self.canaries) || is_named(&self.ahead)
     }
 
     /// Chooses the canaries among the members and deals out the rest to the regions below.
@@ -109,6 +115,34 @@ impl Gate {
         }
     }
 
+    /// Broken members of later waves go ahead of them where they use up all gaps that an update may make: the waves that are
+    /// released would wait for them for ever, and they for those. They have nothing to lose; as few go as give one gap.
+    fn let_broken_ahead(&mut self, policy: &UpdatePolicy, members: &[Member<'_>]) {
+        if policy.max_surge > 0 || self.waves == 0 {
+            return;
+        }
+        let later: Vec<&Member<'_>> =
+            members.iter().filter(|member| member.wave >= self.waves && member.is_broken()).collect();
+        let used = number(later.len()).saturating_add(self.progress.failed);
+        if used < policy.max_unavailable || !self.is_waited_for(members) {
+            return;
+        }
+        let mut first = later;
+        first.sort_by_key(|member| member.wave);
+        let most = usize::try_from(used - policy.max_unavailable).unwrap_or(usize::MAX).saturating_add(1);
+        self.ahead = first.into_iter().take(most).map(|member| member.instance).collect();
+    }
+
+    /// Whether a member that may move needs a gap for it.
+    fn is_waited_for(&self, members: &[Member<'_>]) -> bool {
+        members.iter().any(|member| {
+            !member.is_deferred()
+                && member.current().next().is_none()
+                && member.is_available()
+                && self.is_open(member)
+        })
+    }
+
     fn own_leave(&self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) -> Leave {
         let hold = match (&course.failed, course.paused) {
             (Some(_), _) => Hold::GivenUp,
@@ -118,7 +152,8 @@ impl Gate {
         let waits = policy.canary > 0 && course.has_former;
         let all = policy.auto_promote || course.promoted || !self.is_partial(course, members);
         let promoted = !waits || self.progress.canaries_well && all;
-        let waves = self.progress.waves_done.saturating_add(1);
+        // What takes back a failed one has nothing to try out, and those that it broke wait for it.
+        let waves = if course.has_former { self.progress.waves_done.saturating_add(1) } else { u32::MAX };
         Leave { hold, canaries: 0, promoted, waves, reverts: !course.has_former }
     }
 

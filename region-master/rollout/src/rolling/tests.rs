@@ -202,6 +202,46 @@ fn waves_go_one_after_the_other() {
 }
 
 #[test]
+fn broken_members_of_later_waves_hold_nothing_up_for_ever() {
+    let one_each = |count| {
+        let wave =
+            |_| Wave { matches: "".parse().unwrap(), size: WaveSize::Count(1), healthy_for: Duration::ZERO };
+        (0..count).map(wave).collect::<Vec<_>>()
+    };
+    let check_in = |course: &Course, down: u32, surge: u32, texts: &[&str], expect: &str| {
+        let (waves, abort_percent) = (one_each(3), 60);
+        let fleet =
+            UpdatePolicy { waves, max_unavailable: down, max_surge: surge, abort_percent, ..policy() };
+        let mut members = members(texts);
+        for (at, member) in members.iter_mut().enumerate() {
+            member.wave = at;
+        }
+        let found = plan(&fleet, OnReturn::KeepOriginal, course, &members);
+        assert_eq!(words(&found), expect, "{texts:?}: {:?}", found.progress);
+        found.progress
+    };
+    let check = |down, surge, texts: &[&str], expect: &str| check_in(&course(), down, surge, texts, expect);
+    // The first of them gives the one gap that there may be.
+    check(1, 0, &["r", "f", "r", "u"], "+1 +3 -1.0 -3.0");
+    check(1, 0, &["r", "r", "f", "r"], "+2 -2.0");
+    check(1, 0, &["r", "r", "S", "r"], "");
+    check(1, 0, &["r", "r", "R", "r"], "+0 -0.0");
+    // A gap is left, or none is needed, or what is down will be well by itself.
+    check(2, 0, &["r", "r", "f", "r"], "+0 -0.0");
+    check(1, 1, &["r", "r", "f", "r"], "+0");
+    check(1, 0, &["r", "r", "s", "r"], "");
+    check(1, 0, &["S", "r", "f", "r"], "");
+    // One that fails still counts as tried and failed.
+    let found = check(1, 0, &["r", "r", "F", "r"], "");
+    assert_eq!(found.state, State::Failed("1 of 1 updated instances do not run".to_owned()));
+    // Held, nothing goes ahead; taken back, nothing waits for its wave.
+    let paused = Course { paused: true, ..course() };
+    check_in(&paused, 1, 0, &["r", "r", "f", "r"], "");
+    let reverts = Course { has_former: false, ..course() };
+    check_in(&reverts, 1, 0, &["r", "R", "f", "f"], "+2 +3 -2.0 -3.0");
+}
+
+#[test]
 fn a_closed_window_and_a_busy_site_hold() {
     let mut all = members(&["r", "r"]);
     all[0].open = false;

@@ -43,6 +43,8 @@ pub(crate) struct Moving {
     pub(crate) given: Option<Given>,
     /// When it last got further.
     pub(crate) at: MonoTime,
+    /// The most that were well at a time: one that is well again is no progress, however often.
+    pub(crate) best: u32,
     /// When its allocations were last held against its spec.
     pub(crate) looked: MonoTime,
     /// The waves of its members, in the generation of the key.
@@ -107,7 +109,11 @@ impl RegionState {
             paused: rollout.is_some_and(|rollout| rollout.paused),
             promoted: rollout.is_some_and(|rollout| rollout.promoted),
             failed: rollout.and_then(|rollout| rollout.failed.clone()),
-            since_progress: moving.map(|moving| self.now.mono.since(moving.at)).unwrap_or_default(),
+            // What begins at this look, after a wait between waves or for a window, is not late.
+            since_progress: moving
+                .filter(|moving| moving.progress.under_way > 0)
+                .map(|moving| self.now.mono.since(moving.at))
+                .unwrap_or_default(),
             has_former: rollout.is_some_and(|rollout| rollout.reverts.is_none()) && !reverts,
             told,
             parts: self.moving_parts(key),
@@ -121,9 +127,11 @@ impl RegionState {
         let moving =
             self.life.moving.entry(key.clone()).or_insert_with(|| Moving { at: now, ..Moving::default() });
         // Where nothing is under way there is nothing that could be late.
-        if progress.settled > moving.progress.settled || progress.under_way == 0 {
+        if progress.settled > moving.best || moving.progress.under_way == 0 || progress.under_way == 0 {
             moving.at = now;
         }
+        // Fewer instances are fewer that can be well.
+        moving.best = moving.best.max(progress.settled).min(progress.total);
         let changed = moving.progress != *progress;
         let present = self.workloads.get(key).map(|workload| workload.record.generation);
         moving.generation = present.unwrap_or_default();

@@ -89,14 +89,13 @@ impl RegionState {
     fn health(&self, spec: &WorkloadSpec, known: &Allocation) -> Health {
         let rests = spec.kind == WorkloadKind::Cron;
         match (known.condition, known.ready) {
-            (Condition::Silent, _) => Health::Starting,
+            (Condition::Silent, _) | (Condition::Starting, None) => Health::Starting,
             (Condition::Completed, _) => Health::Ready(Duration::MAX),
             // What waits for its time is as well as it will be once it could run.
             (Condition::Starting | Condition::Running, Some(_)) if rests => Health::Ready(Duration::MAX),
             (_, Some(since)) => Health::Ready(self.now.mono.since(since)),
             (Condition::Failing, None) => Health::Failing,
             (Condition::Running, None) => Health::Unready,
-            (Condition::Starting, None) => Health::Starting,
         }
     }
 

@@ -113,7 +113,8 @@ impl RegionState {
                     (None, true) => Hold::Paused,
                     (None, false) => Hold::Moves,
                 };
-                Leave { hold, canaries: 0, promoted, waves: 1, reverts }
+                let waves = if reverts { u32::MAX } else { 1 };
+                Leave { hold, canaries: 0, promoted, waves, reverts }
             }
         }
     }
