@@ -33,7 +33,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     println!(
-        "{:>6} nodes  {:<56} {:>12} {:>9} {:>9} {:>9}",
+        "{:>6} nodes  {:<74} {:>12} {:>9} {:>9} {:>9}",
         "", "demand", "placements/s", "mean us", "p50 us", "p99 us"
     );
     for nodes in [1000, 10_000, 100_000] {
@@ -76,34 +76,38 @@ fn demands() -> Outcome<Vec<(&'static str, Placement)>> {
 fn cluster(nodes: usize) -> Outcome<Cluster> {
     let mut cluster = Cluster::default();
     for index in 0..nodes {
-        let attributes = [
-            ("node.tier", ["edge", "metro", "core"][index % 3]),
-            ("node.memory_mb", "65536"),
-            ("site.country", ["no", "se"][index / 10 % 2]),
-        ];
-        cluster.set_node(NodeView {
-            name: NodeName::new(format!("n{index:06}"))?,
-            site: SiteName::new(format!("s{:04}", index / 10))?,
-            attributes: attributes
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into_iter()
-                .collect::<Attributes>(),
-            taints: Vec::new(),
-            capacity: Resources {
-                cpu: MilliCpu(64_000),
-                memory: Bytes(64 << 30),
-                disk: Bytes(1 << 40),
-                ..Resources::default()
-            },
-            gpus: 0,
-            port_range: (20_000, 32_000),
-            reachable: true,
-            schedulable: true,
-            point: None,
-            micros_per_mb: 0,
-        });
+        cluster.set_node(node(index)?);
     }
     Ok(cluster)
+}
+
+fn node(index: usize) -> Outcome<NodeView> {
+    let attributes = [
+        ("node.tier", ["edge", "metro", "core"][index % 3]),
+        ("node.memory_mb", "65536"),
+        ("site.country", ["no", "se"][index / 10 % 2]),
+    ];
+    Ok(NodeView {
+        name: NodeName::new(format!("n{index:06}"))?,
+        site: SiteName::new(format!("s{:04}", index / 10))?,
+        attributes: attributes
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect::<Attributes>(),
+        taints: Vec::new(),
+        capacity: Resources {
+            cpu: MilliCpu(64_000),
+            memory: Bytes(64 << 30),
+            disk: Bytes(1 << 40),
+            ..Resources::default()
+        },
+        gpus: 0,
+        port_range: (20_000, 32_000),
+        reachable: true,
+        schedulable: true,
+        point: None,
+        micros_per_mb: 0,
+    })
 }
 
 fn spec() -> Outcome<InstanceSpec> {
@@ -176,7 +180,7 @@ fn batches(nodes: usize, what: &str, placement: &Placement) -> Outcome<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "{nodes:>6} nodes  {what:<56} {:>12.0}   in batches of {count}",
+        "{nodes:>6} nodes  {what:<74} {:>12.0}   in batches of {count}",
         f64::from(u32::try_from(placed)?) / seconds
     );
     Ok(())
@@ -241,7 +245,7 @@ fn report(nodes: usize, what: &str, mut times: Vec<Duration>) {
     let mean = (times.iter().sum::<Duration>() / count).as_secs_f64();
     let micros = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e6;
     println!(
-        "{nodes:>6} nodes  {what:<56} {:>12.0} {:>9.1} {:>9.1} {:>9.1}",
+        "{nodes:>6} nodes  {what:<74} {:>12.0} {:>9.1} {:>9.1} {:>9.1}",
         1.0 / mean,
         mean * 1e6,
         micros(50),
@@ -274,6 +278,28 @@ fn others(nodes: usize) -> Outcome<()> {
         });
         let placements = first_of_its_kind.collect::<Outcome<Vec<Placement>>>()?;
         timed(&format!("first of its kind: {what}"), &spec, &placements)?;
+    }
+    for (what, placement) in demands()? {
+        let times = in_rounds(nodes, |cluster, times| {
+            for serial in 0..30 {
+                // Another label of one node, so that nothing that was kept is true any more.
+                let mut changed = node(0).expect("a number makes a name");
+                changed.attributes.insert("node.serial".to_owned(), serial.to_string());
+                cluster.set_node(changed);
+                let demand = Demand {
+                    key: &key,
+                    labels: &labels,
+                    priority: 50,
+                    spec: &spec,
+                    placement: &placement,
+                    existing: &[],
+                };
+                let start = Instant::now();
+                cluster.place(&demand, 1, &mut |_| id(&key, serial));
+                times.push(start.elapsed());
+            }
+        })?;
+        report(nodes, &format!("first after a node's label changed: {what}"), times);
     }
     spec.containers[0].resources.cpu = MilliCpu(65_000);
     timed("fits nowhere", &spec, &vec![Placement::default(); 200])?;

@@ -1,29 +1,33 @@
-//! The nodes of each group in blocks, each with the most that any of its nodes has free, so that whole blocks are passed over.
+//! Nodes in blocks by class, each with the most that any of its nodes has free, so that whole blocks are passed over.
 
+use std::ops::Range;
+
+use crate::classes::index;
 use crate::cluster::Cluster;
-use crate::room::Most;
-use crate::standing::Group;
+use crate::room::{Most, Room};
 
 /// Most nodes in a block: one block's rooms are a few pages, and the blocks of 100,000 nodes are as many as 1,600 nodes.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
-/// The nodes that may take a workload, by group.
+/// All nodes that are of some class.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks {
-    order: Vec<usize>,
+    /// Slots, those of a block side by side.
+    order: Vec<u32>,
     all: Vec<Block>,
-    /// The block of each slot; of nodes outside all groups, anything.
-    of_slot: Vec<usize>,
+    /// By class: its first block; and an end.
+    firsts: Vec<u32>,
+    /// The block of each slot; [`NONE`] for nodes outside all classes.
+    of_slot: Vec<u32>,
     // How much of the cluster's journal is taken up.
     seen: u64,
 }
 
-/// Some nodes of one group.
+/// Some nodes of one class.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Block {
-    group: usize,
-    first: usize,
-    last: usize,
+    first: u32,
+    last: u32,
     /// Nodes that are open.
     pub(crate) open: u32,
     /// Whether any node may hold one more allocation.
@@ -34,43 +38,55 @@ pub(crate) struct Block {
     pub(crate) fullness: u64,
 }
 
-const NONE: usize = usize::MAX;
+const NONE: u32 = u32::MAX;
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("a region has fewer than 2^32 nodes")
+}
 
 impl Blocks {
-    /// Puts all slots of which `group` says a group into blocks, and says to the groups which blocks are theirs.
-    pub(crate) fn new(
-        cluster: &Cluster,
-        groups: &mut [Group],
-        group: impl Fn(usize) -> Option<usize>,
-    ) -> Self {
+    /// Puts all slots of which `class` says one of `classes` into blocks.
+    pub(crate) fn new(cluster: &Cluster, classes: usize, class: impl Fn(usize) -> Option<usize>) -> Self {
         let mut made = Self { of_slot: vec![NONE; cluster.slots().len()], ..Self::default() };
-        // First how many there are of each group, then the next place in the order for one.
-        let mut places = vec![0; groups.len()];
-        for group in cluster.slots().filter_map(&group) {
-            places[group] += 1;
+        // First how many there are of each class, then the next place in the order for one.
+        let mut places = vec![0; classes];
+        for class in cluster.slots().filter_map(&class) {
+            places[class] += 1;
         }
         let mut begin = 0;
-        for (number, place) in places.iter_mut().enumerate() {
-            let (first_block, end) = (made.all.len(), begin + *place);
+        for place in &mut places {
+            made.firsts.push(number(made.all.len()));
+            let end = begin + *place;
             for first in (begin..end).step_by(BLOCK) {
                 let last = end.min(first + BLOCK);
-                made.all.push(Block { group: number, first, last, ..Block::default() });
+                made.all.push(Block { first: number(first), last: number(last), ..Block::default() });
             }
-            groups[number].blocks = first_block..made.all.len();
             *place = begin;
             begin = end;
         }
+        made.firsts.push(number(made.all.len()));
         made.order = vec![0; begin];
         for slot in cluster.slots() {
-            let Some(group) = group(slot) else { continue };
-            let place = places[group];
-            places[group] += 1;
-            made.order[place] = slot;
-            let first_block = groups[group].blocks.start;
-            made.of_slot[slot] = first_block + (place - made.all[first_block].first) / BLOCK;
+            let Some(class) = class(slot) else { continue };
+            let place = places[class];
+            places[class] += 1;
+            made.order[place] = number(slot);
+            let first_block = made.firsts[class];
+            let before = (place - index(made.all[index(first_block)].first)) / BLOCK;
+            made.of_slot[slot] = first_block + number(before);
         }
         made.refresh_all(cluster);
         made
+    }
+
+    /// Whether there is nothing here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Takes up what changed since the last call.
@@ -78,11 +94,11 @@ impl Blocks {
         let journal = cluster.journal();
         match journal.since(self.seen) {
             Some(changed) if changed.len() <= self.all.len() => {
-                let mut stale: Vec<usize> = changed.iter().map(|slot| self.of_slot[*slot]).collect();
+                let mut stale: Vec<u32> = changed.iter().map(|slot| self.of_slot[*slot]).collect();
                 stale.sort_unstable();
                 stale.dedup();
                 for block in stale.into_iter().filter(|block| *block != NONE) {
-                    self.refresh(cluster, block);
+                    self.refresh(cluster, index(block));
                 }
                 self.seen = journal.end();
             }
@@ -90,41 +106,66 @@ impl Blocks {
         }
     }
 
-    /// The blocks of a group.
-    pub(crate) fn of(&self, group: &Group) -> &[Block] {
-        &self.all[group.blocks.clone()]
+    /// The numbers of the blocks of a class.
+    pub(crate) fn of(&self, class: usize) -> Range<u32> {
+        self.firsts[class]..self.firsts[class + 1]
+    }
+
+    /// A block by its number.
+    pub(crate) fn block(&self, number: u32) -> &Block {
+        &self.all[index(number)]
     }
 
     /// The slots of a block, by growing number.
-    pub(crate) fn slots(&self, block: &Block) -> &[usize] {
-        &self.order[block.first..block.last]
+    pub(crate) fn slots(&self, block: &Block) -> impl Iterator<Item = usize> {
+        self.order[index(block.first)..index(block.last)].iter().map(|slot| index(*slot))
     }
 
-    /// All slots of all groups.
-    pub(crate) fn all_slots(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.all.iter().flat_map(|block| self.slots(block).iter().map(|slot| (block.group, *slot)))
+    /// The first slot of a block.
+    pub(crate) fn first_slot(&self, block: &Block) -> usize {
+        index(self.order[index(block.first)])
     }
 
+    /// In the order of slots, in which rooms lie in memory.
     fn refresh_all(&mut self, cluster: &Cluster) {
-        for block in 0..self.all.len() {
-            self.refresh(cluster, block);
+        for block in &mut self.all {
+            *block = block.emptied();
+        }
+        let mut slot = 0;
+        for run in self.of_slot.chunk_by(|one, next| one == next) {
+            let slots = slot..slot + run.len();
+            slot = slots.end;
+            if run[0] != NONE {
+                let block = &mut self.all[index(run[0])];
+                let mut widened = block.clone();
+                slots.for_each(|slot| widened.widen(cluster.room(slot)));
+                *block = widened;
+            }
         }
         self.seen = cluster.journal().end();
     }
 
     fn refresh(&mut self, cluster: &Cluster, block: usize) {
-        let block = &mut self.all[block];
-        let Block { group, first, last, .. } = *block;
-        let mut fresh = Block { group, first, last, ..Block::default() };
-        for slot in &self.order[first..last] {
-            let room = cluster.room(*slot);
-            fresh.open += u32::from(room.open);
-            if room.takes {
-                fresh.takes = true;
-                fresh.most.widen(&room.most);
-                fresh.fullness = fresh.fullness.max(room.fullness);
-            }
+        let mut fresh = self.all[block].emptied();
+        for slot in &self.order[index(fresh.first)..index(fresh.last)] {
+            fresh.widen(cluster.room(index(*slot)));
         }
-        *block = fresh;
+        self.all[block] = fresh;
+    }
+}
+
+impl Block {
+    /// The same nodes, before anything is known of their rooms.
+    fn emptied(&self) -> Self {
+        Self { first: self.first, last: self.last, ..Self::default() }
+    }
+
+    fn widen(&mut self, room: &Room) {
+        self.open += u32::from(room.open);
+        if room.takes {
+            self.takes = true;
+            self.most.widen(&room.most);
+            self.fullness = self.fullness.max(room.fullness);
+        }
     }
 }

@@ -1,31 +1,48 @@
-//! What is kept between two calls: the standings of nodes, and which nodes changed.
+//! What is kept between two calls: the standings of nodes, their layouts, and which nodes changed.
 
 use crate::cluster::Cluster;
+use crate::layout::{By, Layout};
 use crate::standing::{Standing, Terms};
 
-/// Most standings that are kept: workloads that select alike share one.
+/// Most standings that are kept, and most layouts: workloads that select alike share one.
 const STANDINGS: usize = 32;
-/// Most nodes over all standings that are kept, one apart: about 25 bytes each, so 50 MB.
-const STANDING_NODES: usize = 2_000_000;
+/// Most nodes over all standings that are kept, and over all layouts, one apart: a layout takes about 25 bytes for each, so 50 MB.
+const NODES: usize = 2_000_000;
 
-/// The standings that were used last, the latest first.
+/// The standings and layouts that were used last, the latest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Standings {
+    /// Without their layouts.
     kept: Vec<Standing>,
+    layouts: Vec<Layout>,
 }
 
 impl Standings {
-    /// The standing of some terms, if it is kept and true of the cluster.
-    pub(crate) fn take(&mut self, terms: &Terms, generation: u64) -> Option<Standing> {
-        self.kept.retain(|standing| standing.generation == generation);
+    /// The standing of some terms without its layout, if it is kept.
+    fn take(&mut self, terms: &Terms) -> Option<Standing> {
         let at = self.kept.iter().position(|standing| standing.terms == *terms)?;
         Some(self.kept.remove(at))
     }
 
-    /// Keeps a standing for the next call.
-    pub(crate) fn put(&mut self, standing: Standing, cluster_nodes: usize) {
+    /// The layout by some attributes, if it is kept.
+    fn take_layout(&mut self, by: &By) -> Option<Layout> {
+        let at = self.layouts.iter().position(|layout| layout.by == *by)?;
+        Some(self.layouts.remove(at))
+    }
+
+    /// Forgets what is not true of the cluster any more.
+    fn forget_old(&mut self, generation: u64) {
+        self.kept.retain(|standing| standing.generation == generation);
+        self.layouts.retain(|layout| layout.generation == generation);
+    }
+
+    /// Keeps a standing and its layout for the next call.
+    fn put(&mut self, mut standing: Standing, cluster_nodes: usize) {
+        let most = (NODES / cluster_nodes.max(1)).clamp(1, STANDINGS);
+        self.layouts.insert(0, std::mem::take(&mut standing.layout));
+        self.layouts.truncate(most);
         self.kept.insert(0, standing);
-        self.kept.truncate((STANDING_NODES / cluster_nodes.max(1)).clamp(1, STANDINGS));
+        self.kept.truncate(most);
     }
 }
 
@@ -62,13 +79,19 @@ impl Journal {
 impl Cluster {
     /// The standing of all nodes for some terms, up to date, made anew or as it was kept. Give it back with [`Cluster::keep`].
     pub(crate) fn standing(&mut self, terms: Terms) -> Standing {
-        let generation = self.generation();
-        match self.standings_mut().take(&terms, generation) {
+        let (generation, by) = (self.generation(), terms.by(self));
+        let standings = self.standings_mut();
+        standings.forget_old(generation);
+        let (kept, layout) = (standings.take(&terms), standings.take_layout(&by));
+        let layout = layout.unwrap_or_else(|| Layout::new(self, by));
+        match kept {
             Some(mut standing) => {
-                standing.blocks.catch_up(self);
+                // Layouts by the same attributes are the same, whenever they are made.
+                standing.layout = layout;
+                standing.catch_up(self);
                 standing
             }
-            None => Standing::new(self, terms),
+            None => Standing::new(self, terms, layout),
         }
     }
 

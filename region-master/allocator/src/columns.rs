@@ -94,6 +94,11 @@ impl Columns {
         self.columns.get(key).map_or(MISSING, |column| column.ids[slot])
     }
 
+    /// Whether any node has `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.columns.contains_key(key)
+    }
+
     /// How many numbers the values of `key` have, the missing one included.
     pub(crate) fn numbers(&self, key: &str) -> usize {
         self.columns.get(key).map_or(1, |column| column.values.len() + 1)

@@ -24,6 +24,22 @@ pub(crate) struct Kinds {
     numbers: BTreeMap<Kind, u32>,
 }
 
+/// Which kinds are alike.
+#[derive(Debug)]
+pub(crate) struct Alike {
+    /// By kind: the class.
+    classes: Vec<u32>,
+    /// By class: the first kind that is of it.
+    pub(crate) firsts: Vec<u32>,
+}
+
+impl Alike {
+    /// The class of the kind of the node in `slot`.
+    pub(crate) fn of(&self, kinds: &Kinds, slot: usize) -> u32 {
+        self.classes[index(kinds.of_slot[slot])]
+    }
+}
+
 impl Kinds {
     /// Makes room for a node at `slot`; those from there on move up.
     pub(crate) fn insert(&mut self, slot: usize) {
@@ -53,9 +69,35 @@ impl Kinds {
         &self.all[index(self.of_slot[slot])]
     }
 
-    /// Tells nodes apart that are of different kinds.
-    pub(crate) fn split(&self, classes: Classes) -> Classes {
-        classes.split(&self.of_slot, self.all.len())
+    /// Kinds that workloads cannot tell apart unless they want to be `near` to some place.
+    pub(crate) fn alike(&self, near: bool) -> Alike {
+        let mut known: BTreeMap<Kind, u32> = BTreeMap::new();
+        let mut alike = Alike { classes: Vec::with_capacity(self.all.len()), firsts: Vec::new() };
+        for (number, kind) in (0..).zip(&self.all) {
+            let told = Kind { point: kind.point.filter(|_| near), ..kind.clone() };
+            let class = *known.entry(told).or_insert_with(|| {
+                alike.firsts.push(number);
+                u32::try_from(alike.firsts.len() - 1).expect("a region has fewer than 2^32 nodes")
+            });
+            alike.classes.push(class);
+        }
+        alike
+    }
+
+    /// Tells nodes apart that are of kinds that are not alike.
+    pub(crate) fn split(&self, classes: Classes, alike: &Alike) -> Classes {
+        match alike.firsts.len() {
+            0 | 1 => classes,
+            width => {
+                let numbers: Vec<u32> = self.of_slot.iter().map(|kind| alike.classes[index(*kind)]).collect();
+                classes.split(&numbers, width)
+            }
+        }
+    }
+
+    /// A kind by its number.
+    pub(crate) fn kind(&self, number: u32) -> &Kind {
+        &self.all[index(number)]
     }
 
     fn number(&mut self, kind: Kind) -> u32 {

@@ -30,9 +30,11 @@
 //!
 //! # Speed
 //!
-//! What depends on attributes, taints and places is worked out once for each distinct set of wishes and kept
-//! between calls, as long as nodes stay what they are. What depends on room is kept for blocks of nodes and brought up to date from a journal of
-//! changes. A call for few instances looks through the blocks and into those that can hold the best node; a call for many queues all nodes once.
+//! Nodes that have the same values of the attributes which a demand asks by are a class. Classes, and their nodes in blocks, are kept for
+//! each set of attributes, so that a selector nobody used before is held against each class and not each node. What it comes to is kept
+//! for each distinct set of wishes. Both hold as long as nodes stay what they are. What depends on room is kept for blocks and brought up
+//! to date from a journal of changes. A call for few instances looks through the blocks and into those that can hold the best node; a
+//! call for many queues all nodes once.
 //!
 //! Deliberately lacks: any IO, clock or randomness; quotas, and level 1 (which region gets how many).
 
@@ -47,6 +49,7 @@ mod fit;
 mod footprints;
 mod gpus;
 mod kinds;
+mod layout;
 mod near;
 mod node;
 mod ports;

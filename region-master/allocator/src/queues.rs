@@ -24,11 +24,11 @@ pub(crate) struct Queues {
 impl Queues {
     pub(crate) fn new(cluster: &Cluster, round: &Round, need: &Need) -> Self {
         let standing = &round.standing;
-        let mut groups = vec![Vec::new(); standing.groups.len()];
-        for (group, slot) in standing.blocks.all_slots() {
-            groups[group].extend(round.weighed_candidate(cluster, need, slot));
-        }
-        let groups: Vec<BinaryHeap<Candidate>> = groups.into_iter().map(BinaryHeap::from).collect();
+        let candidates = standing.groups.iter().map(|group| {
+            let slots = standing.slots_of(group);
+            slots.filter_map(|slot| round.weighed_candidate(cluster, need, slot)).collect::<Vec<_>>()
+        });
+        let groups: Vec<BinaryHeap<Candidate>> = candidates.map(BinaryHeap::from).collect();
         let mut queues = Self { groups, tops: BinaryHeap::new(), parked: Vec::new() };
         let tops = (0..queues.groups.len())
             .filter_map(|group| Some((queues.top(group, standing, &round.evenness)?, group)));

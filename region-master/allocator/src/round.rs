@@ -118,7 +118,7 @@ impl Round {
                 queues.put_back(group, candidate, gave_way, &self.standing, &self.evenness);
                 self.queues = Some(queues);
             }
-            None => self.standing.blocks.catch_up(cluster),
+            None => self.standing.catch_up(cluster),
         }
     }
 
@@ -173,17 +173,17 @@ impl Round {
             slot: Reverse(slot),
             ..head
         };
-        for block in self.standing.blocks.of(group) {
-            let slots = self.standing.blocks.slots(block);
-            let bound = candidate(block.fullness, slots[0]);
+        let blocks = self.standing.blocks();
+        for block in self.standing.blocks_of(group) {
+            let bound = candidate(block.fullness, blocks.first_slot(block));
             if !block.takes || !list.admits(&bound) || !block.most.may_fit(need) {
                 continue;
             }
-            for slot in slots {
-                let room = cluster.room(*slot);
-                let candidate = candidate(room.fullness, *slot);
+            for slot in blocks.slots(block) {
+                let room = cluster.room(slot);
+                let candidate = candidate(room.fullness, slot);
                 let may = room.takes && list.admits(&candidate) && room.most.may_fit(need);
-                if may && !self.is_special(*slot) && cluster.slot_load(*slot).fits(need) {
+                if may && !self.is_special(slot) && cluster.slot_load(slot).fits(need) {
                     list.offer(candidate);
                 }
             }
@@ -318,8 +318,8 @@ impl Round {
 fn may_take(cluster: &Cluster, standing: &Standing, wishes: &Wishes, group: usize) -> bool {
     let group = &standing.groups[group];
     if wishes.is_empty() {
-        return standing.blocks.of(group).iter().any(|block| block.open > 0);
+        return standing.blocks_of(group).any(|block| block.open > 0);
     }
-    let mut slots = standing.blocks.of(group).iter().flat_map(|block| standing.blocks.slots(block));
-    wishes.group(group).is_ok() && slots.any(|slot| cluster.room(*slot).open && wishes.node(*slot).is_ok())
+    let open = |slot: usize| cluster.room(slot).open && wishes.node(slot).is_ok();
+    wishes.group(group).is_ok() && standing.slots_of(group).any(open)
 }

@@ -3,15 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use skerry_types::{Near, Place, Placement, Point, Preference, Rule, Selector, SiteName, SpreadBy, Taint};
 
-use crate::blocks::Blocks;
-use crate::classes::{Classes, index};
+use crate::blocks::{BLOCK, Block, Blocks};
+use crate::classes::index;
 use crate::cluster::Cluster;
 use crate::columns::{Selected, ValueId};
+use crate::layout::{By, Class, Layout};
 use crate::near;
 use crate::spread::is_soft_over_nodes;
+
+/// How many times as many blocks as its groups need a standing may have by sharing those of a layout: more take longer to look through
+/// than new ones take to make.
+const SCATTERED: usize = 4;
 
 /// What the standing of all nodes depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,32 +37,45 @@ pub(crate) struct Standing {
     /// Of the cluster when this was made.
     pub(crate) generation: u64,
     pub(crate) groups: Vec<Group>,
-    classes: Classes,
-    /// By class.
+    /// Which nodes are alike; others that ask by the same attributes share it.
+    pub(crate) layout: Layout,
+    /// By class of the layout.
     stands: Vec<Stand>,
     misses: Vec<Rule>,
-    pub(crate) blocks: Blocks,
+    /// The nodes by group, where the layout has far too many classes.
+    own: Option<Blocks>,
+    /// Numbers of blocks, those of a group side by side.
+    order: Vec<u32>,
 }
 
 /// Nodes that only room and the workload's own instances tell apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     /// Their values of the terms' keys.
-    pub(crate) values: Vec<ValueId>,
+    pub(crate) values: Arc<[ValueId]>,
     /// What preferences and nearness earn them.
     pub(crate) points: i64,
     /// What their link costs.
     pub(crate) link: u64,
     /// Whether they have graphics processors.
     pub(crate) gpus: bool,
-    /// Their places in the order of the blocks.
-    pub(crate) blocks: Range<usize>,
+    /// The places of their blocks in the standing's order.
+    blocks: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Stand {
     Group(u32),
     Miss(u32),
+}
+
+impl Stand {
+    fn group(self) -> Option<usize> {
+        match self {
+            Self::Group(group) => Some(index(group)),
+            Self::Miss(_) => None,
+        }
+    }
 }
 
 /// The attribute that is meant.
@@ -91,6 +110,15 @@ impl Terms {
         self.keys.binary_search_by(|known| known.as_str().cmp(key(by))).expect("the terms have this key")
     }
 
+    /// By what nodes must be told apart.
+    pub(crate) fn by(&self, cluster: &Cluster) -> By {
+        let known = |key: &&str| cluster.columns().has(key);
+        let mut selected: Vec<String> = self.selected().filter(known).map(str::to_owned).collect();
+        selected.sort_unstable();
+        selected.dedup();
+        By { selected, values: self.keys.clone(), near: !self.near.is_empty() }
+    }
+
     /// The attributes by which nodes are selected or preferred.
     fn selected(&self) -> impl Iterator<Item = &str> {
         let preferred = self.prefer.iter().flat_map(|preference| preference.matches.keys());
@@ -121,46 +149,111 @@ impl Terms {
 }
 
 impl Standing {
-    /// Sorts all nodes into classes by what is asked for, and judges one of each.
-    pub(crate) fn new(cluster: &Cluster, terms: Terms) -> Self {
-        let (columns, kinds) = (cluster.columns(), cluster.kinds());
-        let selected = columns.selected(terms.selected());
-        let by_selectors = columns.classes(&selected);
-        let verdicts: Vec<Result<i64, usize>> =
-            by_selectors.firsts().iter().map(|slot| terms.verdict(&selected, *slot)).collect();
-        let valued = columns.selected(terms.keys.iter().map(String::as_str));
-        let by_values = columns.classes(&valued);
-        let classes = kinds.split(by_values.clone().and(&by_selectors));
-        let mut sorter = Sorter::new(by_values.firsts().len());
-        let stand = |slot: &usize| {
-            let kind = kinds.of(*slot);
-            let points = match verdicts[by_selectors.of(*slot)] {
-                Ok(points) => points,
-                Err(place) => return sorter.miss(Miss::Term(place), &terms),
-            };
-            if let Some(taint) = kind.taints.iter().find(|taint| !terms.tolerate.contains(taint)) {
-                return sorter.miss(Miss::Taint(taint), &terms);
+    /// Judges one node of each class of a layout, which is by [`Terms::by`].
+    pub(crate) fn new(cluster: &Cluster, terms: Terms, layout: Layout) -> Self {
+        let selected = cluster.columns().selected(terms.selected());
+        let verdicts = layout.selected.iter().map(|slot| terms.verdict(&selected, *slot));
+        let verdicts: Vec<Result<i64, usize>> = verdicts.collect();
+        let kinds = layout.kinds.iter().map(|number| {
+            let kind = cluster.kinds().kind(*number);
+            let taint = kind.taints.iter().find(|taint| !terms.tolerate.contains(taint));
+            let points = terms.points_near(kind.point, cluster.site_points());
+            taint.map_or(Ok(Traits { points, link: kind.micros_per_mb, gpus: kind.gpus }), Err)
+        });
+        let kinds: Vec<Result<Traits, &Taint>> = kinds.collect();
+        let mut sorter = Sorter::new(layout.values.len());
+        let stand = |class: &Class| match (verdicts[class.selected], kinds[class.kind]) {
+            (Err(place), _) => sorter.miss(Miss::Term(place), &terms),
+            (_, Err(taint)) => sorter.miss(Miss::Taint(taint), &terms),
+            (Ok(points), Ok(traits)) => {
+                let traits = Traits { points: points + traits.points, ..traits };
+                sorter.group(class.values, traits, &layout.values)
             }
-            let traits = Traits {
-                points: points + terms.points_near(kind.point, cluster.site_points()),
-                link: kind.micros_per_mb,
-                gpus: kind.gpus,
-            };
-            sorter.group(by_values.of(*slot), traits, || valued.ids(&terms.keys, *slot))
         };
-        let stands: Vec<Stand> = classes.firsts().iter().map(stand).collect();
-        let Sorter { mut groups, misses, .. } = sorter;
-        let group = |slot: usize| match stands[classes.of(slot)] {
-            Stand::Group(group) => Some(index(group)),
-            Stand::Miss(_) => None,
-        };
-        let blocks = Blocks::new(cluster, &mut groups, group);
-        Self { generation: cluster.generation(), groups, classes, stands, misses, blocks, terms }
+        let stands: Vec<Stand> = layout.all.iter().map(stand).collect();
+        let Sorter { groups, misses, .. } = sorter;
+        let generation = cluster.generation();
+        let mut made =
+            Self { terms, generation, groups, layout, stands, misses, own: None, order: Vec::new() };
+        made.order_blocks(cluster);
+        made
+    }
+
+    /// Finds the blocks of each group.
+    fn order_blocks(&mut self, cluster: &Cluster) {
+        let mut nodes = vec![0; self.groups.len()];
+        let mut blocks = 0;
+        for (stand, class) in self.stands.iter().zip(&self.layout.all) {
+            if let Stand::Group(group) = stand {
+                nodes[index(*group)] += class.nodes;
+                blocks += class.nodes.div_ceil(BLOCK);
+            }
+        }
+        let fewest: usize = nodes.iter().map(|nodes| nodes.div_ceil(BLOCK)).sum();
+        if blocks > BLOCK + SCATTERED * fewest {
+            let Self { layout, stands, groups, .. } = &*self;
+            let own = Blocks::new(cluster, groups.len(), |slot| stands[layout.class(slot)].group());
+            for (number, group) in self.groups.iter_mut().enumerate() {
+                let of = own.of(number);
+                group.blocks = index(of.start)..index(of.end);
+            }
+            self.order = (0..number(own.len())).collect();
+            self.own = Some(own);
+            return;
+        }
+        self.layout.ready_blocks(cluster);
+        let classes = || self.stands.iter().map(|stand| stand.group()).enumerate();
+        let classes = || classes().filter_map(|(class, group)| Some((self.layout.blocks.of(class), group?)));
+        // First how many there are of each group, then the next place in the order for one.
+        let mut places = vec![0; self.groups.len()];
+        for (blocks, group) in classes() {
+            places[group] += blocks.len();
+        }
+        let mut begin = 0;
+        let mut ranges = Vec::with_capacity(places.len());
+        for place in &mut places {
+            let end = begin + *place;
+            ranges.push(begin..end);
+            *place = begin;
+            begin = end;
+        }
+        let mut order = vec![0; begin];
+        for (blocks, group) in classes() {
+            for block in blocks {
+                order[places[group]] = block;
+                places[group] += 1;
+            }
+        }
+        self.order = order;
+        self.groups.iter_mut().zip(ranges).for_each(|(group, blocks)| group.blocks = blocks);
+    }
+
+    /// Brings the blocks up to date.
+    pub(crate) fn catch_up(&mut self, cluster: &Cluster) {
+        match &mut self.own {
+            Some(own) => own.catch_up(cluster),
+            None => self.layout.ready_blocks(cluster),
+        }
+    }
+
+    /// The blocks that the groups' are among.
+    pub(crate) fn blocks(&self) -> &Blocks {
+        self.own.as_ref().unwrap_or(&self.layout.blocks)
+    }
+
+    /// The blocks of a group.
+    pub(crate) fn blocks_of(&self, group: &Group) -> impl Iterator<Item = &Block> {
+        self.order[group.blocks.clone()].iter().map(|number| self.blocks().block(*number))
+    }
+
+    /// The slots of a group.
+    pub(crate) fn slots_of(&self, group: &Group) -> impl Iterator<Item = usize> {
+        self.blocks_of(group).flat_map(|block| self.blocks().slots(block))
     }
 
     /// The group of the node in `slot`, or the rule that keeps the workload off it.
     pub(crate) fn group(&self, slot: usize) -> Result<usize, &Rule> {
-        match self.stands[self.classes.of(slot)] {
+        match self.stands[self.layout.class(slot)] {
             Stand::Group(group) => Ok(index(group)),
             Stand::Miss(miss) => Err(&self.misses[index(miss)]),
         }
@@ -205,7 +298,7 @@ impl<'a> Sorter<'a> {
         }
     }
 
-    fn group(&mut self, class: usize, traits: Traits, values: impl FnOnce() -> Vec<ValueId>) -> Stand {
+    fn group(&mut self, class: usize, traits: Traits, values: &[Arc<[ValueId]>]) -> Stand {
         let mut at = self.last[class];
         while let Some(number) = at {
             let Group { points, link, gpus, .. } = self.groups[index(number)];
@@ -216,7 +309,7 @@ impl<'a> Sorter<'a> {
         }
         let number = number(self.groups.len());
         let Traits { points, link, gpus } = traits;
-        self.groups.push(Group { values: values(), points, link, gpus, blocks: 0..0 });
+        self.groups.push(Group { values: Arc::clone(&values[class]), points, link, gpus, blocks: 0..0 });
         self.before.push(self.last[class].replace(number));
         Stand::Group(number)
     }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skerry_federation::level1::{Demand, Plan, RegionView, plan};
+use skerry_federation::level1::{Beside, Demand, Plan, RegionView, plan};
 use skerry_federation::{Alike, SiteTable, SketchInput, sketch};
 use skerry_types::{
-    Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet, InstanceSpec, Labels, Limits,
-    LinkClass, MilliCpu, Near, Place, Placement, Preference, Probes, RegionName, Resources, RestartPolicy,
-    RestartWhen, SiteDigest, SiteName, SiteSpec, Spread, SpreadBy, WallTime,
+    Affinity, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet, InstanceSpec,
+    Labels, Limits, LinkClass, MilliCpu, Near, Place, Placement, Preference, Probes, RegionName, Resources,
+    RestartPolicy, RestartWhen, SiteDigest, SiteName, SiteSpec, Spread, SpreadBy, WallTime,
 };
 
 const REGIONS: u64 = 1_000;
@@ -93,7 +93,10 @@ fn regions() -> Vec<RegionView> {
     let region = |at: u64| {
         let sites = (0..SITES).map(|site_at| Arc::new(site(at, site_at, &mut noise))).collect();
         let sites = Arc::new(SiteTable::new(sites, &mut alike));
-        RegionView { sites, ..RegionView::new(RegionName::new(format!("r{at}")).unwrap()) }
+        // What an affinity asks for is in two regions of three, what an anti-affinity shuns in one of ten.
+        let count = |there: bool| vec![u32::from(there)];
+        let beside = Beside { affinity: count(at % 3 != 0), anti_affinity: count(at % 10 == 0) };
+        RegionView { sites, beside, ..RegionView::new(RegionName::new(format!("r{at}")).unwrap()) }
     };
     (0..REGIONS).map(region).collect()
 }
@@ -148,10 +151,21 @@ fn placements() -> Vec<(&'static str, Placement)> {
     let prefer = vec![Preference { matches: "site.tier=edge".parse().unwrap(), weight: 50 }];
     let near = vec![Near { to: Place::Point("59.91,10.75".parse().unwrap()), weight: 20 }];
     let spread = |spreads: Vec<Spread>| Placement { spread: spreads, ..Placement::default() };
+    let beside = |matches: &str, by, weight| vec![Affinity { matches: matches.parse().unwrap(), by, weight }];
+    let social = Placement {
+        affinity: beside("app=db", by("region.name"), Some(50)),
+        anti_affinity: beside("app=batch", by("region.name"), None),
+        ..Placement::default()
+    };
     vec![
         ("nothing asked for", Placement::default()),
         ("require, two terms", require.clone()),
         ("prefer and near", Placement { prefer: prefer.clone(), near: near.clone(), ..Placement::default() }),
+        ("beside and apart, by region", social.clone()),
+        (
+            "the same, spread by site",
+            Placement { spread: vec![self::spread(SpreadBy::Site, None)], ..social.clone() },
+        ),
         ("spread by site", spread(vec![self::spread(SpreadBy::Site, None)])),
         ("spread by region", spread(vec![self::spread(by("region.name"), None)])),
         ("spread by region, max_skew 1", spread(vec![self::spread(by("region.name"), Some(1))])),
@@ -166,6 +180,8 @@ fn placements() -> Vec<(&'static str, Placement)> {
                 prefer,
                 near,
                 spread: vec![self::spread(by("region.name"), None), self::spread(SpreadBy::Site, None)],
+                affinity: social.affinity,
+                anti_affinity: social.anti_affinity,
                 ..require
             },
         ),

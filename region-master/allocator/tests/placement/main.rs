@@ -4,6 +4,7 @@
 
 mod choices;
 mod explain;
+mod layouts;
 mod model;
 mod preempt;
 mod properties;
