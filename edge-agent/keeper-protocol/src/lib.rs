@@ -17,6 +17,7 @@ mod ids;
 mod logline;
 mod message;
 mod record;
+pub mod world;
 
 pub use exec::{EXEC_OUTPUT_MAX, ExecJob, ExecOutcome};
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, decode, encode};

@@ -1,14 +1,17 @@
 //! A container's first process, forked before it is known what it is to become.
 //!
-//! A worker that waits for its job has it forked already, into a namespace of its own processes. When the job comes both go to work at
-//! once: the worker makes the cgroup, the first process puts its namespaces and mounts together, and enters the cgroup last, through
-//! files that the worker hands over. Until then it is not found by its cgroup, but dies with the worker.
+//! A worker that waits for its job has it forked already, into a namespace of its own processes, where it makes what most containers
+//! see (see [`super::world`]). When the job comes both go to work at once: the worker makes the cgroup, the first process puts the rest
+//! together, and enters the cgroup last, through files that the worker hands over. Until then it is not found by its cgroup, but dies
+//! with the worker.
 
 use super::config::{self, Checked};
 use super::executor::{Entry, Payload};
 use super::launch::{self, First, LaunchError};
 use super::limits::Limit;
-use super::{open_output, plain_args, reset_inherited, take_filter};
+use super::standard::{Standard, strip};
+use super::world::World;
+use super::{chain, open_output, plain_args, reset_inherited, take_filter};
 use crate::cgroup::Hierarchies;
 use crate::job::Job;
 use crate::layout::ContainerDir;
@@ -128,13 +131,22 @@ impl Waiting<'_> {
         reset_inherited(job.open_files, oom_score_adj).map_err(failed("reset the process state"))?;
         let dir = ContainerDir::new(job.run_dir);
         let open = |stream| open_output(&dir, stream).map_err(failed("open an output pipe"));
-        // Closed by libcontainer.
-        let stdio =
-            [prepared.null, open(LogStream::Stdout)?, open(LogStream::Stderr)?].map(IntoRawFd::into_raw_fd);
+        let (stdout, stderr) = (open(LogStream::Stdout)?.into(), open(LogStream::Stderr)?.into());
         let filter = take_filter(&mut spec, &job.filters).map_err(|error| error.to_string())?;
+        let Prepared { null, word, world } = prepared;
+        let (kind, stdin) = match (world, Standard::of(&spec)) {
+            (Some(world), Some(standard)) => {
+                let null = world.enter(&standard, &rootfs).map_err(|error| chain(&error))?;
+                strip(&mut spec);
+                // As to a command in a container, there is nothing to mount for this one any more.
+                (ContainerType::TenantContainer { exec_notify_fd: -1 }, null)
+            }
+            _ => (ContainerType::InitContainer, null.into()),
+        };
+        // Closed by libcontainer.
+        let stdio = [stdin, stdout, stderr].map(IntoRawFd::into_raw_fd);
         let payload = Payload { entry: Entry::Awaited(self.orders), filter };
-        let kind = ContainerType::InitContainer;
-        let args = plain_args(kind, spec, rootfs, &job.cgroup, prepared.word, Box::new(payload), stdio);
+        let args = plain_args(kind, spec, rootfs, &job.cgroup, word, Box::new(payload), stdio);
         launch::set_rlimits(&args)?;
         container_init_process(&args, main, init).map_err(|error| error.to_string())
     }
@@ -148,7 +160,8 @@ impl Waiting<'_> {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         let word = launch::listen(&self.socket).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Prepared { null, word })
+        let stage = self.socket.parent().unwrap_or(Path::new("/"));
+        Ok(Prepared { null, word, world: World::make(stage)? })
     }
 }
 
@@ -156,6 +169,7 @@ struct Prepared {
     null: File,
     /// Where the word to start lies.
     word: NotifyListener,
+    world: Option<World>,
 }
 
 /// One side of what a worker and its first process say to each other: whole messages, with files.

@@ -140,17 +140,17 @@ pub(super) fn listen(socket: &Path) -> Result<NotifyListener, Box<dyn Error>> {
 /// Whether the first process needs nothing that only libcontainer's own processes do: to have users mapped, hooks run, a
 /// descriptor passed on.
 pub(super) fn is_plain(spec: &Spec) -> bool {
-    spec.hooks().is_none() && !notifies(spec) && has_own_pids(spec)
+    spec.hooks().is_none() && !notifies(spec) && has_own_namespaces(spec)
 }
 
-/// Whether a fresh process namespace is asked for, and nothing else that has to be entered before it.
-fn has_own_pids(spec: &Spec) -> bool {
+/// Whether fresh namespaces of processes, host name and inter-process communication are asked for, as the first process may have them
+/// already, and nothing else that has to be entered before.
+fn has_own_namespaces(spec: &Spec) -> bool {
+    use LinuxNamespaceType::{Ipc, Pid, Time, User, Uts};
     let namespaces =
         spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    namespaces.iter().any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none())
-        && namespaces
-            .iter()
-            .all(|one| !matches!(one.typ(), LinuxNamespaceType::Time | LinuxNamespaceType::User))
+    let own = |kind| namespaces.iter().any(|one| one.typ() == kind && one.path().is_none());
+    [Pid, Ipc, Uts].into_iter().all(own) && namespaces.iter().all(|one| !matches!(one.typ(), Time | User))
 }
 
 fn notifies(spec: &Spec) -> bool {

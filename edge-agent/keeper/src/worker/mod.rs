@@ -12,7 +12,10 @@ mod executor;
 mod filter;
 mod launch;
 mod limits;
+mod mount;
+mod standard;
 mod trace;
+mod world;
 
 use crate::cgroup::Hierarchies;
 use crate::job::{Job, Outcome};

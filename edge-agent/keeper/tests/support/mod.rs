@@ -4,6 +4,7 @@
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
+use skerry_keeper_protocol::world::{FILE_OPTIONS, MASKED_PATHS, READ_ONLY_PATHS, SPECIAL_MOUNTS};
 use skerry_keeper_protocol::{
     ClientMessage, ContainerKey, ContainerRecord, CreateRequest, Event, Exit, Failure, FrameBuffer, Identity,
     LogPolicy, PROTOCOL_VERSION, ProcessIdentity, Reply, Request, RequestId, ServerMessage, decode, encode,
@@ -125,6 +126,34 @@ impl Node {
             deadline_ms: 15_000,
             kill_at_ms: None,
         }
+    }
+
+    /// A request to run a shell script in what an ordinary container sees, with `files` of the node bound in, that `change` has
+    /// changed.
+    pub fn ordinary(
+        &self,
+        name: &str,
+        script: &str,
+        files: &[(&Path, &str)],
+        change: impl FnOnce(&mut Value),
+    ) -> CreateRequest {
+        let special = SPECIAL_MOUNTS.iter().map(|mount| {
+            json!({
+                "destination": mount.destination, "type": mount.kind, "source": mount.kind,
+                "options": mount.options,
+            })
+        });
+        let files = files.iter().map(|(source, destination)| {
+            json!({"destination": destination, "type": "bind", "source": source, "options": FILE_OPTIONS})
+        });
+        let mounts: Vec<Value> = special.chain(files).collect();
+        self.bundle(name, &["/bin/sh", "-c", script], |spec| {
+            spec["mounts"] = json!(mounts);
+            spec["hostname"] = json!("ordinary");
+            spec["linux"]["maskedPaths"] = json!(MASKED_PATHS);
+            spec["linux"]["readonlyPaths"] = json!(READ_ONLY_PATHS);
+            change(spec);
+        })
     }
 
     /// Entries of a container's current log, as `stream tag text`.

@@ -13,6 +13,9 @@ mod user;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use skerry_keeper_protocol::world::{
+    FILE_OPTIONS, MASKED_PATHS, READ_ONLY_PATHS, SPECIAL_MOUNTS, SpecialMount,
+};
 
 pub use cgroup::CgroupVersion;
 pub use config::ContainerConfig;
@@ -109,28 +112,11 @@ pub fn specification(
             "resources": resources(config, node.cgroups),
             "devices": config.devices.iter().map(Device::node).collect::<Vec<_>>(),
             "seccomp": seccomp::filter(node.architecture, &capabilities.bounding),
-            "maskedPaths": MASKED,
-            "readonlyPaths": READ_ONLY,
+            "maskedPaths": MASKED_PATHS,
+            "readonlyPaths": READ_ONLY_PATHS,
         },
     }))
 }
-
-/// What shows or changes the node through `/proc` and `/sys` and is not namespaced.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 fn process(
     config: &ContainerConfig,
@@ -183,25 +169,12 @@ fn environment(config: &ContainerConfig, user: &User, hostname: &str) -> Vec<Str
 }
 
 fn mounts(paths: &BundlePaths<'_>, is_v2: bool) -> Vec<Value> {
-    let special = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    let file = |at: String, source: &Path| {
-        json!({
-            "destination": at, "type": "bind", "source": source,
-            "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
-        })
+    let special = |mount: SpecialMount| {
+        let SpecialMount { destination, kind, options } = mount;
+        json!({"destination": destination, "type": kind, "source": kind, "options": options})
     };
-    let mut mounts = vec![
-        special("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        special("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        special(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        special("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-        special("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        special("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-    ];
+    let file = |at: String, source: &Path| json!({"destination": at, "type": "bind", "source": source, "options": FILE_OPTIONS});
+    let mut mounts: Vec<Value> = SPECIAL_MOUNTS.into_iter().map(special).collect();
     // On version 1 libcontainer leaves a cgroup mount writable: a container could raise its own limits. There is none.
     if is_v2 {
         let cgroup = json!({
