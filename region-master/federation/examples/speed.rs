@@ -95,7 +95,8 @@ fn regions() -> Vec<RegionView> {
         let sites = Arc::new(SiteTable::new(sites, &mut alike));
         // What an affinity asks for is in two regions of three, what an anti-affinity shuns in one of ten.
         let count = |there: bool| vec![u32::from(there)];
-        let beside = Beside { affinity: count(at % 3 != 0), anti_affinity: count(at % 10 == 0) };
+        let beside =
+            Beside { affinity: count(!at.is_multiple_of(3)), anti_affinity: count(at.is_multiple_of(10)) };
         RegionView { sites, beside, ..RegionView::new(RegionName::new(format!("r{at}")).unwrap()) }
     };
     (0..REGIONS).map(region).collect()
