@@ -28,6 +28,8 @@ pub enum Mutant {
     KeepsTakenShares,
     /// A region does not say what it handed back.
     HidesHandBacks,
+    /// A master asks a region again that has just handed an instance back.
+    AsksAgainAndAgain,
     /// A master asks for no timers.
     MasterNeverWakes,
     /// A master that starts does not count what its nodes hold.
@@ -40,7 +42,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipsPersistWait,
         Self::ForgetsEpoch,
         Self::OfflineIsLost,
@@ -52,6 +54,7 @@ impl Mutant {
         Self::GrantsAreUnbounded,
         Self::KeepsTakenShares,
         Self::HidesHandBacks,
+        Self::AsksAgainAndAgain,
         Self::MasterNeverWakes,
         Self::RestartForgetsRoom,
         Self::BreaksBeforeMaking,

@@ -1,6 +1,6 @@
 //! What is kept on disk, a record at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub(crate) struct SplitRecord {
     pub(crate) round: u32,
     /// What regions handed back, this one for its own nodes: they are not asked again before something changes.
     pub(crate) back: BTreeMap<RegionName, (u32, Vec<Refusal>)>,
+    /// Those of them that refuse the workload as such, until they say that they no longer do.
+    pub(crate) refusing: BTreeSet<RegionName>,
     /// Instances of regions that are or were away which have a replacement elsewhere.
     pub(crate) replaced: BTreeMap<RegionName, InstanceSet>,
     /// Instances taken back from a region that has not said that it gave them up.

@@ -149,7 +149,12 @@ impl ChildRegion {
             let classes = digest.sketch.classes.iter();
             classes.map(|class| (class.attributes.clone(), class.taints.clone())).collect()
         };
+        // One that takes allocations again has no more free than before.
+        let open = |digest: &SiteDigest| -> u32 {
+            digest.sketch.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.nodes).sum()
+        };
         !was.fits(&free)
+            || open(site) > open(known)
             || site.reachable > known.reachable
             || site.spec != known.spec
             || site.allocations < known.allocations

@@ -134,7 +134,8 @@ impl RegionState {
             let Some(node) = self.nodes.get(node_name) else { continue };
             total.add(&self.node_total(node_name, node));
             last_seen = last_seen.max(self.last_seen(&node.child));
-            let Some(facts) = node.facts.as_ref().filter(|_| node.is_reachable()) else { continue };
+            let takes_more = node.is_reachable() && !self.is_cordoned(node_name);
+            let Some(facts) = node.facts.as_ref().filter(|_| takes_more) else { continue };
             let slots =
                 ALLOCATIONS_MAX.saturating_sub(self.cluster.allocations(node_name).unwrap_or_default());
             let attributes = self.cluster_attributes(node_name).unwrap_or_default();

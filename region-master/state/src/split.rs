@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skerry_federation::SiteTable;
 use skerry_federation::level1::{Beside, Demand, HandBack, ROUNDS_MAX, RegionView, plan};
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     Affinity, Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus,
     WorkloadKey, WorkloadKind,
@@ -76,7 +77,8 @@ impl RegionState {
         self.deal_out(record, wanted, &mut deal);
         let (local, pending) = (deal.split.local.clone(), std::mem::take(&mut deal.pending));
         let held = std::mem::take(&mut deal.held);
-        self.settle_deal(record, deal, pending.is_empty());
+        // What is exclusive and may still run somewhere has no place either.
+        self.settle_deal(record, deal, pending.is_empty() && held.is_empty());
         (local, pending, held)
     }
 
@@ -127,12 +129,22 @@ impl RegionState {
             if share.offer != status.offer {
                 continue;
             }
-            let was_refused = share.instances.is_empty();
             let (back, reasons) = taken_back(status, instances);
+            let was_refused = deal.split.refusing.contains(name);
             match (&status.refused, back.is_empty()) {
-                (None, true) if was_refused => drop(deal.split.back.remove(name)),
+                (None, true) if was_refused => {
+                    deal.split.refusing.remove(name);
+                    deal.split.back.remove(name);
+                }
+                // That it let go of what is exclusive does not mean that it has room for it.
                 (None, true) => {}
-                _ => {
+                (None, false) if mutant::is(Mutant::AsksAgainAndAgain) => {
+                    *instances = instances.difference(&back);
+                }
+                (refused, _) => {
+                    if refused.is_some() {
+                        deal.split.refusing.insert(name.clone());
+                    }
                     handed_back |= !back.is_empty();
                     *instances = instances.difference(&back);
                     deal.split.back.insert(name.clone(), (back.len(), reasons));
@@ -349,7 +361,8 @@ impl RegionState {
             workload.retry = Retry::default();
         }
         if let Some(split) = self.splits.get(key) {
-            let split = SplitRecord { round: 0, back: BTreeMap::new(), ..split.clone() };
+            let split =
+                SplitRecord { round: 0, back: BTreeMap::new(), refusing: BTreeSet::new(), ..split.clone() };
             self.save_split(key, split);
         }
     }
@@ -360,6 +373,7 @@ impl RegionState {
             split.replaced.remove(name);
             split.leaving.remove(name);
             split.back.remove(name);
+            split.refusing.remove(name);
             self.save_split(key, split);
         }
     }

@@ -206,6 +206,9 @@ impl World {
         let why: Vec<String> =
             view.pending.iter().flat_map(|p| &p.reasons).map(ToString::to_string).collect();
         let why = why.join(", ");
+        if why.contains("cordoned") {
+            wrong.push(format!("{missing} of {key} wait for {why}, and no node is cordoned"));
+        }
         wrong.extend(room.map(|host| {
             format!(
                 "{missing} of {key} have no place for {why}, and {} of r{} has room",

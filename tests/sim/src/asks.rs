@@ -29,6 +29,7 @@ impl World {
         if self.options.without.has_ask(draw) {
             return;
         }
+        self.disturb();
         match (draw, known) {
             // Tokens are held against each other over the whole life of a workload.
             (0..12, Some(_)) if spec::Rules::of(&key) == spec::Rules::Exclusive => {}

@@ -18,6 +18,7 @@ impl World {
         if self.options.without.has_fault(draw) {
             return;
         }
+        self.disturb();
         match draw {
             0..3 => {
                 let longest = [5, 60, 900][self.rng.below(3)] * SECOND;

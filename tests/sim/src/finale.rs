@@ -99,6 +99,7 @@ impl World {
                 (Stage::Done, 0)
             }
         };
+        self.disturb();
         self.stage = stage;
         self.note(&format_args!("---- {stage:?}"));
         self.after(lasts, Event::Stage);

@@ -10,7 +10,7 @@
 //! over-committed and no host port is given twice; an instance runs in one region, and in one more where it may be replaced; a
 //! healthy container is ended only when the region wants it ended; an update that makes before it breaks never stops the last
 //! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; no container is started
-//! twice; queues are bounded and no timer spins.
+//! twice; queues are bounded, no timer spins, and where nothing happens for ten minutes nobody has much to say.
 //!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
@@ -29,6 +29,7 @@ mod master;
 mod mutation;
 mod node;
 mod operator;
+mod peace;
 mod rng;
 mod runtime;
 mod shrink;

@@ -139,7 +139,7 @@ impl World {
 
     pub(crate) fn send_up(&mut self, link: LinkId, parcel: Parcel<ToParent>) {
         if matches!(parcel, Parcel::Message(ToParent::Rows(_) | ToParent::Hello(_))) {
-            self.frames += 1;
+            self.count_message();
         }
         let Some(pipe) = self.pipes.get_mut(&link) else { return };
         match &parcel {
@@ -159,7 +159,7 @@ impl World {
 
     pub(crate) fn send_down(&mut self, link: LinkId, parcel: Parcel<ToChild>) {
         if matches!(parcel, Parcel::Message(ToChild::Rows(_) | ToChild::Welcome(_))) {
-            self.frames += 1;
+            self.count_message();
         }
         let Some(pipe) = self.pipes.get_mut(&link) else { return };
         match &parcel {
@@ -286,6 +286,7 @@ impl World {
     }
 
     pub(crate) fn lost(&mut self, link: LinkId, side: Side) {
+        self.disturb();
         let Some(pipe) = self.pipes.get(&link) else { return };
         let (child, life, parent, parent_life) = (pipe.child, pipe.child_life, pipe.parent, pipe.parent_life);
         match side {

@@ -264,6 +264,7 @@ impl World {
         if self.masters[at].up {
             return;
         }
+        self.disturb();
         self.reload_master(at);
         self.masters[at].up = true;
         self.act_master(at);

@@ -120,6 +120,7 @@ impl Host {
 
 impl World {
     pub(crate) fn boot_agent(&mut self, at: NodeAt) {
+        self.disturb();
         let forgets = self.is(Carrier::AgentForgetsLedger);
         let now_us = self.now_us;
         let host = &mut self.hosts[at];

@@ -298,6 +298,7 @@ impl World {
             log_tail: "last words".to_owned(),
         };
         let heard = host.keeper_is_up && host.listed;
+        self.disturb();
         self.trouble(at, &intent);
         if heard {
             self.tell_agent(at, input);
@@ -371,6 +372,7 @@ impl World {
         if self.hosts[at].keeper_is_up {
             return;
         }
+        self.disturb();
         self.hosts[at].keeper_is_up = true;
         self.end_late(at);
         self.expect_inventory(at);

@@ -16,6 +16,7 @@ use crate::link::Pipe;
 use crate::master::Master;
 use crate::node::Host;
 use crate::operator::{Lists, Operators};
+use crate::peace::Peace;
 use crate::rng::Rng;
 use crate::{Carrier, Mutation, Options, Outcome, Violation};
 
@@ -47,6 +48,7 @@ pub(crate) struct World {
     pub(crate) asked_again: u32,
     /// Messages but acknowledgements that were sent.
     pub(crate) frames: u64,
+    pub(crate) peace: Peace,
     /// Operations that agents began.
     pub(crate) begun: u64,
     /// Batches that masters wrote.
@@ -85,6 +87,7 @@ impl World {
             stage: Stage::Storm,
             asked_again: 0,
             frames: 0,
+            peace: Peace::default(),
             begun: 0,
             writes: 0,
             ticks: 0,
@@ -169,7 +172,10 @@ impl World {
             Event::Up(link, parcel) => self.deliver_up(link, parcel),
             Event::Down(link, parcel) => self.deliver_down(link, parcel),
             Event::Lost(link, side) => self.lost(link, side),
-            Event::Heal(child) => self.way(child).is_cut = false,
+            Event::Heal(child) => {
+                self.disturb();
+                self.way(child).is_cut = false;
+            }
             Event::Inventory { node, life, keeper } => self.inventory(node, life, keeper),
             Event::Execute { node, life, op } => self.execute(node, life, op),
             Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
@@ -264,6 +270,7 @@ impl World {
     }
 
     pub(crate) fn space(&mut self, party: Party) {
+        self.disturb();
         let disk = self.disk(party);
         disk.full = false;
         disk.slowest = 20 * MS;

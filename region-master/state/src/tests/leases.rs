@@ -271,3 +271,23 @@ fn a_region_that_is_away_keeps_what_is_exclusive_and_hands_on_how_far_it_counted
     assert_eq!(tree.placed_in(other, "db").len(), 1);
     assert!(serial(&mut tree, other) > before, "its tokens are greater");
 }
+
+#[test]
+fn what_is_exclusive_and_has_no_room_is_not_asked_for_again_and_again() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("a").life(LifeCall::Cordon { node: node_name("a-n1"), on: true }).unwrap();
+    tree.of("root").apply(&exclusive("db"));
+    tree.settle();
+    tree.pass(SECOND * 300);
+    let view = tree.of("root").workload("db").unwrap();
+    assert_eq!(view.pending.iter().map(|pending| pending.instances.len()).sum::<u32>(), 1);
+    assert!(!view.pending[0].reasons.is_empty());
+    let quiet = tree.carried;
+    tree.pass(SECOND * 600);
+    assert_eq!(tree.carried, quiet, "nobody asks again while nothing changes");
+    tree.of("a").life(LifeCall::Cordon { node: node_name("a-n1"), on: false }).unwrap();
+    tree.settle();
+    tree.pass(SECOND * 60);
+    assert_eq!(tree.placed_in("a", "db").len(), 1);
+}

@@ -104,6 +104,28 @@ fn what_must_be_beside_another_goes_where_that_one_is_placed_below() {
 }
 
 #[test]
+fn a_node_that_takes_allocations_again_is_news_to_the_regions_above() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 2)]);
+    tree.pass(SECOND * 3);
+    let cordon = |tree: &mut Tree, node: &str, on| {
+        tree.of("a").life(LifeCall::Cordon { node: node_name(node), on }).unwrap();
+        tree.settle();
+        tree.pass(SECOND * 30);
+    };
+    cordon(&mut tree, "a-n1", true);
+    cordon(&mut tree, "a-n2", true);
+    tree.of("root").apply(&spec("web", 8));
+    tree.settle();
+    tree.pass(Duration::from_mins(10));
+    let view = tree.of("root").workload("web").unwrap();
+    assert!((view.placed, view.pending.len()) == (0, 1) && !view.pending[0].reasons.is_empty(), "{view:?}");
+    cordon(&mut tree, "a-n2", false);
+    assert_eq!(tree.running("web").len(), 4);
+    cordon(&mut tree, "a-n1", false);
+    assert_eq!(tree.running("web"), all_of(8));
+}
+
+#[test]
 fn a_tree_of_three_levels_deals_out_level_by_level() {
     let mut tree = Tree::new(&[("root", 0), ("mid<root", 1), ("x<mid", 1), ("y<mid", 1), ("b<root", 1)]);
     tree.pass(SECOND * 10);
