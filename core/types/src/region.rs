@@ -141,6 +141,10 @@ pub struct ShareStatus {
     pub refused: Option<String>,
     /// No allocation for it here or below has a greater running number; zero for what is not exclusive.
     pub serial: u64,
+    /// The newest due time that was run for there, if it goes by a schedule.
+    pub last_due: Option<WallTime>,
+    /// The first due time there to come, as of when this was said.
+    pub next_due: Option<WallTime>,
 }
 
 /// Instances that a region could not place.

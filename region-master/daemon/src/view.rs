@@ -42,7 +42,8 @@ pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
         active: view.job.as_ref().map_or(0, |job| job.active),
         rollout: Some(life::rollout(&view.rollout)),
         here: Some(view.instances.len()).filter(|here| *here != view.spec.instances),
-        ..v1::Workload::default()
+        last_due_ms: view.due.last.map_or(0, |at| at.0),
+        next_due_ms: view.due.next.map_or(0, |at| at.0),
     }
 }
 
@@ -101,6 +102,8 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
             over_at_ms: lease.over_at.0,
             fencing_token: status.and_then(|status| status.token).map_or(0, |token| token.0),
         }),
+        last_due_ms: view.due.last.map_or(0, |at| at.0),
+        next_due_ms: view.due.next.map_or(0, |at| at.0),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_types::{
-    AllocationId, Explanation, Generation, NodeName, RegionName, SiteName, SiteSpec, TenantName, TenantSpec,
-    WallTime, WorkloadKey, WorkloadSpec, show_duration,
+    AllocationId, Explanation, Generation, InstanceIndex, NodeName, RegionName, SiteName, SiteSpec,
+    TenantName, TenantSpec, WallTime, WorkloadKey, WorkloadSpec, show_duration,
 };
 
 use crate::life::{LifeCall, LifeError, LifeReply};
@@ -118,7 +118,12 @@ pub enum ApiReply {
     /// To [`ApiCall::Explain`].
     Explanation(Explanation),
     /// To [`ApiCall::Rebalance`].
-    Moves(Vec<Move>),
+    Moves {
+        /// In the order in which they can be carried out.
+        moves: Vec<Move>,
+        /// Why no node could be emptied, a sentence for each reason; empty when one could.
+        why_none: Vec<String>,
+    },
     /// To [`ApiCall::CreateToken`] and [`ApiCall::RevokeToken`].
     Token,
     /// To [`ApiCall::Tokens`].
@@ -155,6 +160,8 @@ pub struct Move {
     pub allocation: AllocationId,
     /// Of which workload.
     pub workload: WorkloadKey,
+    /// Which of its instances.
+    pub instance: InstanceIndex,
     /// From where.
     pub from: NodeName,
     /// To where.

@@ -59,7 +59,7 @@ pub use life::{
     PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView, SitePull, to_pull,
 };
 pub use listing::{
-    AllocationView, EventView, Filter, LeaseView, NodeTotal, NodeView, Page, PartView, PendingView,
+    AllocationView, DueView, EventView, Filter, LeaseView, NodeTotal, NodeView, Page, PartView, PendingView,
     RegionView, SiteView, TenantView, WorkloadView,
 };
 pub use records::{SecretHash, TokenId, TokenRecord, TokenScope};

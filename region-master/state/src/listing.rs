@@ -70,12 +70,23 @@ pub struct WorkloadView {
     pub rollout: RolloutView,
     /// How far it is, if it is a job.
     pub job: Option<JobView>,
+    /// When it ran and will run, if it goes by a schedule.
+    pub due: DueView,
     /// The region whose master owns it; this one's, or one above.
     pub owner: RegionName,
     /// The instances that this region looks after, with the regions below it.
     pub instances: InstanceSet,
     /// What regions below have of it, and say of it. Counted in `placed`, `running` and `unreachable` too.
     pub parts: Vec<PartView>,
+}
+
+/// When something runs by its schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DueView {
+    /// The newest due time that was run for, as last heard of.
+    pub last: Option<WallTime>,
+    /// The first due time to come, by the master's clock; `None` where none is known.
+    pub next: Option<WallTime>,
 }
 
 /// What a region below has of a workload.
@@ -130,6 +141,8 @@ pub struct AllocationView {
     pub facts: Option<Arc<NodeFacts>>,
     /// When it was placed.
     pub placed_at: WallTime,
+    /// When it ran and will run, if it goes by a schedule.
+    pub due: DueView,
     /// Its node's lease, if it is exclusive.
     pub lease: Option<LeaseView>,
     /// Whether its node is heard from.

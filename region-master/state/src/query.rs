@@ -90,6 +90,7 @@ impl RegionState {
             instances: self.wanted_instances(record),
             rollout: self.rollout_view(record),
             job: self.job_view(&record.spec.key),
+            due: self.due_view(record),
             parts,
         }
     }
@@ -142,6 +143,7 @@ impl RegionState {
             site: node.map(|node| node.site.clone()),
             facts: node.and_then(|node| node.facts.clone()),
             placed_at: record.placed_at,
+            due: self.due_of(record),
             lease: self.lease_view(record),
             reachable: node.is_some_and(Node::is_reachable),
             last_seen: node.map_or(WallTime(0), |node| self.last_seen(&node.child)),

@@ -202,6 +202,8 @@ impl RegionState {
             self.count(record, allocation, &mut sets);
         }
         sets.fill(&mut status);
+        let due = self.due_view(record);
+        (status.last_due, status.next_due) = (due.last, due.next);
         let moving = self.life.moving.get(key).filter(|moving| moving.generation == record.generation);
         let total = received.instances.len();
         status.progress = moving
@@ -309,6 +311,8 @@ fn blank(key: &WorkloadKey, generation: skerry_types::Generation, offer: u64) ->
         handed_back: Vec::new(),
         refused: None,
         serial: 0,
+        last_due: None,
+        next_due: None,
     }
 }
 

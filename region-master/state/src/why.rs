@@ -10,6 +10,7 @@ use skerry_types::{
 
 use crate::api::{ApiError, ApiReply, ExplainWhat, Move};
 use crate::capacity::demand;
+use crate::nodes::Node;
 use crate::records::{Origin, WorkloadRecord};
 use crate::state::RegionState;
 
@@ -96,18 +97,76 @@ impl RegionState {
     /// Says which moves would empty nodes.
     pub(crate) fn rebalance(&self) -> ApiReply {
         let asked = |id: &AllocationId| {
-            let allocation = self.allocations.get(id)?;
+            let allocation = self.allocations.get(id).filter(|_| self.is_movable(id))?;
             let record = &self.workloads.get(&allocation.intent.workload)?.record;
-            let movable = record.spec.kind == WorkloadKind::Service && !record.deleting;
-            (movable && allocation.intent.desired == Desired::Run).then(|| demand(&record.spec, &[]))
+            Some(demand(&record.spec, &[]))
         };
         let moves = self.cluster.rebalance(MOVES_MAX, &asked).into_iter().filter_map(|proposed| {
-            let workload = self.allocations.get(&proposed.allocation)?.intent.workload.clone();
+            let intent = &self.allocations.get(&proposed.allocation)?.intent;
+            let (workload, instance) = (intent.workload.clone(), intent.instance);
             let (allocation, from, to) = (proposed.allocation, proposed.from, proposed.to);
-            Some(Move { allocation, workload, from, to })
+            Some(Move { allocation, workload, instance, from, to })
         });
-        ApiReply::Moves(moves.collect())
+        let moves: Vec<Move> = moves.collect();
+        let why_none = if moves.is_empty() { self.why_no_move() } else { Vec::new() };
+        ApiReply::Moves { moves, why_none }
     }
+
+    /// Why no node can be emptied, a sentence for each reason.
+    fn why_no_move(&self) -> Vec<String> {
+        let region = self.region();
+        let busy: Vec<(&NodeName, &Node)> =
+            self.nodes.iter().filter(|(_, node)| !node.allocations.is_empty()).collect();
+        match busy.as_slice() {
+            [] if self.nodes.is_empty() && !self.regions.is_empty() => {
+                let below: Vec<&str> = self.regions.keys().map(|name| name.as_str()).collect();
+                return vec![format!(
+                    "region {region} has no nodes of its own: ask the regions below it ({}) with --context",
+                    named(&below)
+                )];
+            }
+            [] if self.nodes.is_empty() => return vec![format!("region {region} has no nodes")],
+            [] => return vec!["no node holds anything".to_owned()],
+            [(name, _)] => {
+                return vec![format!("only node {name} holds anything: there is no other to empty it onto")];
+            }
+            _ => {}
+        }
+        let (mut closed, mut bound, mut full) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, node) in &busy {
+            let list = if !node.is_reachable() || self.is_cordoned(name) {
+                &mut closed
+            } else if node.allocations.iter().any(|id| !self.is_movable(id)) {
+                &mut bound
+            } else {
+                &mut full
+            };
+            list.push(name.as_str());
+        }
+        let told = [
+            (full, "no other node that holds something has room, within the rules, for all that is on"),
+            (bound, "a job, a cron workload, a daemon or something that stops keeps"),
+            (closed, "cordoned or not heard from:"),
+        ];
+        let told = told.into_iter().filter(|(names, _)| !names.is_empty());
+        told.map(|(names, why)| format!("{why} {}", named(&names))).collect()
+    }
+
+    fn is_movable(&self, id: &AllocationId) -> bool {
+        let allocation = self.allocations.get(id).filter(|known| known.intent.desired == Desired::Run);
+        let workload = allocation.and_then(|known| self.workloads.get(&known.intent.workload));
+        workload.is_some_and(|workload| {
+            workload.record.spec.kind == WorkloadKind::Service && !workload.record.deleting
+        })
+    }
+}
+
+/// `n1, n2 and 3 more`.
+fn named(names: &[&str]) -> String {
+    const NAMED_MAX: usize = 5;
+    let (shown, rest) = names.split_at(names.len().min(NAMED_MAX));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn over_quota(wanted: &InstanceSet, tenant: String, excess: String) -> RefusedWhy {

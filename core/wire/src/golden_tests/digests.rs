@@ -42,6 +42,8 @@ fn digests() {
         handed_back: vec![HandedBack { instances: instances(9), reasons: rules }],
         refused: Some("taken".into()),
         serial: 71,
+        last_due: Some(WallTime(72)),
+        next_due: Some(WallTime(73)),
     };
     check("digest.share", &DigestRow::Share(status));
     let bucket = SketchBucket { free: amounts(), nodes: 3, slots: 250 };

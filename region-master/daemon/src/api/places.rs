@@ -92,7 +92,9 @@ impl Api {
     }
 
     pub(super) async fn moves(&self) -> Answer<v1::RebalanceResponse> {
-        let ApiReply::Moves(moves) = self.ask(ApiCall::Rebalance).await? else { return Err(unexpected()) };
+        let ApiReply::Moves { moves, why_none } = self.ask(ApiCall::Rebalance).await? else {
+            return Err(unexpected());
+        };
         let shown = |one: &skerry_region_state::Move| v1::Move {
             tenant: one.workload.tenant.to_string(),
             workload: one.workload.name.to_string(),
@@ -100,10 +102,13 @@ impl Api {
             from: one.from.to_string(),
             to: one.to.to_string(),
             region: self.region.to_string(),
-            ..v1::Move::default()
+            instance: one.instance.0,
+            why: format!("{} would be empty", one.from),
         };
+        // A node is emptied wholly or not at all.
+        let freed: BTreeSet<String> = moves.iter().map(|one| one.from.to_string()).collect();
         let moves = moves.iter().map(shown).collect();
-        Ok(Response::new(v1::RebalanceResponse { moves, ..v1::RebalanceResponse::default() }))
+        Ok(Response::new(v1::RebalanceResponse { moves, freed: freed.into_iter().collect(), why_none }))
     }
 }
 

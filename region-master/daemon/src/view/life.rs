@@ -21,7 +21,7 @@ pub(crate) fn rollout(view: &RolloutView) -> v1::Rollout {
         waves: count(waves),
         message: view.message.clone(),
         started_at_ms: view.started_at.map_or(0, |at| at.0),
-        ..v1::Rollout::default()
+        ended_at_ms: view.ended_at.map_or(0, |at| at.0),
     }
 }
 
@@ -31,6 +31,7 @@ pub(crate) fn revision(view: &RevisionView) -> v1::Revision {
         at_ms: view.at.0,
         state: view.state.to_string(),
         manifest: skerry_manifest::to_manifest(&view.spec).to_string(),
+        ended_at_ms: view.ended_at.map_or(0, |at| at.0),
     }
 }
 

@@ -177,6 +177,8 @@ pub struct RolloutView {
     pub message: String,
     /// When it began.
     pub started_at: Option<WallTime>,
+    /// When it was over, or was given up; `None` while it goes on.
+    pub ended_at: Option<WallTime>,
 }
 
 /// What a rollout does.
@@ -242,6 +244,8 @@ pub struct RevisionView {
     pub at: WallTime,
     /// What became of it.
     pub state: RevisionState,
+    /// When it came to that; `None` while it is on its way.
+    pub ended_at: Option<WallTime>,
     /// What it is.
     pub spec: Arc<WorkloadSpec>,
 }
@@ -310,8 +314,11 @@ impl RegionState {
         let progress = self.life.moving.get(key).map(|moving| moving.progress.clone()).unwrap_or_default();
         let pending = self.workloads.get(key).into_iter().flat_map(|workload| &workload.pending);
         let homeless = pending.map(|pending| pending.instances.len()).sum();
+        let revision = self.life.revisions.get(&(key.clone(), record.generation));
+        let was_done = revision.is_some_and(|revision| revision.state == RevisionState::Done);
         let state = match (&progress.state, rollout) {
-            (State::Running, None) => RolloutState::Running,
+            // What was out once is out, also while an instance of it is down or this master has just begun.
+            (State::Running, None) if !was_done => RolloutState::Running,
             (_, None) => RolloutState::Done,
             (_, Some(rollout)) if rollout.failed.is_some() => RolloutState::Failed,
             (_, Some(rollout)) if rollout.paused => RolloutState::Paused,
@@ -321,6 +328,7 @@ impl RegionState {
             (_, Some(rollout)) if rollout.reverts.is_some() => RolloutState::Reverting,
             _ => RolloutState::Running,
         };
+        let is_over = matches!(state, RolloutState::Done | RolloutState::Failed);
         RolloutView {
             key: key.clone(),
             generation: record.generation,
@@ -329,7 +337,8 @@ impl RegionState {
             message: rollout
                 .and_then(|rollout| rollout.failed.clone())
                 .unwrap_or_else(|| waits_for(key, &progress, homeless)),
-            started_at: rollout.map(|rollout| rollout.started_at),
+            started_at: rollout.map(|rollout| rollout.started_at).or(revision.map(|revision| revision.at)),
+            ended_at: revision.and_then(|revision| revision.ended_at).filter(|_| is_over),
             progress,
         }
     }
@@ -406,6 +415,7 @@ impl RegionState {
             generation,
             at: revision.at,
             state: revision.state,
+            ended_at: revision.ended_at,
             spec: Arc::clone(&revision.spec),
         });
         Ok(LifeReply::History(revisions.collect()))

@@ -20,6 +20,8 @@ pub(crate) struct RevisionRecord {
     pub(crate) spec: Arc<WorkloadSpec>,
     pub(crate) at: WallTime,
     pub(crate) state: RevisionState,
+    /// When it came to that state; `None` while it is on its way.
+    pub(crate) ended_at: Option<WallTime>,
     /// Whether an instance of it ever was well: nothing goes back to what was not.
     pub(crate) ran: bool,
 }
@@ -43,11 +45,11 @@ impl RegionState {
             superseded.map(|(generation, revision)| (generation, revision.clone()))
         {
             let state = RevisionState::Superseded;
-            self.save_revision(key, generation, RevisionRecord { state, ..revision });
+            let ended_at = Some(self.now.wall);
+            self.save_revision(key, generation, RevisionRecord { state, ended_at, ..revision });
         }
-        let state = RevisionState::Running;
-        let revision =
-            RevisionRecord { spec: Arc::clone(&record.spec), at: self.now.wall, state, ran: false };
+        let (spec, at, state) = (Arc::clone(&record.spec), self.now.wall, RevisionState::Running);
+        let revision = RevisionRecord { spec, at, state, ended_at: None, ran: false };
         self.save_revision(key, record.generation, revision);
         let many = self.revisions(key).count().saturating_sub(REVISIONS_MAX);
         let old: Vec<Generation> = self.revisions(key).map(|(generation, _)| generation).take(many).collect();
@@ -76,7 +78,8 @@ impl RegionState {
     fn set_state(&mut self, key: &WorkloadKey, generation: Generation, state: RevisionState) {
         let revision = self.life.revisions.get(&(key.clone(), generation)).cloned();
         if let Some(revision) = revision.filter(|revision| revision.state != state) {
-            self.save_revision(key, generation, RevisionRecord { state, ..revision });
+            let ended_at = Some(self.now.wall);
+            self.save_revision(key, generation, RevisionRecord { state, ended_at, ..revision });
         }
     }
 

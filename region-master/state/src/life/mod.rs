@@ -6,6 +6,7 @@ mod calls;
 mod course;
 mod daemon;
 mod drain;
+mod due;
 mod history;
 mod homes;
 mod job;

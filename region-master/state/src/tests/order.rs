@@ -144,10 +144,49 @@ fn rebalancing_proposes_and_moves_nothing() {
     bench.call(ApiCall::Delete(key("web"))).unwrap();
     bench.apply(&spec("x", 1));
     let before = bench.placed();
-    let Ok(ApiReply::Moves(moves)) = bench.call(ApiCall::Rebalance) else { panic!() };
+    let Ok(ApiReply::Moves { moves, why_none }) = bench.call(ApiCall::Rebalance) else { panic!() };
     assert_eq!(bench.placed(), before);
-    assert!(!moves.is_empty(), "{before:?}");
+    assert!(!moves.is_empty() && why_none.is_empty(), "{before:?}");
     assert!(moves.iter().all(|proposed| proposed.from != proposed.to));
+}
+
+#[test]
+fn a_plan_without_moves_says_why() {
+    let check = |bench: &mut Bench, expect: &[&str]| {
+        let Ok(ApiReply::Moves { moves, why_none }) = bench.call(ApiCall::Rebalance) else { panic!() };
+        assert!(moves.is_empty());
+        assert_eq!(why_none, expect);
+    };
+    check(&mut Bench::new(), &["region north has no nodes"]);
+    let mut bench = Bench::with_nodes(3);
+    check(&mut bench, &["no node holds anything"]);
+    bench.apply(&spec("web", 1));
+    let at = bench.state.allocations.of(&key("web")).next().unwrap().record.node.clone();
+    check(&mut bench, &[&format!("only node {at} holds anything: there is no other to empty it onto")]);
+    let mut apart = spec("web", 3);
+    apart.placement.spread =
+        vec![skerry_types::Spread { by: skerry_types::SpreadBy::Node, max_skew: Some(1) }];
+    bench.apply(&apart);
+    let mut job = spec("haul", 1);
+    job.kind = skerry_types::WorkloadKind::Job(skerry_types::JobPolicy {
+        parallelism: 1,
+        retries: 0,
+        deadline: None,
+    });
+    bench.apply(&job);
+    let haul = bench.state.allocations.of(&key("haul")).next().unwrap().record.node.clone();
+    let rest: Vec<String> =
+        ["n1", "n2", "n3"].into_iter().filter(|name| *name != haul.as_str()).map(ToOwned::to_owned).collect();
+    check(
+        &mut bench,
+        &[
+            &format!(
+                "no other node that holds something has room, within the rules, for all that is on {}",
+                rest.join(", ")
+            ),
+            &format!("a job, a cron workload, a daemon or something that stops keeps {haul}"),
+        ],
+    );
 }
 
 #[test]

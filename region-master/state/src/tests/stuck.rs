@@ -36,6 +36,21 @@ fn held(bench: &Bench, generation: u64) -> Vec<(String, AllocationId)> {
     NODES.iter().flat_map(of).collect()
 }
 
+fn status_of(id: AllocationId) -> AllocationStatus {
+    AllocationStatus {
+        id,
+        generation: Generation(2),
+        phase: Phase::Running,
+        reason: None,
+        address: None,
+        containers: Vec::new(),
+        since: WallTime(1),
+        ready_since: Some(WallTime(1)),
+        last_due: None,
+        token: None,
+    }
+}
+
 fn say(bench: &mut Bench, (node, id): &(String, AllocationId), phase: Phase) {
     bench.node(node).say(id, phase);
     bench.exchange();
@@ -127,18 +142,7 @@ fn a_restart_that_is_heard_of_late_begins_the_time_anew() {
     let (name, id) = held(&bench, 2).remove(0);
     let key = RowKey::new(TableId::STATUS, id.as_str());
     let ready = |bench: &mut Bench, since: u64| {
-        let status = AllocationStatus {
-            id: id.clone(),
-            generation: Generation(2),
-            phase: Phase::Running,
-            reason: None,
-            address: None,
-            containers: Vec::new(),
-            since: WallTime(since),
-            ready_since: Some(WallTime(since)),
-            last_due: None,
-            token: None,
-        };
+        let status = AllocationStatus { ready_since: Some(WallTime(since)), ..status_of(id.clone()) };
         bench.node(&name).set(key.clone(), Some(&ObservedRow::Status(status)));
         bench.exchange();
     };
@@ -151,15 +155,20 @@ fn a_restart_that_is_heard_of_late_begins_the_time_anew() {
     assert_eq!(bench.rollout("web").progress.settled, 1);
 }
 
-#[test]
-fn a_schedule_counts_when_it_could_run() {
-    let mut bench = Bench::with_nodes(3);
+fn nightly() -> WorkloadSpec {
     let mut nightly = spec("nightly", 1);
     nightly.kind = WorkloadKind::Cron;
     let timezone = TimeZone::Named("UTC".to_owned());
     let cron = "0 3 * * *".to_owned();
     Arc::make_mut(&mut nightly.instance).schedule =
         Some(Schedule { cron, timezone, overlap: Overlap::Forbid, starting_deadline: None });
+    nightly
+}
+
+#[test]
+fn a_schedule_counts_when_it_could_run() {
+    let mut bench = Bench::with_nodes(3);
+    let nightly = nightly();
     bench.apply(&nightly);
     mute(&mut bench);
     bench.apply(&changed(&nightly, "x"));
@@ -169,4 +178,49 @@ fn a_schedule_counts_when_it_could_run() {
     assert_eq!(bench.rollout("nightly").state, RolloutState::Running, "its image is not there yet");
     say(&mut bench, &moved, Phase::Running);
     assert_eq!(bench.rollout("nightly").state, RolloutState::Done);
+}
+
+#[test]
+fn when_a_schedule_ran_and_will_run_is_told() {
+    let mut bench = Bench::with_nodes(3);
+    bench.apply(&nightly());
+    let day = 24 * 3_600_000;
+    let next = WallTime((bench.now.wall.0 - 3 * 3_600_000).div_ceil(day) * day + 3 * 3_600_000);
+    let view = bench.workload("nightly").unwrap();
+    assert_eq!((view.due.last, view.due.next), (None, Some(next)));
+    let (name, id) = held(&bench, 1).remove(0);
+    let key = RowKey::new(TableId::STATUS, id.as_str());
+    let status = AllocationStatus { last_due: Some(WallTime(7)), ..status_of(id) };
+    bench.node(&name).set(key, Some(&ObservedRow::Status(status)));
+    bench.exchange();
+    assert_eq!(bench.workload("nightly").unwrap().due.last, Some(WallTime(7)));
+    let Ok(ApiReply::Allocations(page)) = bench.call(ApiCall::Allocations(Filter::default())) else {
+        panic!()
+    };
+    assert_eq!((page.items[0].due.last, page.items[0].due.next), (Some(WallTime(7)), Some(next)));
+    bench.apply(&spec("web", 1));
+    assert_eq!(bench.workload("web").unwrap().due, DueView::default());
+}
+
+#[test]
+fn when_a_generation_was_over_is_kept() {
+    let mut bench = Bench::with_nodes(3);
+    let web =
+        with_update(spec("web", 1), UpdatePolicy { min_healthy: SECOND * 5, ..UpdatePolicy::default() });
+    bench.apply(&web);
+    bench.wait(SECOND * 10);
+    bench.apply(&changed(&web, "x"));
+    let view = bench.rollout("web");
+    assert_eq!((view.state, view.ended_at), (RolloutState::Running, None));
+    let began = view.started_at.unwrap();
+    bench.wait(SECOND * 20);
+    let view = bench.rollout("web");
+    assert_eq!((view.state, view.started_at), (RolloutState::Done, Some(began)));
+    let ended = view.ended_at.unwrap();
+    assert!(ended.since(began) >= SECOND * 5 && ended < bench.now.wall, "{ended:?}");
+    bench.restart();
+    bench.connect_all();
+    assert_eq!(bench.rollout("web").ended_at, Some(ended), "over a restart");
+    let LifeReply::History(all) = bench.life(LifeCall::History(key("web"))).unwrap() else { panic!() };
+    assert_eq!(all.iter().map(|one| one.ended_at.is_some()).collect::<Vec<_>>(), [true, true]);
 }

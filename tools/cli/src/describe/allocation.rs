@@ -2,7 +2,7 @@
 
 use skerry_api::v1;
 
-use super::{Setting, add_events};
+use super::{Setting, add_events, due};
 use crate::age::{age, ago, ahead};
 use crate::print::sheet::Sheet;
 use crate::print::table::Cell;
@@ -31,6 +31,8 @@ pub(super) fn text(allocation: &v1::Allocation, events: &[v1::Event], setting: S
         .field("Reason", &allocation.reason)
         .field("Message", &allocation.message)
         .field("Placed", ago(now, allocation.placed_at_ms))
+        .field("Last run", due(allocation.last_due_ms, setting))
+        .field("Next run", due(allocation.next_due_ms, setting))
         .field("Lease", lease(allocation, setting))
         .field("Fencing token", token(allocation))
         .field("Address", &allocation.address)

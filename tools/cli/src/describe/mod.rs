@@ -10,7 +10,7 @@ mod workload;
 use skerry_api::v1;
 use skerry_types::{Bandwidth, Bytes, MilliCpu, MilliGpu, WallTime};
 
-use crate::age::{age, now};
+use crate::age::{age, ahead, now};
 use crate::args::DescribeArgs;
 use crate::failure::Failure;
 use crate::fetch::{Listed, Query, list};
@@ -206,6 +206,11 @@ fn add_labels<'l>(sheet: &mut Sheet, labels: impl IntoIterator<Item = (&'l Strin
     for (key, value) in labels {
         sheet.field(key, value);
     }
+}
+
+/// A due time, if there is one: `in 59m`, `3m ago`.
+fn due(at_ms: u64, setting: Setting) -> String {
+    if at_ms == 0 { String::new() } else { ahead(setting.now, at_ms) }
 }
 
 /// Allocations as a table.

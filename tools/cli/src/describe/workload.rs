@@ -3,8 +3,8 @@
 use serde_json::Value;
 use skerry_api::v1;
 
-use super::{Setting, add_allocations, add_events};
-use crate::age::{ago, ahead};
+use super::{Setting, add_allocations, add_events, due};
+use crate::age::ago;
 use crate::print::document::yaml;
 use crate::print::sheet::Sheet;
 use crate::print::table::{Cell, Tone};
@@ -57,10 +57,6 @@ fn running(workload: &v1::Workload) -> String {
 fn update(workload: &v1::Workload, setting: Setting) -> String {
     let rollout = workload.rollout.as_ref().filter(|rollout| rollout.state != "done");
     rollout.map(|rollout| rollout_sentence(rollout, setting.now)).unwrap_or_default()
-}
-
-fn due(at_ms: u64, setting: Setting) -> String {
-    if at_ms == 0 { String::new() } else { ahead(setting.now, at_ms) }
 }
 
 /// What other regions do for it.

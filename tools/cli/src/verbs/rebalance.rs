@@ -58,7 +58,10 @@ fn verdict(found: &v1::RebalanceResponse) -> String {
     let moves = found.moves.len();
     let (s, freed) = (if moves == 1 { "" } else { "s" }, found.freed.join(", "));
     match (moves, found.freed.len()) {
-        (0, _) => "no move would free a node: things are as tight as they get".to_owned(),
+        (0, _) if found.why_none.is_empty() => {
+            "no move would free a node: things are as tight as they get".to_owned()
+        }
+        (0, _) => format!("no move would free a node:\n  - {}", found.why_none.join("\n  - ")),
         (_, 0) => format!("{moves} move{s} would help; nothing was moved"),
         (_, 1) => format!("{moves} move{s} would free node {freed}; nothing was moved"),
         (_, nodes) => format!("{moves} move{s} would free {nodes} nodes: {freed}; nothing was moved"),
@@ -87,10 +90,17 @@ acme/web   2          n3     n1   -        n3 would be empty
         assert_eq!(table(std::slice::from_ref(&one), false), expect);
         let check = |moves: usize, freed: &[&str], expect: &str| {
             let freed = freed.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(verdict(&v1::RebalanceResponse { moves: vec![one.clone(); moves], freed }), expect);
+            let found =
+                v1::RebalanceResponse { moves: vec![one.clone(); moves], freed, why_none: Vec::new() };
+            assert_eq!(verdict(&found), expect);
         };
         check(1, &["n3"], "1 move would free node n3; nothing was moved");
         check(2, &["n3", "n4"], "2 moves would free 2 nodes: n3, n4; nothing was moved");
         check(0, &[], "no move would free a node: things are as tight as they get");
+        let why_none = vec!["cordoned or not heard from: n4".to_owned(), "n1 is full".to_owned()];
+        assert_eq!(
+            verdict(&v1::RebalanceResponse { why_none, ..v1::RebalanceResponse::default() }),
+            "no move would free a node:\n  - cordoned or not heard from: n4\n  - n1 is full"
+        );
     }
 }

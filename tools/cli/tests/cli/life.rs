@@ -103,6 +103,7 @@ fn earlier_generations_are_listed() {
         at_ms: 1,
         state: "done".to_owned(),
         manifest: r#"{"spec":{"containers":[{"image":"registry.example/main:1"}]}}"#.to_owned(),
+        ended_at_ms: 2,
     }];
     let said = desk.run(&["rollout", "history", "web"]);
     assert!(said.out.starts_with("GENERATION   STATE   AGE"), "{said:?}");

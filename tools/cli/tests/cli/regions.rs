@@ -245,7 +245,11 @@ fn rebalance_proposes_and_does_nothing() {
     desk.run(&["rebalance"]).failed(2, &["only proposed", "--plan"]);
     let said = desk.run(&["rebalance", "--plan"]);
     assert_eq!((said.code, said.out.as_str()), (0, ""));
-    assert!(said.err.contains("no move would free a node"));
+    assert!(said.err.contains("no move would free a node: things are as tight"));
+    desk.master.change(|script| script.moves.why_none = vec!["region south has no nodes".to_owned()]);
+    let said = desk.run(&["rebalance", "--plan"]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""));
+    assert!(said.err.contains("- region south has no nodes"), "{said:?}");
     let one = v1::Move {
         workload: "web".to_owned(),
         allocation: "web-0-1".to_owned(),
@@ -254,7 +258,8 @@ fn rebalance_proposes_and_does_nothing() {
         ..v1::Move::default()
     };
     desk.master.change(|script| {
-        script.moves = v1::RebalanceResponse { moves: vec![one], freed: vec!["n2".to_owned()] };
+        script.moves =
+            v1::RebalanceResponse { moves: vec![one], freed: vec!["n2".to_owned()], why_none: Vec::new() };
     });
     let said = desk.run(&["rebalance", "--plan"]);
     assert_eq!(said.out.lines().count(), 2, "{said:?}");

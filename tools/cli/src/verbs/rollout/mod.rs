@@ -129,7 +129,7 @@ async fn history(args: RolloutArgs) -> Result<(), Failure> {
             say(&format!("{} has no earlier generations", subject.shown()));
         }
         Output::Table | Output::Wide => {
-            let titles = vec!["GENERATION", "STATE", "AGE", "IMAGES"];
+            let titles = vec!["GENERATION", "STATE", "AGE", "ENDED", "IMAGES"];
             out(&Table::new(titles, has_color()).whole(&history_rows(&found, now())))?;
         }
     }

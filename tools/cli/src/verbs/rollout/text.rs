@@ -66,13 +66,15 @@ pub(super) fn state_cell(state: &str) -> Cell {
     Cell::toned(state.replace('_', " "), tone)
 }
 
-/// Generations as rows: which, how they ended, when, and the images by which people know them.
+/// Generations as rows: which, what became of them, how long ago they were applied and that was so, and the images by which
+/// people know them.
 pub(super) fn history_rows(revisions: &[Revision], now: WallTime) -> Vec<Vec<Cell>> {
     let row = |one: &Revision| {
         vec![
             Cell::new(one.generation.to_string()),
             state_cell(&one.state),
             Cell::age(age(now, one.at_ms)),
+            Cell::age(if one.ended_at_ms == 0 { String::new() } else { age(now, one.ended_at_ms) }),
             Cell::new(images(&one.manifest).join(", ")),
         ]
     };
@@ -89,7 +91,13 @@ fn images(manifest: &str) -> Vec<String> {
 pub(super) fn history_document(one: &Revision) -> Value {
     let manifest: Value =
         serde_json::from_str(&one.manifest).unwrap_or_else(|_| Value::String(one.manifest.clone()));
-    json!({"generation": one.generation, "at_ms": one.at_ms, "state": one.state, "manifest": manifest})
+    json!({
+        "generation": one.generation,
+        "at_ms": one.at_ms,
+        "state": one.state,
+        "ended_at_ms": one.ended_at_ms,
+        "manifest": manifest,
+    })
 }
 
 #[cfg(test)]
@@ -137,10 +145,14 @@ mod tests {
             state: "waiting_promotion".to_owned(),
             manifest: r#"{"spec":{"containers":[{"image":"registry.example/a:1"},{"image":"registry.example/b:2"}]}}"#
                 .to_owned(),
+            ended_at_ms: 0,
         };
         let rows = history_rows(std::slice::from_ref(&one), NOW);
         let texts: Vec<&str> = rows[0].iter().map(Cell::shown).collect();
-        assert_eq!(texts, ["2", "waiting promotion", "1h", "registry.example/a:1, registry.example/b:2"]);
+        assert_eq!(texts[..3], ["2", "waiting promotion", "1h"]);
+        assert_eq!(texts[4], "registry.example/a:1, registry.example/b:2");
+        let done = Revision { state: "done".to_owned(), ended_at_ms: NOW.0 - 120_000, ..one.clone() };
+        assert_eq!(history_rows(&[done], NOW)[0][3].shown(), "2m");
         assert_eq!(
             history_document(&one)["manifest"]["spec"]["containers"][0]["image"],
             "registry.example/a:1"
