@@ -86,6 +86,9 @@ impl World {
     /// A master's store holds what it needs, and nothing that is over.
     fn unkept(&self, at: MasterAt, shown: &Shown, far: bool) -> Option<String> {
         let (name, disk) = (&self.masters[at].name, &self.masters[at].disk);
+        if let Some(view) = shown.workloads.iter().find(|view| far && view.deleting) {
+            return Some(format!("{} is being deleted from {name} for ever", view.spec.key));
+        }
         // What waits for room is tried again now and then, and leaves tombstones for a moment.
         let tombstones = if self.stage == Stage::Silence { disk.count("tombstone") } else { 0 };
         let rows = (disk.count("workload"), tombstones, disk.is_idle());

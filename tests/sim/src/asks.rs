@@ -43,6 +43,7 @@ impl World {
                 self.steer(at, LifeCall::Undo(key, None));
             }
             (44..50, Some(known)) => self.spoil(at, &known),
+            (50..56, Some(_)) => self.steer(at, LifeCall::Promote(key)),
             (80..87, _) => self.empty_node(),
             (87..96, _) => self.open_node(),
             (96..100, _) => self.limit_tenant(),

@@ -40,6 +40,10 @@ impl World {
                 let delay_us = [5 * MS, 50 * MS, 2 * SECOND][self.rng.below(3)];
                 self.way(child).delay_us = delay_us;
             }
+            16 | 17 => {
+                let party = if self.rng.percent(30) { Party::Master(master) } else { Party::Node(at) };
+                self.set_clock(party);
+            }
             _ => {
                 for at in 0..self.masters.len() {
                     self.crash_master(at);
@@ -49,6 +53,17 @@ impl World {
                     self.crash_keeper(at);
                 }
             }
+        }
+    }
+
+    /// Somebody sets a clock on the wall: by seconds, or by as much as a day, forwards or back.
+    fn set_clock(&mut self, party: Party) {
+        let most = [5 * 1000, 3600 * 1000, 24 * 3600 * 1000][self.rng.below(3)];
+        let by = i64::try_from(self.rng.within(0..most)).unwrap_or_default();
+        let by = if self.rng.percent(50) { by } else { -by };
+        match party {
+            Party::Master(at) => self.masters[at].clock.skew_ms += by,
+            Party::Node(at) => self.hosts[at].clock.skew_ms += by,
         }
     }
 

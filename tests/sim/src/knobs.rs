@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Kinds of faults, and how many of [`Knobs::FAULTS`] draws each has.
-const FAULTS: [(&str, usize); 12] = [
+const FAULTS: [(&str, usize); 13] = [
     ("cut", 3),
     ("stall", 1),
     ("flap", 2),
@@ -17,16 +17,18 @@ const FAULTS: [(&str, usize); 12] = [
     ("bad-runtime", 1),
     ("delay", 1),
     ("crash-all", 1),
+    ("clock", 2),
 ];
 /// Kinds of what operators ask for, and how many of [`Knobs::ASKS`] draws each has.
-const ASKS: [(&str, usize); 10] = [
+const ASKS: [(&str, usize); 11] = [
     ("delete", 12),
     ("scale", 12),
     ("pause", 4),
     ("resume", 10),
     ("undo", 6),
     ("spoil", 6),
-    ("apply", 30),
+    ("promote", 6),
+    ("apply", 24),
     ("drain", 7),
     ("uncordon", 9),
     ("limit", 4),
@@ -40,7 +42,7 @@ impl Knobs {
     /// Versions that never run.
     pub(crate) const SPOIL: Self = Self(1 << (FAULTS.len() + 5));
     /// Draws of faults.
-    pub(crate) const FAULTS: usize = 16;
+    pub(crate) const FAULTS: usize = 18;
     /// Draws of what operators ask for.
     pub(crate) const ASKS: usize = 100;
 

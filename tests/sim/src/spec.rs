@@ -6,8 +6,8 @@ use std::time::Duration;
 use skerry_types::{
     Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Lease,
     Limits, MilliCpu, OnDisconnect, OnReturn, Placement, PortName, PortSpec, Probes, Protocol, Resources,
-    RestartPolicy, RestartWhen, TenantName, UpdatePolicy, WorkloadKey, WorkloadKind, WorkloadName,
-    WorkloadSpec,
+    RestartPolicy, RestartWhen, Selector, TenantName, UpdatePolicy, Wave, WaveSize, WorkloadKey,
+    WorkloadKind, WorkloadName, WorkloadSpec,
 };
 
 use crate::event::MasterAt;
@@ -98,6 +98,8 @@ pub(crate) fn spoil(spec: &mut WorkloadSpec) {
 /// to may be one that never runs for long.
 pub(crate) fn renew(spec: &mut WorkloadSpec) {
     spec.update.auto_revert = false;
+    // Nobody is there to say the word.
+    spec.update.auto_promote = true;
     Arc::make_mut(&mut spec.instance).containers[0].args = vec!["mended".to_owned()];
 }
 
@@ -151,11 +153,26 @@ fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
         max_unavailable: u32::try_from(rules.max_unavailable()).unwrap_or_default(),
         max_surge: u32::try_from(rules.surge()).unwrap_or_default(),
         canary: u32::from(rng.percent(20)),
+        auto_promote: rng.percent(80),
+        waves: waves(rng),
+        abort_percent: [1, 50, 100][rng.below(3)],
         auto_revert: rng.percent(50) && rules != Rules::Limited,
         min_healthy: Duration::from_secs(rng.within(0..4)),
         deadline: Duration::from_secs(90),
         ..UpdatePolicy::default()
     }
+}
+
+/// Most updates go all at once, some by one instance, then half of them, then the rest.
+fn waves(rng: &mut Rng) -> Vec<Wave> {
+    let count = if rng.percent(25) { 1 + rng.below(2) } else { 0 };
+    let sizes = [WaveSize::Count(1), WaveSize::Percent(50)];
+    let wave = |size| Wave {
+        matches: Selector::default(),
+        size,
+        healthy_for: Duration::from_secs(rng.within(0..10)),
+    };
+    sizes.into_iter().take(count).map(wave).collect()
 }
 
 fn on_disconnect(rng: &mut Rng, rules: Rules) -> OnDisconnect {

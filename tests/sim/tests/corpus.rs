@@ -1,7 +1,6 @@
-//! Seeds that always run. Fresh ones are played by `skerry-sim --seed N --count N`: one in a hundred still finds something, which no
-//! build is to meet by chance.
+//! Seeds that always run, and fresh ones for as long as there is time. `cargo run --release -p skerry-sim -- --seed N --count N` plays more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use skerry_sim::{Options, Outcome, Tally, run, shrink};
 
@@ -10,6 +9,11 @@ const CORPUS: u64 = 24;
 /// Seeds that are played for a day of ordinary weather.
 const WEATHER: u64 = 2;
 const DAY: Duration = Duration::from_hours(24);
+/// For how many seconds fresh seeds are tried; 0 tries none.
+const FRESH_S: &str = "SKERRY_SIM_FRESH_S";
+/// Where it is not set. With what else is tried here, a build plays for two minutes.
+const FRESH_USUALLY_S: u64 = 60;
+
 fn play(seed: u64) -> Outcome {
     play_with(Options::of_seed(seed))
 }
@@ -31,6 +35,24 @@ fn the_corpus_holds() {
 fn days_of_weather_hold() {
     let weather = (0..WEATHER).map(|seed| play_with(Options { storm: DAY, ..Options::weather(seed) }));
     sum_up("weather", &weather.collect::<Vec<_>>());
+}
+
+/// Seeds that nobody has tried: numbers of the clock. One that finds something is told with the command that plays it again.
+#[test]
+fn fresh_seeds_hold() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    let first = u64::try_from(now.as_millis()).expect("a time that fits 64 bits");
+    let seconds =
+        std::env::var(FRESH_S).map_or(FRESH_USUALLY_S, |text| text.parse().expect("a number of seconds"));
+    let (begun, length) = (Instant::now(), Duration::from_secs(seconds));
+    let storms = (first..).map(Options::of_seed);
+    // Every eighth is a day of weather.
+    let worlds = storms.map(|storm| match storm.seed % 8 {
+        0 => Options { storm: DAY, ..Options::weather(storm.seed) },
+        _ => storm,
+    });
+    let fresh: Vec<Outcome> = worlds.take_while(|_| begun.elapsed() < length).map(play_with).collect();
+    sum_up(&format!("fresh, from seed {first} on"), &fresh);
 }
 
 #[test]
