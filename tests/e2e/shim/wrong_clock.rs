@@ -1,9 +1,11 @@
-//! Moves the wall clock of the program that preloads this by `$WALL_CLOCK_OFFSET_S` seconds.
+//! Moves the wall clock of the program that preloads this by as many seconds as the file `$WALL_CLOCK_FILE` holds: eight bytes,
+//! little-endian. Who writes another number into it lets the clock jump.
 
 #![no_std]
 
-use core::ffi::{CStr, c_char, c_int, c_long};
-use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
 const CLOCK_REALTIME: c_int = 0;
 const CLOCK_REALTIME_COARSE: c_int = 5;
@@ -11,6 +13,11 @@ const CLOCK_REALTIME_COARSE: c_int = 5;
 const SYS_CLOCK_GETTIME: c_long = 228;
 #[cfg(target_arch = "aarch64")]
 const SYS_CLOCK_GETTIME: c_long = 113;
+
+const O_RDONLY: c_int = 0;
+const PROT_READ: c_int = 1;
+const MAP_SHARED: c_int = 1;
+const PAGE: usize = 4096;
 
 #[repr(C)]
 pub struct Timespec {
@@ -21,25 +28,52 @@ pub struct Timespec {
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn getenv(name: *const c_char) -> *const c_char;
-    fn atol(text: *const c_char) -> c_long;
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn mmap(
+        at: *mut c_void,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    fn close(file: c_int) -> c_int;
     fn abort() -> !;
 }
 
-static KNOWN: AtomicBool = AtomicBool::new(false);
-static OFFSET: AtomicI64 = AtomicI64::new(0);
+/// For programs that nobody gave a file.
+static RIGHT: AtomicI64 = AtomicI64::new(0);
+static OFFSET: AtomicPtr<AtomicI64> = AtomicPtr::new(null_mut());
 
 fn offset() -> i64 {
-    if !KNOWN.load(Ordering::Acquire) {
-        let name: &CStr = c"WALL_CLOCK_OFFSET_S";
-        // SAFETY: the name ends with a zero; what `getenv` gives is text or null.
-        let seconds = unsafe {
-            let text = getenv(name.as_ptr());
-            if text.is_null() { 0 } else { atol(text) }
-        };
-        OFFSET.store(seconds, Ordering::Relaxed);
-        KNOWN.store(true, Ordering::Release);
+    let mut known = OFFSET.load(Ordering::Acquire);
+    if known.is_null() {
+        known = mapped().unwrap_or((&raw const RIGHT).cast_mut());
+        OFFSET.store(known, Ordering::Release);
     }
-    OFFSET.load(Ordering::Relaxed)
+    // SAFETY: it is a static or a mapping of a whole page that is never undone.
+    i64::from_le(unsafe { &*known }.load(Ordering::Relaxed))
+}
+
+fn mapped() -> Option<*mut AtomicI64> {
+    let name: &CStr = c"WALL_CLOCK_FILE";
+    // SAFETY: the name ends with a zero; what `getenv` gives is text or null; the mapping is looked at before it is used.
+    unsafe {
+        let path = getenv(name.as_ptr());
+        if path.is_null() {
+            return None;
+        }
+        let file = open(path, O_RDONLY);
+        if file < 0 {
+            abort();
+        }
+        let page = mmap(null_mut(), PAGE, PROT_READ, MAP_SHARED, file, 0);
+        close(file);
+        if page.addr() == usize::MAX {
+            abort();
+        }
+        Some(page.cast())
+    }
 }
 
 /// As the C library's, with the wall clock moved.

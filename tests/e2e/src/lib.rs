@@ -12,9 +12,11 @@ mod clock;
 mod manifest;
 mod plan;
 mod region;
+mod still;
 
-pub use clock::wrong_clock;
+pub use clock::WrongClocks;
 pub use manifest::Workload;
 pub use plan::{Below, Plan};
 pub use region::{Region, in_region};
 pub use skerry_ground::region::{Container, Load, Master, Node, Operator, SOON, Said, Traces};
+pub use still::Still;

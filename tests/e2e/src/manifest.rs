@@ -41,6 +41,13 @@ impl Workload {
         self.with("", "instances", json!(count))
     }
 
+    /// Gives it a label.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.manifest["metadata"]["labels"][name] = json!(value);
+        self
+    }
+
     /// What nodes must match.
     #[must_use]
     pub fn require(self, selector: &str) -> Self {

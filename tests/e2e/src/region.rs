@@ -50,7 +50,8 @@ pub struct Child {
     pub operator: Operator,
     /// The host of the master of the region above.
     above: String,
-    nodes: Vec<String>,
+    /// Each node's name and site.
+    nodes: Vec<(String, String)>,
 }
 
 /// Lays the ground, runs `test` in it, removes every workload, compares each node with what it was, and takes everything down.
@@ -164,7 +165,7 @@ impl Region {
         master.start()?;
         let operator = Operator::new(self.wan.namespace(), master.context());
         self.join_all(below.nodes, flags, &operator, false)?;
-        let nodes = below.nodes.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let nodes = below.nodes.iter().map(|(name, site)| ((*name).to_owned(), (*site).to_owned())).collect();
         self.below.insert(below.region.to_owned(), Child { master, operator, above, nodes });
         Ok(())
     }
@@ -194,6 +195,15 @@ impl Region {
         all.extend(flags);
         self.nodes.insert(name.to_owned(), Node::new(&host, &self.registries_path(), &all));
         Ok(())
+    }
+
+    /// Starts a node of the plan's own region that the plan left [`unjoined`](Plan::unjoined), and waits until it is heard from.
+    pub fn join(&mut self, name: &str, site: &str) -> Result<()> {
+        let (token, operator) = (self.operator.token(site, 1)?, self.operator.clone());
+        let node = self.node_mut(name)?;
+        node.try_join(&token)?.ok()?;
+        node.start(None)?;
+        node.reachable(&operator)
     }
 
     /// A host without any of Skerry's processes.
@@ -244,8 +254,19 @@ impl Region {
 
     /// The containers of a workload on the nodes of a region below.
     pub fn containers_in(&self, region: &str, workload: &str) -> Result<Vec<Container>> {
-        let nodes = self.child(region)?.nodes.iter().filter_map(|name| self.nodes.get(name));
+        let nodes = self.child(region)?.nodes.iter().filter_map(|(name, _)| self.nodes.get(name));
         Ok(nodes.flat_map(|node| node.containers_of(workload)).collect())
+    }
+
+    /// The nodes at a site, whichever region below has it.
+    pub fn nodes_at(&self, site: &str) -> Vec<&Node> {
+        let all = self.below.values().flat_map(|child| &child.nodes);
+        all.filter(|(_, at)| at == site).filter_map(|(name, _)| self.nodes.get(name)).collect()
+    }
+
+    /// The containers of a workload at a site.
+    pub fn containers_at(&self, site: &str, workload: &str) -> Vec<Container> {
+        self.nodes_at(site).into_iter().flat_map(|node| node.containers_of(workload)).collect()
     }
 
     /// A node by name, to start or end its processes.

@@ -1,4 +1,4 @@
-//! Kills at random moments. Set `CHAOS_SEED` to the number that a failed run printed to choose the same work and faults; when exactly
+//! Daemons that are killed, or stand still for a while, at random moments. Set `CHAOS_SEED` to the number that a failed run printed to choose the same work and faults; when exactly
 //! they strike is the machine's affair.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use skerry_e2e::{Container, Plan, Region, Workload, in_region};
+use skerry_e2e::{Container, Plan, Region, Still, Workload, in_region};
 use skerry_ground::until;
 
 const ROUNDS: usize = 50;
@@ -19,11 +19,15 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const NAMES: [&str; 6] = ["ant", "bee", "cat", "dog", "eel", "fox"];
 /// How long after the beginning of a request the faults strike: from before it is heard to after containers are made or removed.
 const STRIKE_MS: u64 = 400;
+/// One round in so many, on average, a daemon that is not killed stands still.
+const STILL_ONCE_IN: u32 = 5;
+/// How long it does: shorter than the three seconds after which a link here counts as lost, and longer.
+const STILL_MS: std::ops::Range<u64> = 100..4000;
 /// Until all is as it was asked for; a failed try of a node is repeated after up to half a minute.
 const AGREED: Duration = Duration::from_mins(1);
 
 #[test]
-fn fifty_rounds_of_kills_lose_nothing_and_leave_nothing() {
+fn fifty_rounds_of_kills_and_stops_lose_nothing_and_leave_nothing() {
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(rand::random);
     let nodes = NODES.map(|name| (name, "oslo"));
@@ -59,6 +63,22 @@ enum Victim {
     Keeper(&'static str),
 }
 
+impl Victim {
+    fn all() -> Vec<Self> {
+        let of_nodes = NODES.iter().flat_map(|node| [Self::Agent(node), Self::Keeper(node)]);
+        std::iter::once(Self::Master).chain(of_nodes).collect()
+    }
+
+    /// Its process; a keeper that was killed in the round before may not be back yet.
+    fn pid(self, region: &Region) -> Option<u32> {
+        match self {
+            Self::Master => region.master.pid(),
+            Self::Agent(node) => region.node(node).ok()?.pid(),
+            Self::Keeper(node) => region.node(node).ok()?.keeper().map(|seen| seen.pid),
+        }
+    }
+}
+
 struct Chaos {
     random: StdRng,
     image: String,
@@ -79,8 +99,11 @@ impl Chaos {
         let name = *NAMES.choose(&mut self.random).context("a name")?;
         let (before, after) = (self.wanted.get(name).cloned(), self.next_version(name));
         let victims = self.victims();
+        let still = self.still(&victims);
         let wait = Duration::from_millis(self.random.random_range(0..STRIKE_MS));
-        region.step(&format!("round {round}: {name} becomes {after:?}, then {victims:?} after {wait:?}"));
+        region.step(&format!(
+            "round {round}: {name} becomes {after:?}, then {victims:?} after {wait:?}; still: {still:?}"
+        ));
         self.healthy.remove(name);
         let (arguments, input) = self.request(name, after.as_ref());
         let operator = region.operator.clone();
@@ -90,9 +113,15 @@ impl Chaos {
         });
         // The moment of the fault, not a wait for something.
         std::thread::sleep(wait);
+        let pids = still.iter().filter_map(|(daemon, _)| daemon.pid(region));
+        let stands = Still::stand(pids)?;
         for victim in &victims {
             strike(region, *victim)?;
         }
+        if let Some((_, time)) = still {
+            std::thread::sleep(time);
+        }
+        drop(stands);
         let said = caller.join().ok().context("the caller panicked")??;
         let acknowledged = said.code == 0;
         // A name is free again only when nothing is left of what had it, and its node may be down.
@@ -121,11 +150,17 @@ impl Chaos {
 
     /// One to all of them.
     fn victims(&mut self) -> Vec<Victim> {
-        let all: Vec<Victim> = std::iter::once(Victim::Master)
-            .chain(NODES.iter().flat_map(|node| [Victim::Agent(node), Victim::Keeper(node)]))
-            .collect();
+        let all = Victim::all();
         let count = self.random.random_range(1..=all.len());
         all.choose_multiple(&mut self.random, count).copied().collect()
+    }
+
+    /// Now and then one that is not killed, and for how long it stands still.
+    fn still(&mut self, victims: &[Victim]) -> Option<(Victim, Duration)> {
+        let chosen = self.random.random_ratio(1, STILL_ONCE_IN);
+        let time = Duration::from_millis(self.random.random_range(STILL_MS));
+        let alive: Vec<Victim> = Victim::all().into_iter().filter(|one| !victims.contains(one)).collect();
+        alive.choose(&mut self.random).filter(|_| chosen).map(|one| (*one, time))
     }
 
     fn request(&self, name: &str, version: Option<&Version>) -> (Vec<String>, String) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use skerry_e2e::{Container, Node, Plan, Region, SOON, Workload, in_region, wrong_clock};
+use skerry_e2e::{Container, Node, Plan, Region, SOON, Workload, WrongClocks, in_region};
 use skerry_ground::{until, until_ok};
 
 const LIFE: Duration = Duration::from_secs(10);
@@ -120,33 +120,31 @@ fn a_clock_two_days_off_changes_nothing() {
     let plan =
         Plan { nodes: &nodes, images: &["hello"], master_flags: flags, unjoined: true, ..Plan::default() };
     in_region(&plan, |region| {
-        let library = wrong_clock(region.folder())?;
-        let environment = |offset: i64| {
-            [("LD_PRELOAD", library.display().to_string()), ("WALL_CLOCK_OFFSET_S", offset.to_string())]
-        };
-        for (name, offset) in [("ahead", TWO_DAYS_S), ("behind", -TWO_DAYS_S)] {
-            joins(region, name, &environment(offset))?;
+        let clocks = WrongClocks::new(region.folder())?;
+        for (name, ahead_s) in [("ahead", TWO_DAYS_S), ("behind", -TWO_DAYS_S)] {
+            clocks.set(name, ahead_s)?;
+            joins(region, name, &clocks)?;
             works(region, name)?;
         }
-        region.step("the clocks jump to the other side");
-        for (name, offset) in [("ahead", -TWO_DAYS_S), ("behind", TWO_DAYS_S)] {
-            jumps(region, name, &environment(offset))?;
+        region.step("the clocks jump to the other side while the agents run");
+        for (name, ahead_s) in [("ahead", -TWO_DAYS_S), ("behind", TWO_DAYS_S)] {
+            jumps(region, name, || clocks.set(name, ahead_s))?;
+        }
+        region.step("the agents start with those clocks");
+        for name in ["ahead", "behind"] {
+            starts_again(region, name)?;
         }
         both_restart(region)?;
         few_renewals(region)
     });
 }
 
-fn joins(region: &mut Region, name: &str, environment: &[(&str, String)]) -> Result<()> {
+fn joins(region: &mut Region, name: &str, clocks: &WrongClocks) -> Result<()> {
     region.step(&format!("{name} joins"));
-    let (token, operator) = (region.token("oslo", &[])?, region.operator.clone());
-    let node = region.node_mut(name)?;
-    node.set_environment(environment);
-    node.try_join(&token)?.ok()?;
-    node.start(None)?;
-    node.reachable(&operator)?;
+    region.node_mut(name)?.set_environment(&clocks.environment(name));
+    region.join(name, "oslo")?;
     // The test would prove nothing if the clock were right.
-    let logged = node.log();
+    let logged = region.node(name)?.log();
     let today = &logged.lines().last().context("the agent logs")?[..10];
     let wall = region.master.log();
     ensure!(
@@ -175,13 +173,24 @@ fn works(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Restarts the agent with another clock.
-fn jumps(region: &mut Region, name: &str, environment: &[(&str, String)]) -> Result<()> {
+/// The clock jumps under a running agent: its link holds, waits of restarts go by the other clock.
+fn jumps(region: &Region, name: &str, jump: impl FnOnce() -> Result<()>) -> Result<()> {
+    let welcomes = |region: &Region| anyhow::Ok(region.node(name)?.log().matches("welcomed").count());
+    let before = (region.node(name)?.containers(), welcomes(region)?);
+    jump()?;
+    works(region, name)?;
+    is_reachable(region, name)?;
+    let after = (region.node(name)?.containers(), welcomes(region)?);
+    ensure!(after == before, "{name}: {before:?} before the jump and {after:?} after it");
+    Ok(())
+}
+
+/// Restarts the agent.
+fn starts_again(region: &mut Region, name: &str) -> Result<()> {
     let operator = region.operator.clone();
     let node = region.node_mut(name)?;
     let before = node.containers();
     node.kill()?;
-    node.set_environment(environment);
     node.start(None)?;
     unreachable_first(region, name)?;
     region.node_mut(name)?.reachable(&operator)?;

@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use skerry_e2e::{Node, Plan, Region, SOON, Workload, in_region};
+use skerry_e2e::{Plan, Region, SOON, Workload, in_region};
 use skerry_ground::{Cut, until};
 
 use layout::{Layer, Layout};
@@ -171,21 +171,12 @@ fn a_pull_that_fills_the_disk_goes_on_when_there_is_room() {
         ..Plan::default()
     };
     in_region(&plan, |region| {
-        small_node(region)?;
+        region.node("n1")?.small_cache(32)?;
+        region.join("n1", "oslo")?;
         let filler = region.node("n1")?.cache_dir().join("filler");
         full_from_the_start(region, &filler)?;
         full_on_the_way(region, &filler)
     });
-}
-
-/// A node whose images lie on a file system of 32 MiB.
-fn small_node(region: &mut Region) -> Result<()> {
-    let (token, operator) = (region.token("oslo", &[])?, region.operator.clone());
-    let node: &mut Node = region.node_mut("n1")?;
-    node.small_cache(32)?;
-    node.try_join(&token)?.ok()?;
-    node.start(None)?;
-    node.reachable(&operator)
 }
 
 fn full_from_the_start(region: &mut Region, filler: &std::path::Path) -> Result<()> {

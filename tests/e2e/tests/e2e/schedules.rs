@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use skerry_e2e::{Container, Plan, Region, SOON, Workload, in_region, wrong_clock};
+use skerry_e2e::{Container, Plan, Region, SOON, Workload, WrongClocks, in_region};
 use skerry_ground::{Cut, until};
 
 /// Until the next full minute, by the node's clock, and a little: longer when the machine was so slow that one was missed.
@@ -15,8 +15,11 @@ const A_MINUTE: Duration = Duration::from_secs(75);
 fn schedules_are_kept_without_a_link_and_runs_do_not_overlap() {
     let plan = Plan { nodes: &[("n1", "oslo")], images: &["hello"], unjoined: true, ..Plan::default() };
     in_region(&plan, |region| {
+        let clocks = WrongClocks::new(region.folder())?;
+        region.node_mut("n1")?.set_environment(&clocks.environment("n1"));
         // Long enough for the node to join and be cut off before the minute is full.
-        let ahead = begin(region, 15)?;
+        let ahead = set_clock(&clocks, 0, 15)?;
+        region.join("n1", "oslo")?;
         for (name, args, overlap) in [
             ("tide", ["exit", "0"], "forbid"),
             ("keeps", ["sleep", "3600"], "forbid"),
@@ -26,7 +29,7 @@ fn schedules_are_kept_without_a_link_and_runs_do_not_overlap() {
         }
         rests(region, &["tide", "keeps", "yields"])?;
         fires_while_cut_off(region)?;
-        next_minute(region, ahead)
+        next_minute(region, &clocks, ahead)
     });
 }
 
@@ -37,25 +40,11 @@ fn cron(region: &Region, name: &str, args: &[&str], overlap: &str) -> Result<Wor
         .spec("restart", json!({"policy": "never"})))
 }
 
-/// Starts the agent with a clock by which a minute is full in this many seconds. Gives by how much it is ahead.
-fn begin(region: &mut Region, seconds: u64) -> Result<u64> {
-    let ahead = set_clock(region, 0, seconds)?;
-    let (token, operator) = (region.token("oslo", &[])?, region.operator.clone());
-    let node = region.node_mut("n1")?;
-    node.start(Some(&token))?;
-    node.reachable(&operator)?;
-    Ok(ahead)
-}
-
-/// Moves the clock of later starts of the agent on from `ahead` to where a minute is full in this many seconds.
-fn set_clock(region: &mut Region, ahead: u64, seconds: u64) -> Result<u64> {
-    let library = wrong_clock(region.folder())?;
+/// Sets the node's clock on from `ahead` seconds to where a minute is full in so many. Gives by how much it is ahead.
+fn set_clock(clocks: &WrongClocks, ahead: u64, seconds: u64) -> Result<u64> {
     let second = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + ahead;
     let ahead = ahead + (120 - seconds - second % 60) % 60;
-    region.node_mut("n1")?.set_environment(&[
-        ("LD_PRELOAD", library.display().to_string()),
-        ("WALL_CLOCK_OFFSET_S", ahead.to_string()),
-    ]);
+    clocks.set("n1", i64::try_from(ahead)?)?;
     Ok(ahead)
 }
 
@@ -81,13 +70,16 @@ fn the_run(region: &Region, name: &str) -> Result<Container> {
     found.into_iter().next().context("one container runs")
 }
 
-fn fires_while_cut_off(region: &Region) -> Result<()> {
-    region.step("a schedule fires while its node is cut off, and not again after");
+fn fires_while_cut_off(region: &mut Region) -> Result<()> {
+    region.step("a schedule fires while its node is cut off from master and registry, and not again after");
+    // Its image was never run here: that it was placed has to be enough.
+    region.registry()?.pause()?;
     let node = region.node("n1")?;
     node.host().cut(&Cut::Between("master".to_owned()))?;
     let before = tides(region)?;
     until("a run at the full minute", A_MINUTE, || Ok((tides(region)? > before).then_some(())))?;
     node.host().heal()?;
+    region.registry()?.resume()?;
     region.operator.wait("node/n1", "reachable", SOON)?;
     // What ran meanwhile is told over the link that is back.
     until("the word of the run", SOON, || {
@@ -99,10 +91,10 @@ fn fires_while_cut_off(region: &Region) -> Result<()> {
     Ok(())
 }
 
-fn next_minute(region: &mut Region, ahead: u64) -> Result<()> {
+fn next_minute(region: &mut Region, clocks: &WrongClocks, ahead: u64) -> Result<()> {
     region.step("the next run is due while the last one goes on");
     let (keeps, yields, runs) = (the_run(region, "keeps")?, the_run(region, "yields")?, tides(region)?);
-    set_clock(region, ahead, 8)?;
+    set_clock(clocks, ahead, 8)?;
     let operator = region.operator.clone();
     let node = region.node_mut("n1")?;
     node.kill()?;

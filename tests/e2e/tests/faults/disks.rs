@@ -28,10 +28,7 @@ fn a_full_disk_under_a_node_stops_nothing_and_is_forgotten_when_there_is_room() 
         let data = region.node("n1")?.data_dir();
         small_disk(&data, 64)?;
         small_disk(&data.join("logs"), 8)?;
-        let (token, operator) = (region.token("oslo", &[])?, region.operator.clone());
-        let node = region.node_mut("n1")?;
-        node.start(Some(&token))?;
-        node.reachable(&operator)?;
+        region.join("n1", "oslo")?;
         let image = region.image("hello")?;
         let restart = serde_json::json!({"policy": "always", "backoff": "200ms", "max_backoff": "1s"});
         let tick = small("tick", &image, &["tick", "20"]);
@@ -43,6 +40,7 @@ fn a_full_disk_under_a_node_stops_nothing_and_is_forgotten_when_there_is_room() 
         let healthy = region.node("n1")?.runs("tick", 1, SOON)?;
         logs_are_full(region, &data.join("logs"))?;
         state_is_full(region, &data)?;
+        state_reads_errors(region, &data)?;
         let now = region.node("n1")?.containers_of("tick");
         ensure!(now == healthy, "a healthy container restarted: {healthy:?}, {now:?}");
         Ok(())
@@ -100,6 +98,36 @@ fn state_is_full(region: &mut Region, data: &Path) -> Result<()> {
     drop(ballast);
     region.node("n1")?.runs("late", 1, AGAIN)?;
     region.operator.wait("workload/late", "running", AGAIN)
+}
+
+/// What the agent writes to its ledger fails as on a disk that dies. It ends and says so, and containers go on without it.
+fn state_reads_errors(region: &mut Region, data: &Path) -> Result<()> {
+    region.step("the node's disk answers with errors");
+    region.expected_errors.push("Input/output error");
+    let pid = region.node("n1")?.pid().context("the agent runs")?;
+    let before = region.node("n1")?.containers();
+    let broken = breaks(region, pid)?;
+    let unsaved = small("unsaved", &region.image("hello")?, &["sleep"]);
+    region.operator.apply(&[&unsaved])?;
+    let ledger = data.join("ledger").display().to_string();
+    until_ok("the end of the agent", SOON, || {
+        let ended = region.node_mut("n1")?.check().err().context("it runs")?;
+        let said = region.node("n1")?.log();
+        for words in [ledger.as_str(), "Input/output error"] {
+            ensure!(said.contains(words), "{words:?} is not in its log: {ended:#}");
+        }
+        Ok(())
+    })?;
+    drop(broken);
+    ensure!(region.node("n1")?.containers() == before, "containers did not go on: {before:?}");
+    region.step("the agent starts on a disk that works");
+    let operator = region.operator.clone();
+    let node = region.node_mut("n1")?;
+    node.kill()?;
+    node.start(None)?;
+    node.reachable(&operator)?;
+    node.runs("unsaved", 1, SOON)?;
+    restarts(region, AGAIN)
 }
 
 #[test]
@@ -178,15 +206,10 @@ fn ensure_taken(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every write of the store fails as on a disk that dies. The master must say so and acknowledge nothing.
-fn master_reads_errors(region: &mut Region) -> Result<()> {
-    region.step("the master's disk answers with errors");
-    for words in ["Input/output error", "the writer of the store has ended"] {
-        region.expected_errors.push(words);
-    }
-    let pid = region.master.pid().context("the master runs")?.to_string();
+/// Lets a process's writes to files fail as on a disk that dies, until this is dropped.
+fn breaks(region: &Region, pid: u32) -> Result<Process> {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-p", &pid, "-o", "/dev/null"]);
+    strace.args(["-f", "-qq", "-p", &pid.to_string(), "-o", "/dev/null"]);
     for call in ["fdatasync", "fsync", "pwrite64", "sync_file_range"] {
         strace.args(["-e", &format!("inject={call}:error=EIO")]);
     }
@@ -195,8 +218,18 @@ fn master_reads_errors(region: &mut Region) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         Ok((!status.contains("TracerPid:\t0")).then_some(()))
     })?;
+    Ok(tracer)
+}
+
+/// Every write of the store fails as on a disk that dies. The master must say so and acknowledge nothing.
+fn master_reads_errors(region: &mut Region) -> Result<()> {
+    region.step("the master's disk answers with errors");
+    for words in ["Input/output error", "the writer of the store has ended"] {
+        region.expected_errors.push(words);
+    }
+    let broken = breaks(region, region.master.pid().context("the master runs")?)?;
     ensure!(!taken(region, "lost")?, "acknowledged what cannot be on disk");
-    drop(tracer);
+    drop(broken);
     // Whether it ended by itself or goes on: nothing may be assumed of a store whose disk failed.
     if region.master.ended()?.is_none() {
         region.master.kill()?;

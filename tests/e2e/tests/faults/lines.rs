@@ -26,10 +26,7 @@ fn a_bad_line_loses_nothing_and_a_new_address_keeps_the_link() {
         let by_relay = relay.address().to_string();
         region.node_mut("n1")?.add_flags(&["--master", &by_relay]);
         for name in ["n1", "n2"] {
-            let (token, operator) = (region.token("oslo", &[])?, region.operator.clone());
-            let node = region.node_mut(name)?;
-            node.start(Some(&token))?;
-            node.reachable(&operator)?;
+            region.join(name, "oslo")?;
         }
         let image = region.image("hello")?;
         let before = runs(region, "first", "n1", SOON)?;

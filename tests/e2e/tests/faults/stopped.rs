@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
-use skerry_e2e::{Container, Plan, Region, SOON, Workload, in_region};
+use skerry_e2e::{Container, Plan, Region, SOON, Still, Workload, in_region};
 use skerry_ground::{until, until_ok};
 
 const ROUNDS: usize = 6;
@@ -33,32 +33,6 @@ impl Daemon {
             Self::Keeper => node.keeper().map(|keeper| keeper.pid),
         };
         pid.with_context(|| format!("there is no {self:?}"))
-    }
-}
-
-/// Daemons that stand still until this is dropped, so that a failed test can end them.
-struct Still(Vec<Pid>);
-
-impl Still {
-    fn stand(region: &Region, daemons: &[Daemon]) -> Result<Self> {
-        let mut still = Self(Vec::new());
-        for daemon in daemons {
-            let pid =
-                i32::try_from(daemon.pid(region)?).ok().and_then(Pid::from_raw).context("a process id")?;
-            kill_process(pid, Signal::STOP).with_context(|| format!("stopping {daemon:?}"))?;
-            still.0.push(pid);
-        }
-        Ok(still)
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            if let Err(error) = kill_process(*pid, Signal::CONT) {
-                eprintln!("{pid:?} cannot go on: {error}");
-            }
-        }
     }
 }
 
@@ -95,7 +69,8 @@ fn daemons_that_stood_still_go_on_and_nothing_healthy_restarts() {
 
 /// One container dies meanwhile.
 fn stand_still(region: &Region, daemons: &[Daemon], time: Duration) -> Result<()> {
-    let still = Still::stand(region, daemons)?;
+    let pids: Vec<u32> = daemons.iter().map(|daemon| daemon.pid(region)).collect::<Result<_>>()?;
+    let still = Still::stand(pids)?;
     let victim = region.node("n1")?.runs("victim", 1, SOON)?.remove(0);
     let pid = i32::try_from(victim.pid).ok().and_then(Pid::from_raw).context("a process id")?;
     kill_process(pid, Signal::KILL).context("killing a container")?;

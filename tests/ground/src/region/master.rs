@@ -15,6 +15,7 @@ pub struct Master {
     host: Host,
     region: String,
     flags: Vec<OsString>,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -44,7 +45,8 @@ impl Master {
 
     /// A master whose `init` is the caller's to run.
     pub fn new(host: &Host, region: &str, flags: &[OsString]) -> Self {
-        Self { host: host.clone(), region: region.to_owned(), flags: flags.to_vec(), process: None }
+        let (host, region, flags) = (host.clone(), region.to_owned(), flags.to_vec());
+        Self { host, region, flags, environment: Vec::new(), process: None }
     }
 
     /// `skerry-master init`, not started yet.
@@ -59,8 +61,14 @@ impl Master {
         command.arg(verb).arg("--data-dir").arg(self.data_dir());
         command.args(["--advertise", &self.host.address().to_string()]);
         command.args(["--api", &self.api().to_string(), "--links", &self.links().to_string()]);
-        command.args(&self.flags);
+        command.args(&self.flags).envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
+    }
+
+    /// Changes the environment of later starts.
+    pub fn set_environment(&mut self, environment: &[(&str, String)]) {
+        self.environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     }
 
     /// Gives one more flag, with its value, at each start from here on.
