@@ -42,6 +42,9 @@ pub enum Desired {
     Run,
     /// Stop gracefully, remove everything, say `Stopped`.
     Stop,
+    /// An orphan: the store of its master came from an older copy, and nobody knows who asked for it. It goes on as under
+    /// `Run`, but begins no further run of a schedule, until somebody says what is to become of it.
+    Keep,
 }
 
 /// A port of the node that leads to a port of a container.

@@ -225,30 +225,33 @@ fn messages_down() {
     check("down.renewed", &ToChild::Renewed { round: 300, cursor: cursor() });
 }
 
+fn intent(desired: Desired) -> AllocationIntent {
+    AllocationIntent {
+        id: id(),
+        workload: key(),
+        generation: Generation(2),
+        instance: InstanceIndex(0),
+        spec: Arc::new(spec()),
+        ports: vec![PortBinding {
+            name: PortName::new("http").unwrap(),
+            protocol: Protocol::Tcp,
+            container: 80,
+            host: 20_000,
+        }],
+        desired,
+        gpus: vec![GpuBinding {
+            container: ContainerName::new("main").unwrap(),
+            gpu: 1,
+            share: MilliGpu(500),
+        }],
+        timezone: Some("Europe/Oslo".into()),
+    }
+}
+
 #[test]
 fn rows_down() {
-    for desired in [Desired::Run, Desired::Stop] {
-        let intent = AllocationIntent {
-            id: id(),
-            workload: key(),
-            generation: Generation(2),
-            instance: InstanceIndex(0),
-            spec: Arc::new(spec()),
-            ports: vec![PortBinding {
-                name: PortName::new("http").unwrap(),
-                protocol: Protocol::Tcp,
-                container: 80,
-                host: 20_000,
-            }],
-            desired,
-            gpus: vec![GpuBinding {
-                container: ContainerName::new("main").unwrap(),
-                gpu: 1,
-                share: MilliGpu(500),
-            }],
-            timezone: Some("Europe/Oslo".into()),
-        };
-        check(&format!("intent.{desired:?}"), &IntentRow::Allocation(intent));
+    for desired in [Desired::Run, Desired::Stop, Desired::Keep] {
+        check(&format!("intent.{desired:?}"), &IntentRow::Allocation(intent(desired)));
     }
 }
 
@@ -306,6 +309,7 @@ fn rows_up() {
     check("facts", &ObservedRow::Facts(facts));
     let layers = [[1; 32], [2; 32]].map(|digest| LayerId::of(&digest));
     check("layers", &ObservedRow::Layers(NodeLayers::new(layers)));
+    check("orphan", &ObservedRow::Orphan(intent(Desired::Keep)));
     let used =
         Resources { cpu: MilliCpu(15), memory: Bytes(3 << 20), disk: Bytes(10), ..Resources::default() };
     check("usage", &ObservedRow::Usage(NodeUsage { used }));

@@ -38,6 +38,9 @@ pub struct Cursor {
 pub struct TableId(pub u16);
 
 impl TableId {
+    /// Up: allocations of a node that this life of its parent does not know; key: allocation id; value:
+    /// [`ObservedRow::Orphan`]. The first table, so that an orphan is known before its status is heard.
+    pub const ORPHAN: Self = Self(0);
     /// Down: what a node should hold; key: allocation id; value: [`IntentRow`].
     pub const INTENT: Self = Self(1);
     /// Up: what a node says of its allocations; key: allocation id; value: [`ObservedRow::Status`].
@@ -159,6 +162,8 @@ pub enum ObservedRow {
     Load(AllocationLoad),
     /// Layers of images that the node holds.
     Layers(NodeLayers),
+    /// What the node holds by the word of a former life of its parent, and goes on with.
+    Orphan(AllocationIntent),
 }
 
 /// The value of a row that a region sends down to a region.

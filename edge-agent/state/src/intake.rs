@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skerry_types::mutant::{self, Mutant};
-use skerry_types::{AllocationId, AllocationIntent};
-use skerry_wire::{Cursor, IntentRow, Reader, Row, RowKey, RowsFrame, TableId, ToParent};
+use skerry_types::{AllocationId, AllocationIntent, Desired};
+use skerry_wire::{Cursor, Epoch, IntentRow, Reader, Row, RowKey, RowsFrame, TableId, ToParent};
 
 use crate::AgentState;
 use crate::effects::Held;
@@ -17,11 +17,14 @@ use crate::ledger::{CURSOR, INTENT, LIFE, cursor_value};
 pub(crate) struct Intake {
     changes: Vec<Change>,
     cursor: Cursor,
+    /// How many allocations of a former life of the parent this one does not know.
+    orphans: usize,
 }
 
 #[derive(Debug)]
 enum Change {
     Hold(Arc<AllocationIntent>),
+    Orphan(Arc<AllocationIntent>),
     Drop(AllocationId),
 }
 
@@ -33,11 +36,13 @@ pub(crate) struct Copy {
     rows: BTreeSet<AllocationId>,
     /// Up to where the rows are on disk.
     saved: Cursor,
+    /// Which life of the parent's tables this link is about.
+    told: Epoch,
 }
 
 impl Copy {
     pub(crate) fn new(cursor: Cursor, rows: BTreeSet<AllocationId>) -> Self {
-        Self { reader: Reader::new(cursor), rows, saved: cursor }
+        Self { reader: Reader::new(cursor), rows, saved: cursor, told: Epoch::default() }
     }
 
     /// Up to where the rows are on disk.
@@ -49,6 +54,16 @@ impl Copy {
         self.rows.contains(id)
     }
 
+    /// The parent is there, in this life.
+    pub(crate) fn connected(&mut self, epoch: Epoch) {
+        self.told = epoch;
+    }
+
+    /// Whether the rows here are of the life that the parent is in. A first link has nothing of any other.
+    pub(crate) fn is_of_this_life(&self) -> bool {
+        self.saved.epoch == self.told || self.saved.epoch == Epoch::default()
+    }
+
     /// The link is gone: the next begins where the disk is.
     pub(crate) fn disconnected(&mut self) {
         self.reader = Reader::new(self.saved);
@@ -57,7 +72,7 @@ impl Copy {
 
 impl AgentState {
     pub(crate) fn take_rows(&mut self, frame: RowsFrame) {
-        let rows = &self.copy.rows;
+        let (rows, former) = (&self.copy.rows, self.copy.reader.cursor().epoch);
         let held = || rows.iter().map(|id| RowKey::new(TableId::INTENT, id.as_str())).collect();
         let taken = match self.copy.reader.handle(frame, held) {
             Ok(taken) => taken,
@@ -67,12 +82,14 @@ impl AgentState {
         for row in taken.rows {
             changes.extend(self.take_row(row));
         }
+        let is_another_life = former != Epoch::default() && former != taken.cursor.epoch;
         for key in taken.removed {
-            changes.extend(self.drop_row(&key));
+            changes.extend(self.miss_row(&key, is_another_life));
         }
+        let orphans = changes.iter().filter(|change| matches!(change, Change::Orphan(_))).count();
         let cursor = taken.cursor;
         self.fx.outbox().batch().put(CURSOR, [], cursor_value(cursor));
-        self.fx.outbox().push(Held::Intake(Intake { changes, cursor }));
+        self.fx.outbox().push(Held::Intake(Intake { changes, cursor, orphans }));
         self.fx.send_saved(ToParent::Ack(cursor));
     }
 
@@ -106,6 +123,24 @@ impl AgentState {
         }
     }
 
+    /// A row that the parent has not got. What it asked for in a former life goes on as an orphan until it says what is to
+    /// become of it: its store came from an older copy, and that nobody knows of something is no reason to end it.
+    fn miss_row(&mut self, key: &RowKey, is_another_life: bool) -> Option<Change> {
+        let id = AllocationId::new(key.key.as_str()).ok();
+        let intent =
+            id.and_then(|id| self.lifecycles.get(&id)).map(|lifecycle| Arc::clone(lifecycle.intent()));
+        match intent {
+            Some(intent) if intent.desired == Desired::Keep => None,
+            Some(intent) if intent.desired == Desired::Run && is_another_life => {
+                let orphan = AllocationIntent { desired: Desired::Keep, ..(*intent).clone() };
+                let value = IntentRow::Allocation(orphan.clone()).encode();
+                self.fx.outbox().batch().put(INTENT, orphan.id.as_str(), value);
+                Some(Change::Orphan(Arc::new(orphan)))
+            }
+            _ => self.drop_row(key),
+        }
+    }
+
     fn drop_row(&mut self, key: &RowKey) -> Option<Change> {
         let id = AllocationId::new(key.key.as_str()).ok()?;
         let keeps = mutant::is(Mutant::KeepsDroppedRows);
@@ -124,7 +159,7 @@ impl AgentState {
         let mut touched = BTreeSet::new();
         for change in intake.changes {
             touched.insert(match change {
-                Change::Hold(intent) => self.hold(intent),
+                Change::Hold(intent) | Change::Orphan(intent) => self.hold(intent),
                 Change::Drop(id) => {
                     if let Some(lifecycle) = self.lifecycles.get_mut(&id) {
                         lifecycle.disown();
@@ -137,12 +172,29 @@ impl AgentState {
             self.advance(id);
         }
         self.count_answers();
+        self.ask_once_known();
+        if intake.orphans > 0 {
+            self.tell_of_orphans(intake.orphans);
+        }
+    }
+
+    /// The next hello says up to where the rows about orphans go. Before the parent has them it places nothing here, as it
+    /// does not know what is taken.
+    fn tell_of_orphans(&mut self, count: usize) {
+        let message = format!(
+            "the master's store is another and does not know {count} allocations of this node: they go on as orphans"
+        );
+        self.warn("Orphaned", message.clone());
+        self.close_link(message);
     }
 
     fn hold(&mut self, intent: Arc<AllocationIntent>) -> AllocationId {
         let (id, now) = (intent.id.clone(), self.fx.now());
         match self.lifecycles.get_mut(&id) {
-            Some(lifecycle) => lifecycle.intend(intent, now),
+            Some(lifecycle) => {
+                self.report.orphan(&intent);
+                lifecycle.intend(intent, now);
+            }
             None => self.adopt(intent, None),
         }
         id

@@ -53,9 +53,10 @@ impl AgentState {
         }
     }
 
-    /// The parent is there.
-    pub(crate) fn leases_connected(&mut self) {
-        if !self.leases.members.is_empty() {
+    /// The parent is there, or knows more of what is here.
+    pub(crate) fn ask_once_known(&mut self) {
+        let is_due = self.leases.ask_at.is_none_or(|at| self.fx.now().mono >= at);
+        if self.is_connected() && is_due && !self.leases.members.is_empty() {
             self.ask_for_leases();
         }
     }
@@ -67,13 +68,19 @@ impl AgentState {
         self.leases.ask_at = None;
     }
 
+    /// Whether the parent knows every allocation that is here. Of an orphan that it has not heard of it may have started
+    /// another copy, so its answer would grant what it does not know.
+    fn is_known_above(&self) -> bool {
+        self.copy.is_of_this_life() && self.report.has_told_orphans()
+    }
+
     fn ask_every(&self) -> Option<Duration> {
         let of = |id| self.lifecycles.get(id)?.renew_every();
         self.leases.members.iter().filter_map(of).min()
     }
 
     fn ask_for_leases(&mut self) {
-        let Some(every) = self.ask_every() else { return };
+        let Some(every) = self.ask_every().filter(|_| self.is_known_above()) else { return };
         let now = self.fx.now().mono;
         let leases = &mut self.leases;
         leases.round += 1;
@@ -87,7 +94,8 @@ impl AgentState {
 
     /// When the parent is asked again.
     pub(crate) fn leases_timeout(&self) -> Option<MonoTime> {
-        self.leases.ask_at.filter(|_| self.is_connected() && !self.leases.members.is_empty())
+        let asks = self.is_connected() && !self.leases.members.is_empty() && self.is_known_above();
+        self.leases.ask_at.filter(|_| asks)
     }
 
     pub(crate) fn ask_again(&mut self) {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_types::{
-    AllocationId, AllocationLoad, AllocationStatus, Batch, Event, NodeFacts, NodeLayers, NodeUsage,
+    AllocationId, AllocationIntent, AllocationLoad, AllocationStatus, Batch, Desired, Event, NodeFacts,
+    NodeLayers, NodeUsage,
 };
 use skerry_wire::{Acknowledged, Cursor, Epoch, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer};
 
@@ -22,6 +23,10 @@ pub(crate) struct Report {
     /// Events that wait, by number: the revision under which each goes up, once it is on disk.
     events: BTreeMap<u64, Option<Revision>>,
     next_event: u64,
+    /// Up to where the rows about orphans go.
+    orphans: Revision,
+    /// Up to where the parent is known to have the rows, by what it said on this link.
+    told: Revision,
     /// What was told of allocations' use.
     loads: BTreeMap<AllocationId, AllocationLoad>,
 }
@@ -36,6 +41,8 @@ impl Report {
             shown: BTreeMap::new(),
             events: BTreeMap::new(),
             next_event,
+            orphans: Revision(0),
+            told: Revision(0),
             loads: BTreeMap::new(),
         };
         for (number, event) in waiting {
@@ -60,6 +67,7 @@ impl Report {
     }
 
     pub(crate) fn disconnected(&mut self) {
+        self.told = Revision(0);
         self.writer.disconnected();
     }
 
@@ -74,6 +82,7 @@ impl Report {
 
     /// Events that the master has on disk are forgotten here.
     fn settle(&mut self, settled: &Acknowledged, batch: &mut Batch) {
+        self.told = self.told.max(settled.revision);
         let done: Vec<u64> = self
             .events
             .iter()
@@ -90,7 +99,26 @@ impl Report {
         self.show(key, &ObservedRow::Status(status));
     }
 
+    /// Whether an allocation is an orphan. Its status goes up again behind that: before, it was of something unknown.
+    pub(crate) fn orphan(&mut self, intent: &AllocationIntent) {
+        let key = RowKey::new(TableId::ORPHAN, intent.id.as_str());
+        if intent.desired != Desired::Keep {
+            return self.hide(key);
+        }
+        if !self.shown.contains_key(&key) {
+            self.show(key, &ObservedRow::Orphan(intent.clone()));
+            self.shown.remove(&RowKey::new(TableId::STATUS, intent.id.as_str()));
+            self.orphans = self.writer.newest();
+        }
+    }
+
+    /// Whether the parent has every orphan's row on disk.
+    pub(crate) fn has_told_orphans(&self) -> bool {
+        self.told >= self.orphans
+    }
+
     pub(crate) fn forget_status(&mut self, id: &AllocationId) {
+        self.hide(RowKey::new(TableId::ORPHAN, id.as_str()));
         self.hide(RowKey::new(TableId::STATUS, id.as_str()));
         self.forget_load(id);
     }

@@ -45,7 +45,7 @@ pub struct AgentConfig {
 pub struct AgentState {
     pub(crate) config: AgentConfig,
     pub(crate) copy: Copy,
-    report: Report,
+    pub(crate) report: Report,
     pub(crate) lifecycles: BTreeMap<AllocationId, Lifecycle>,
     /// Who waits for an operation.
     ops: BTreeMap<OpId, AllocationId>,
@@ -118,6 +118,7 @@ impl AgentState {
         if lifecycle.is_scheduled() {
             self.scheduled.insert(id.clone());
         }
+        self.report.orphan(lifecycle.intent());
         self.lifecycles.insert(id.clone(), lifecycle);
         self.watch_link(&id);
         self.join_leases(&id);
@@ -265,13 +266,15 @@ impl AgentState {
         match (self.link, message) {
             (LinkStep::AwaitWelcome, ToChild::Welcome(welcome)) => {
                 self.link = LinkStep::Welcome;
+                self.copy.connected(welcome.epoch);
                 self.report.connected(welcome.cursor, self.fx.outbox().batch());
                 self.contact_made();
-                self.leases_connected();
+                self.ask_once_known();
             }
             (LinkStep::Welcome, ToChild::Rows(frame)) => self.take_rows(frame),
             (LinkStep::Welcome, ToChild::Ack(cursor)) => {
                 self.report.acknowledged(cursor, self.fx.outbox().batch());
+                self.ask_once_known();
             }
             (LinkStep::Welcome, ToChild::Renewed { round, cursor }) => self.leases_renewed(round, cursor),
             (LinkStep::Down, _) => {}

@@ -11,6 +11,7 @@ mod leaving;
 mod link;
 mod loads;
 mod order;
+mod orphans;
 mod probes;
 mod running;
 mod runs;

@@ -11,8 +11,8 @@ use skerry_region_state::{
     TokenRecord, TokenScope, WorkloadView,
 };
 use skerry_types::{
-    ContainerSpec, ContainerState, ContainerStatus, Desired, InstanceSet, LinkClass, Phase, Quota, Refusal,
-    RegionName, ShareStatus, SiteSpec, Taint, TenantSpec,
+    ContainerSpec, ContainerState, ContainerStatus, Desired, InstanceSet, LinkClass, Phase, Quota, Reason,
+    Refusal, RegionName, ShareStatus, SiteSpec, Taint, TenantSpec,
 };
 
 pub(crate) fn workload(view: &WorkloadView) -> v1::Workload {
@@ -69,7 +69,7 @@ fn share(part: &PartView) -> v1::Share {
 pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
     let intent = &view.intent;
     let status = view.status.as_deref();
-    let reason = status.and_then(|status| status.reason.as_ref());
+    let (reason, message) = why(intent.desired, status.and_then(|status| status.reason.as_ref()));
     let ready_since = status.and_then(|status| status.ready_since);
     let node_address = view.facts.as_ref().and_then(|facts| facts.address);
     v1::Allocation {
@@ -82,8 +82,8 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
         site: view.site.as_ref().map(ToString::to_string).unwrap_or_default(),
         phase: status.map_or(Phase::Pending, |status| status.phase).to_string(),
         desired: desired(intent.desired).to_owned(),
-        reason: reason.map(|reason| reason.code.to_string()).unwrap_or_default(),
-        message: reason.map(|reason| reason.message.clone()).unwrap_or_default(),
+        reason,
+        message,
         address: status.and_then(|status| status.address).map(|ip| ip.to_string()).unwrap_or_default(),
         node_address: node_address.map(|ip| ip.to_string()).unwrap_or_default(),
         ports: intent.ports.iter().map(port).collect(),
@@ -107,10 +107,22 @@ pub(crate) fn allocation(view: &AllocationView) -> v1::Allocation {
     }
 }
 
+/// What is to be known of an allocation beside its phase: a word for programs and a sentence for people.
+fn why(desired: Desired, said: Option<&Reason>) -> (String, String) {
+    let message = said.map(|reason| reason.message.clone()).unwrap_or_default();
+    if desired != Desired::Keep {
+        return (said.map(|reason| reason.code.to_string()).unwrap_or_default(), message);
+    }
+    let orphan = "the master's store is older and does not know who asked for it: apply its workload again, or delete it";
+    let both = if message.is_empty() { orphan.to_owned() } else { format!("{orphan}; {message}") };
+    ("Orphaned".to_owned(), both)
+}
+
 fn desired(desired: Desired) -> &'static str {
     match desired {
         Desired::Run => "run",
         Desired::Stop => "stop",
+        Desired::Keep => "keep",
     }
 }
 
@@ -173,6 +185,7 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         reserved: Some(skerry_api::resources(&view.reserved)),
         used: Some(skerry_api::resources(&view.usage.used)),
         allocations: view.allocations,
+        orphans: view.orphans,
         arch: text(|facts| &facts.arch),
         os: text(|facts| &facts.os),
         kernel: text(|facts| &facts.kernel),

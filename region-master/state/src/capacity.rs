@@ -105,6 +105,8 @@ impl RegionState {
             key: &intent.workload,
             labels: spec.map_or(&unlabelled, |spec| &spec.labels),
             priority: priority
+                // Nobody takes the room of what nobody is known to have asked for.
+                .or_else(|| (intent.desired == Desired::Keep).then_some(u8::MAX))
                 .unwrap_or_else(|| spec.map_or(WorkloadSpec::DEFAULT_PRIORITY, |spec| spec.priority)),
             spec: &intent.spec,
             ports: &intent.ports,

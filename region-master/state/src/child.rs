@@ -31,6 +31,15 @@ pub(crate) struct Link {
     pub(crate) welcomed: bool,
     /// Up to where its rows went when it said hello, until they are here.
     pub(crate) behind: Option<Cursor>,
+    /// What it holds is of another life of this region's tables, and it has not said that it knows this one.
+    pub(crate) is_foreign: bool,
+}
+
+impl Link {
+    /// Whether more has to be heard before anything is decided by what the child said.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.is_foreign || self.behind.is_some()
+    }
 }
 
 impl Child {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use skerry_types::{EventLevel, EventSubject};
 use skerry_wire::{
-    Acknowledged, Cursor, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, TableId, ToChild, ToParent,
-    Welcome, negotiate,
+    Acknowledged, Cursor, Epoch, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, TableId, ToChild,
+    ToParent, Welcome, negotiate,
 };
 
 use crate::child::Link;
@@ -47,7 +47,7 @@ impl RegionState {
             let message = format!("{message}: join it with a new token");
             return self.refuse(id, RefusalCode::Removed, message);
         };
-        let old = child.link.replace(Link { id, welcomed: false, behind: None });
+        let old = child.link.replace(Link { id, welcomed: false, behind: None, is_foreign: false });
         child.record.certificate_expires = expires;
         if let Some(old) = old {
             self.links.remove(&old.id);
@@ -139,6 +139,7 @@ impl RegionState {
             ToParent::Ack(cursor) if welcomed => {
                 let settled = child.writer.acknowledged(cursor);
                 self.settle(&name, &settled);
+                self.knows_this_life(&name, cursor);
                 self.touched.insert(name);
             }
             ToParent::Renew { round } if welcomed => self.renew_leases(id, &name, round),
@@ -159,6 +160,7 @@ impl RegionState {
             );
             return self.refuse(id, RefusalCode::Version, message);
         };
+        let epoch = self.config.epoch;
         let Some(child) = self.child_mut(name) else { return };
         let settled = child.writer.connected(hello.cursor);
         // Rows of another life of the child's tables say nothing about this one.
@@ -166,7 +168,9 @@ impl RegionState {
         let cursor = if mine.epoch == hello.epoch { mine } else { Cursor::default() };
         let head = Cursor { epoch: hello.epoch, revision: hello.head };
         let behind = (cursor.epoch != head.epoch || cursor.revision < head.revision).then_some(head);
-        child.link = Some(Link { id, welcomed: true, behind });
+        let is_foreign = hello.cursor.epoch != Epoch::default() && hello.cursor.epoch != epoch;
+        let link = Link { id, welcomed: true, behind, is_foreign };
+        child.link = Some(link);
         let welcome = Welcome {
             protocol,
             region: self.config.region.clone(),
@@ -180,7 +184,7 @@ impl RegionState {
         self.act(Action::Send(id, ToChild::Welcome(welcome)));
         self.tell_child(EventLevel::Info, name, "Reachable", format!("the link to {} is up", name.words()));
         // What a node said before it was away may be long over: nothing is decided by it until its news is here.
-        if behind.is_none() || matches!(name, ChildName::Region(_)) {
+        if !link.is_unheard() || matches!(name, ChildName::Region(_)) {
             self.reachability_changed(name, true);
         }
         self.touched.insert(name.clone());
@@ -229,7 +233,20 @@ impl RegionState {
             return;
         }
         link.behind = None;
-        if matches!(name, ChildName::Node(_)) {
+        if !link.is_unheard() && matches!(name, ChildName::Node(_)) {
+            self.reachability_changed(name, true);
+        }
+    }
+
+    /// A node whose rows were of another life of this region has those of this one, and no orphans: one that has closes its link
+    /// instead of answering, and counts them in at its next hello.
+    fn knows_this_life(&mut self, name: &ChildName, cursor: Cursor) {
+        let epoch = self.config.epoch;
+        let Some(link) = self.child_mut(name).and_then(|child| child.link.as_mut()) else { return };
+        if cursor.epoch != epoch || !std::mem::replace(&mut link.is_foreign, false) {
+            return;
+        }
+        if !link.is_unheard() && matches!(name, ChildName::Node(_)) {
             self.reachability_changed(name, true);
         }
     }

@@ -135,7 +135,7 @@ impl RegionState {
             let at = self.is_gone_at(allocation);
             let known = held.entry(instance).or_insert(at);
             *known = (*known).zip(at).map(|(one, other)| one.max(other));
-            if allocation.intent.desired == Desired::Run && self.is_connected(&allocation.node) {
+            if allocation.intent.desired != Desired::Stop && self.is_connected(&allocation.node) {
                 moved.push((instance, allocation.intent.id.clone()));
             }
         }
@@ -178,7 +178,11 @@ impl RegionState {
 
     /// Another copy of an exclusive instance is about to be written: those that may have been one are told to stop before.
     pub(crate) fn give_up_others(&mut self, key: &WorkloadKey, instance: InstanceIndex) {
-        self.stop_where(key, |known| known.instance == instance);
+        let others = self.allocations.of(key).filter(|known| known.instance == instance);
+        let ids: Vec<AllocationId> = others.map(|known| known.id().clone()).collect();
+        for id in &ids {
+            self.stop(id);
+        }
     }
 
     /// Refuses to forget a node that may run what is exclusive.

@@ -30,6 +30,7 @@ mod listing;
 mod load;
 mod nodes;
 mod order;
+mod orphans;
 mod places;
 mod placing;
 mod preempting;

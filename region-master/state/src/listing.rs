@@ -172,6 +172,8 @@ pub struct NodeView {
     pub reserved: Resources,
     /// How many allocations it holds.
     pub allocations: u32,
+    /// How many of them are orphans: a former life of this master placed them, and nobody asked for them since.
+    pub orphans: u32,
     /// Whether it is heard from.
     pub reachable: bool,
     /// When it was last heard from; zero if never.

@@ -37,7 +37,7 @@ impl RegionState {
             now,
             outbox: Outbox::default(),
             uplink: Uplink::new(epoch, ledger.counters.up.next(), ledger.uplink),
-            counters: ledger.counters,
+            counters: ledger.counters.of_life(epoch),
             workloads: ledger
                 .workloads
                 .into_iter()

@@ -120,6 +120,7 @@ impl RegionState {
             ObservedRow::Status(status) => self.status_changed(name, &Arc::new(status)),
             ObservedRow::Facts(_) => self.facts_changed(name),
             ObservedRow::Load(load) => self.take_load(load),
+            ObservedRow::Orphan(intent) => self.take_orphan(name, intent),
             _ => {}
         }
         Ok(())

@@ -44,6 +44,7 @@ impl RegionState {
     /// Compares a workload with its allocations, and stops and places what differs.
     /// False when it is to have another turn.
     pub(crate) fn reconcile(&mut self, key: &WorkloadKey) -> bool {
+        self.drain_orphans(key);
         let Some(record) = self.workloads.get(key).map(|workload| workload.record.clone()) else {
             return true;
         };
@@ -157,7 +158,7 @@ impl RegionState {
     }
 
     pub(crate) fn stop(&mut self, id: &AllocationId) {
-        let Some(record) = self.allocations.get(id).filter(|record| record.intent.desired == Desired::Run)
+        let Some(record) = self.allocations.get(id).filter(|record| record.intent.desired != Desired::Stop)
         else {
             return;
         };

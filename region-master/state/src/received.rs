@@ -61,6 +61,7 @@ impl RegionState {
             changed_at: if changed { now } else { known.as_ref().map_or(now, |old| old.changed_at) },
             deleting: false,
             origin: Origin::Parent(received),
+            asked_in: self.config.epoch,
         };
         if changed {
             let moves = known.filter(|former| former.spec.instance != record.spec.instance);
@@ -69,7 +70,8 @@ impl RegionState {
             }
             self.keep_revision(&record);
         }
-        self.save_workload(record);
+        self.save_workload(record.clone());
+        self.adopt_orphans(&record);
         // An offer is made anew: what the own nodes and regions could not hold is open again.
         self.reset_split(&key);
     }
@@ -128,6 +130,33 @@ impl RegionState {
         let record = WorkloadRecord { deleting: true, changed_at: self.now.wall, ..record.clone() };
         self.tell_workload(&key, "Withdrawn", message);
         self.save_workload(record);
+    }
+
+    /// A share that the region above has not got. What it gave in a former life goes on as it is until it gives it again, or
+    /// somebody deletes it here: its store came from an older copy.
+    pub(crate) fn miss_share(&mut self, text: &str, is_another_life: bool) {
+        let known = parse_key(text).and_then(|key| self.workloads.get(&key));
+        let Some(record) = known.map(|workload| workload.record.clone()) else {
+            return self.drop_share(text);
+        };
+        let Some(received) = record.received().filter(|received| !received.is_orphan()) else { return };
+        if !is_another_life {
+            return self.drop_share(text);
+        }
+        let (key, owner) = (record.spec.key.clone(), &received.owner);
+        let message = format!(
+            "the region above does not know the share of {key} that came from region {owner}: it goes on; apply {key} there again, \
+             or delete it here"
+        );
+        self.tell(EventLevel::Warning, EventSubject::Workload(key), "Orphaned", message);
+        let origin = Origin::Parent(Received { offer: Received::NO_OFFER, ..received.clone() });
+        self.save_workload(WorkloadRecord { origin, ..record });
+    }
+
+    /// Whether a workload is a share that nobody above knows of.
+    pub(crate) fn is_orphaned_share(&self, key: &WorkloadKey) -> bool {
+        let received = self.workloads.get(key).and_then(|workload| workload.record.received());
+        received.is_some_and(Received::is_orphan)
     }
 
     /// A share that was refused may be taken when what stood in its way is gone.

@@ -10,7 +10,7 @@ use skerry_types::{
     AllocationIntent, Event, Generation, HandedBack, InstanceSet, Leave, NodeName, Refusal, RegionName,
     SiteName, WallTime, WorkloadSpec,
 };
-use skerry_wire::{Cursor, Revision};
+use skerry_wire::{Cursor, Epoch, Revision};
 
 /// Numbers that only grow, over restarts too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     pub(crate) event: u64,
     /// The newest revision of the rows that go up.
     pub(crate) up: Revision,
+    /// Of which life of the region's tables.
+    pub(crate) epoch: Epoch,
 }
 
 /// A workload as it is kept.
@@ -31,6 +33,8 @@ pub(crate) struct WorkloadRecord {
     pub(crate) changed_at: WallTime,
     pub(crate) deleting: bool,
     pub(crate) origin: Origin,
+    /// In which life of the region's tables somebody last said what it is to be.
+    pub(crate) asked_in: Epoch,
 }
 
 /// Where a workload came from.
@@ -56,6 +60,14 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// In place of the offer of a share that the region above does not know in this life of its own.
+    pub(crate) const NO_OFFER: u64 = 0;
+
+    /// Whether the region above does not know it.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.offer == Self::NO_OFFER
+    }
+
     /// All that was handed back.
     pub(crate) fn back(&self) -> InstanceSet {
         self.handed_back.iter().fold(InstanceSet::default(), |all, part| all.union(&part.instances))

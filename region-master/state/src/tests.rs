@@ -11,6 +11,7 @@ mod links;
 mod lists;
 mod node;
 mod order;
+mod orphans;
 mod placing;
 mod pulls;
 mod quotas;

@@ -194,7 +194,7 @@ impl RegionState {
     }
 
     fn take_parent_rows(&mut self, frame: RowsFrame) {
-        let held = self.held_of_parent();
+        let (held, former) = (self.held_of_parent(), self.uplink.reader.cursor().epoch);
         let changes = match self.uplink.reader.handle(frame, || held) {
             Ok(changes) => changes,
             Err(error) => return self.close_parent(error.to_string()),
@@ -203,8 +203,12 @@ impl RegionState {
             self.take_parent_row(row);
             self.seal_if_full();
         }
+        let is_another_life = former != Epoch::default() && former != changes.cursor.epoch;
         for key in &changes.removed {
-            self.drop_parent_row(key);
+            match key.table {
+                TableId::SHARE => self.miss_share(&key.key, is_another_life),
+                _ => self.drop_parent_row(key),
+            }
             self.seal_if_full();
         }
         self.uplink.record.cursor = changes.cursor;

@@ -11,7 +11,7 @@ use skerry_types::{
 use crate::api::{ApiError, ApiReply, ExplainWhat, Move};
 use crate::capacity::demand;
 use crate::nodes::Node;
-use crate::records::{Origin, WorkloadRecord};
+use crate::records::WorkloadRecord;
 use crate::state::RegionState;
 
 /// Most moves that are proposed at once.
@@ -48,14 +48,7 @@ impl RegionState {
     fn would_be(&self, spec: &Arc<WorkloadSpec>) -> WorkloadRecord {
         match self.workloads.get(&spec.key) {
             Some(workload) => self.next_generation(&workload.record, Arc::clone(spec)),
-            None => WorkloadRecord {
-                spec: Arc::clone(spec),
-                generation: skerry_types::Generation(1),
-                created_at: self.now.wall,
-                changed_at: self.now.wall,
-                deleting: false,
-                origin: Origin::Own,
-            },
+            None => self.first_generation(Arc::clone(spec)),
         }
     }
 

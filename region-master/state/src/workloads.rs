@@ -47,27 +47,39 @@ impl RegionState {
             let former = self.workloads.get(&key).map(|workload| Arc::clone(&workload.record.spec));
             self.admit(former.as_deref(), &record.spec, dry_run)?;
         }
-        if how != AppliedHow::Unchanged && !dry_run {
+        if !dry_run {
+            self.take_word(record, how);
+        }
+        Ok(ApiReply::Applied(Applied { generation, how }))
+    }
+
+    fn take_word(&mut self, mut record: WorkloadRecord, how: AppliedHow) {
+        let (key, generation) = (record.spec.key.clone(), record.generation);
+        if how != AppliedHow::Unchanged {
             self.tell_workload(&key, "Applied", format!("generation {generation} of {key} is accepted"));
             let former = self.workloads.get(&key).map(|workload| workload.record.clone());
             if let Some(former) = former.filter(|former| former.spec.instance != record.spec.instance) {
                 self.begin_rollout(&key, (former.generation, former.spec), generation, None);
             }
             self.keep_revision(&record);
-            self.save_workload(record);
         }
-        Ok(ApiReply::Applied(Applied { generation, how }))
+        let life = std::mem::replace(&mut record.asked_in, self.config.epoch);
+        if how != AppliedHow::Unchanged || life != self.config.epoch {
+            self.save_workload(record.clone());
+        }
+        self.adopt_orphans(&record);
     }
 
-    fn first_generation(&self, spec: Arc<WorkloadSpec>) -> WorkloadRecord {
-        let now = self.now.wall;
+    pub(crate) fn first_generation(&self, spec: Arc<WorkloadSpec>) -> WorkloadRecord {
+        let (now, key) = (self.now.wall, spec.key.clone());
         WorkloadRecord {
             spec,
-            generation: Generation(1),
+            generation: self.generation_behind_orphans(&key, Generation(1)),
             created_at: now,
             changed_at: now,
             deleting: false,
             origin: Origin::Own,
+            asked_in: self.config.epoch,
         }
     }
 
@@ -80,7 +92,7 @@ impl RegionState {
         if old.spec.instance == spec.instance {
             Arc::make_mut(&mut spec).instance = Arc::clone(&old.spec.instance);
         }
-        let generation = Generation(old.generation.0 + 1);
+        let generation = self.generation_behind_orphans(&spec.key, Generation(old.generation.0 + 1));
         WorkloadRecord { spec, generation, changed_at: self.now.wall, ..old.clone() }
     }
 
@@ -111,9 +123,11 @@ impl RegionState {
     }
 
     pub(crate) fn delete(&mut self, key: &WorkloadKey) -> Result<ApiReply, ApiError> {
-        self.check_owned(key)?;
+        if !self.is_orphaned_share(key) {
+            self.check_owned(key)?;
+        }
         let Some(workload) = self.workloads.get(key) else {
-            return Err(ApiError::NotFound { what: "workload", name: key.to_string() });
+            return self.release_orphans(key).map(ApiReply::Removed);
         };
         let count = u32::try_from(self.allocations_of(key).count()).unwrap_or(u32::MAX);
         if !workload.record.deleting {

@@ -1,6 +1,6 @@
 //! What the master is told of an allocation.
 
-use skerry_types::{AllocationStatus, EventLevel, Now, Phase, Reason, ReasonCode, WallTime};
+use skerry_types::{AllocationStatus, Desired, EventLevel, Now, Phase, Reason, ReasonCode, WallTime};
 
 use super::{Lifecycle, Stage};
 use crate::container::ContainerLife;
@@ -38,7 +38,8 @@ impl Lifecycle {
     fn is_ready(&self, phase: Phase) -> bool {
         if self.intent.spec.schedule.is_some() {
             let can_run = self.course.has_images || self.course.run.is_some();
-            return self.course.timetable.is_some() && can_run && !self.wants_stop() && !self.is_held_back();
+            let begins = can_run && self.intent.desired != Desired::Keep;
+            return self.course.timetable.is_some() && begins && !self.wants_stop() && !self.is_held_back();
         }
         phase == Phase::Running && self.containers.iter().all(|c| c.is_ready() || c.is_over())
     }

@@ -1,6 +1,8 @@
 //! What brings an allocation to rest though it is wanted, and what wakes it: its end, its deadline, its schedule, its link.
 
-use skerry_types::{EventLevel, MonoTime, Now, Overlap, Reason, ReasonCode, WallTime, show_duration};
+use skerry_types::{
+    Desired, EventLevel, MonoTime, Now, Overlap, Reason, ReasonCode, WallTime, show_duration,
+};
 
 use super::{Lifecycle, Stage, Want};
 use crate::Operation;
@@ -106,13 +108,18 @@ impl Lifecycle {
             Overlap::Replace => self.course.is_replaced,
             Overlap::Forbid => false,
         };
-        let ignored =
-            waits || self.is_held_back() || self.wants_stop() || self.course.run.is_some() && self.is_over();
+        let ignored = waits || self.ignores_schedule();
         if ignored { None } else { timetable.timeout(now) }
     }
 
+    /// Whether no run begins, whatever is due. Nobody is known who wants further runs of an orphan.
+    fn ignores_schedule(&self) -> bool {
+        let is_orphan = self.intent.desired == Desired::Keep;
+        is_orphan || self.is_held_back() || self.wants_stop() || self.course.run.is_some() && self.is_over()
+    }
+
     pub(super) fn look_at_schedule(&mut self, fx: &mut Effects) {
-        if self.is_held_back() || self.wants_stop() || (self.course.run.is_some() && self.is_over()) {
+        if self.ignores_schedule() {
             return;
         }
         let Some(timetable) = &mut self.course.timetable else { return };

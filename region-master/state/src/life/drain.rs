@@ -170,7 +170,7 @@ impl RegionState {
         self.changed = true;
     }
 
-    fn running_on<'a>(
+    pub(crate) fn running_on<'a>(
         &'a self,
         node: &NodeName,
     ) -> impl Iterator<Item = &'a crate::records::AllocationRecord> + use<'a> {
@@ -178,12 +178,21 @@ impl RegionState {
         ids.filter_map(|id| self.allocations.get(id))
     }
 
-    /// Whether a node holds anything but daemons.
+    /// Whether a node is being emptied and holds nothing but orphans, or is to be empty whatever it holds.
+    pub(crate) fn is_emptied_of_others(&self, node: &NodeName) -> bool {
+        let draining = self.life.drains.get(node).and_then(|drain| drain.draining.as_ref());
+        let others = || self.running_on(node).any(|allocation| allocation.intent.desired != Desired::Keep);
+        draining.is_some_and(|draining| draining.is_over(self.now.wall) || !others())
+    }
+
+    /// Whether a node holds anything but daemons and orphans.
     pub(crate) fn others_on(&self, node: &NodeName) -> bool {
-        self.running_on(node).any(|allocation| {
-            let workload = self.workloads.get(&allocation.intent.workload);
-            workload.is_none_or(|workload| workload.record.spec.kind != WorkloadKind::Daemon)
-        })
+        self.running_on(node).filter(|allocation| allocation.intent.desired != Desired::Keep).any(
+            |allocation| {
+                let workload = self.workloads.get(&allocation.intent.workload);
+                workload.is_none_or(|workload| workload.record.spec.kind != WorkloadKind::Daemon)
+            },
+        )
     }
 
     /// When time is up for a node that holds something of this workload.
@@ -191,7 +200,7 @@ impl RegionState {
         if self.life.drains.is_empty() {
             return None;
         }
-        let nodes = self.allocations_of(key).filter(|a| a.intent.desired == Desired::Run).map(|a| &a.node);
+        let nodes = self.allocations_of(key).filter(|a| a.intent.desired != Desired::Stop).map(|a| &a.node);
         let drains = nodes.filter_map(|node| self.life.drains.get(node)?.draining.as_ref());
         let left = drains
             .filter(|draining| !draining.is_over(self.now.wall))
@@ -241,8 +250,10 @@ impl RegionState {
         if !self.nodes.get(&allocation.node).is_some_and(crate::nodes::Node::is_reachable) {
             return Some(format!("{id}: the node is not heard from"));
         }
-        if allocation.intent.desired == Desired::Stop {
-            return None;
+        match allocation.intent.desired {
+            Desired::Run => {}
+            Desired::Stop => return None,
+            Desired::Keep => return Some(format!("{id}: it is an orphan, and goes last")),
         }
         let workload = self.workloads.get(key)?;
         if matches!(workload.record.spec.kind, WorkloadKind::Job(_)) {

@@ -117,7 +117,7 @@ impl RegionState {
         statuses.fold(InstanceSet::default(), |all, status| all.union(&status.completed))
     }
 
-    fn job(&mut self, record: &WorkloadRecord) -> JobRecord {
+    pub(crate) fn job(&mut self, record: &WorkloadRecord) -> JobRecord {
         let key = &record.spec.key;
         if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
             return job.clone();

@@ -254,7 +254,14 @@ impl Bench {
                 let Some(link) = node.link else { continue };
                 up.extend(node.poll().into_iter().map(|frame| (link, frame)));
             }
-            if up.is_empty() {
+            let redials: Vec<String> =
+                self.nodes.values().filter(|n| n.redials).map(|n| n.name.to_string()).collect();
+            for name in &redials {
+                self.node(name).redials = false;
+                self.cut(name);
+                self.connect(name);
+            }
+            if up.is_empty() && self.sent.is_empty() {
                 return;
             }
             for (link, message) in up {

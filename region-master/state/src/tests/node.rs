@@ -30,6 +30,8 @@ pub(super) struct FakeNode {
     pub(super) intents: BTreeMap<AllocationId, AllocationIntent>,
     /// Answers to questions for leases.
     pub(super) renewed: Vec<(u64, Cursor)>,
+    /// It closed its link to tell of orphans on the next.
+    pub(super) redials: bool,
     cursor: Cursor,
     reader: Reader,
     writer: Writer,
@@ -44,6 +46,7 @@ impl FakeNode {
             link: None,
             intents: BTreeMap::new(),
             renewed: Vec::new(),
+            redials: false,
             cursor: Cursor::default(),
             reader: Reader::new(Cursor::default()),
             writer: Writer::new(Epoch(1), Revision(0)),
@@ -60,6 +63,10 @@ impl FakeNode {
         self.link = None;
         self.set(RowKey::new(TableId::FACTS, ""), Some(&ObservedRow::Facts(facts)));
         for intent in self.intents.clone().into_values() {
+            if intent.desired == Desired::Keep {
+                let orphan = ObservedRow::Orphan(intent.clone());
+                self.set(RowKey::new(TableId::ORPHAN, intent.id.as_str()), Some(&orphan));
+            }
             self.say(&intent.id, Phase::Running);
         }
     }
@@ -104,8 +111,12 @@ impl FakeNode {
                         None => self.drop_row(&row.key),
                     }
                 }
-                changes.removed.iter().for_each(|key| self.drop_row(key));
-                self.cursor = changes.cursor;
+                let former = std::mem::replace(&mut self.cursor, changes.cursor).epoch;
+                let is_another_life = former != Epoch::default() && former != changes.cursor.epoch;
+                changes.removed.iter().for_each(|key| self.miss_row(key, is_another_life));
+                if self.redials {
+                    return Vec::new();
+                }
                 answers.push(ToParent::Ack(changes.cursor));
             }
         }
@@ -119,13 +130,36 @@ impl FakeNode {
 
     fn obey(&mut self, intent: AllocationIntent) {
         let phase = match intent.desired {
-            Desired::Run => Phase::Running,
+            Desired::Run | Desired::Keep => Phase::Running,
             Desired::Stop => Phase::Stopped,
         };
         let id = intent.id.clone();
+        if intent.desired != Desired::Keep && self.desired(&id) == Some(Desired::Keep) {
+            self.set(RowKey::new(TableId::ORPHAN, id.as_str()), None);
+        }
         self.intents.insert(id.clone(), intent);
         if self.manner == Manner::Prompt {
             self.say(&id, phase);
+        }
+    }
+
+    pub(super) fn desired(&self, id: &AllocationId) -> Option<Desired> {
+        self.intents.get(id).map(|intent| intent.desired)
+    }
+
+    /// What runs by the word of a former life of the master goes on.
+    fn miss_row(&mut self, key: &RowKey, is_another_life: bool) {
+        let id = AllocationId::new(key.key.as_str()).unwrap();
+        match self.intents.get_mut(&id) {
+            Some(intent) if intent.desired == Desired::Keep => {}
+            Some(intent) if intent.desired == Desired::Run && is_another_life => {
+                intent.desired = Desired::Keep;
+                let orphan = ObservedRow::Orphan(intent.clone());
+                self.set(RowKey::new(TableId::ORPHAN, id.as_str()), Some(&orphan));
+                self.say(&id, Phase::Running);
+                self.redials = true;
+            }
+            _ => self.drop_row(key),
         }
     }
 
