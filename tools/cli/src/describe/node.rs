@@ -24,6 +24,7 @@ pub(super) fn text(
         .field("State", node_state(node.reachable, node.last_seen_ms, now))
         .field("Last heard", ago(now, node.last_seen_ms))
         .field("Allocations", maintenance(node))
+        .field("Orphans", orphans(node))
         .field("Joined", if node.joined_at_ms == 0 { String::new() } else { ago(now, node.joined_at_ms) })
         .field("Address", &node.address)
         .field("Machine", [&node.arch, &node.os, &node.kernel].map(String::as_str).join(" ").trim())
@@ -46,6 +47,17 @@ pub(super) fn text(
     add_allocations(&mut sheet, allocations, setting);
     add_events(&mut sheet, events, setting);
     sheet.finish()
+}
+
+/// How many of its allocations nobody is known to want, and what to do about them.
+fn orphans(node: &v1::Node) -> String {
+    match node.orphans {
+        0 => String::new(),
+        count => format!(
+            "{} from before the master's store: apply the workloads again, or delete them",
+            counted(count, "allocation")
+        ),
+    }
 }
 
 /// Whether it takes allocations, where it does not.

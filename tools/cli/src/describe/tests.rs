@@ -314,6 +314,7 @@ fn a_drain_shows_how_far_it_is_and_what_holds_it_up() {
         reachable: true,
         last_seen_ms: NOW.0,
         cordoned: true,
+        orphans: 1,
         draining: Some(draining),
         ..v1::Node::default()
     };
@@ -327,6 +328,7 @@ node/n1
   State         reachable
   Last heard    0s ago
   Allocations   no more are taken, and those that are here move away
+  Orphans       1 allocation from before the master's store: apply the workloads again, or delete them
 
 Draining: 2 allocations left
   Since                  5m ago

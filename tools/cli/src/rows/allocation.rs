@@ -86,7 +86,7 @@ pub(crate) fn phase_text(allocation: &Allocation) -> String {
 pub(crate) fn phase_tone(allocation: &Allocation) -> Tone {
     match allocation.phase.as_str() {
         "failed" | "backoff" => Tone::Bad,
-        _ if !allocation.reachable => Tone::Warning,
+        _ if !allocation.reachable || allocation.desired == "keep" => Tone::Warning,
         "running" | "completed" => Tone::Good,
         "stopped" => Tone::Plain,
         _ => Tone::Warning,

@@ -35,7 +35,7 @@ impl Row for Node {
             Cell::new(&self.region),
             Cell::new(&self.site),
             state_cell(self, now),
-            Cell::new(self.allocations.to_string()),
+            allocations_cell(self),
             Cell::new(of(reserved.0, capacity.0)),
             Cell::new(of(reserved.1, capacity.1)),
             Cell::new(of(reserved.2, capacity.2)),
@@ -76,6 +76,14 @@ pub(crate) fn maintenance_text(node: &Node) -> String {
         Some(_) => "drained".to_owned(),
         None if node.cordoned => "cordoned".to_owned(),
         None => String::new(),
+    }
+}
+
+/// How many allocations it holds, and how many of them nobody is known to want.
+fn allocations_cell(node: &Node) -> Cell {
+    match node.orphans {
+        0 => Cell::new(node.allocations.to_string()),
+        orphans => Cell::toned(format!("{}, {orphans} orphaned", node.allocations), Tone::Warning),
     }
 }
 

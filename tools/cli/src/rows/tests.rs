@@ -148,13 +148,15 @@ fn nodes_sites_and_regions_show_when_they_were_last_heard_from() {
         capacity: Some(amount(4000, 1536)),
         ..v1::Node::default()
     };
+    let restored = v1::Node { orphans: 2, ..node("n4", true, NOW.0) };
     check(
-        &[node("n1", true, NOW.0), node("n2", false, NOW.0 - 3 * HOUR_MS), node("n3", false, 0)],
+        &[node("n1", true, NOW.0), node("n2", false, NOW.0 - 3 * HOUR_MS), node("n3", false, 0), restored],
         "
-NAME   SITE   STATE            ALLOCATIONS   CPU      MEMORY       AGE
-n1     oslo   reachable        4             250m/4   64Mi/1.5Gi   2d
-n2     oslo   unreachable 3h   4             250m/4   64Mi/1.5Gi   2d
-n3     oslo   never seen       4             250m/4   64Mi/1.5Gi   2d
+NAME   SITE   STATE            ALLOCATIONS     CPU      MEMORY       AGE
+n1     oslo   reachable        4               250m/4   64Mi/1.5Gi   2d
+n2     oslo   unreachable 3h   4               250m/4   64Mi/1.5Gi   2d
+n3     oslo   never seen       4               250m/4   64Mi/1.5Gi   2d
+n4     oslo   reachable        4, 2 orphaned   250m/4   64Mi/1.5Gi   2d
 ",
     );
     let site = |name: &str, reachable: u32| v1::Site {
