@@ -34,6 +34,8 @@ pub(crate) struct Uplink {
     pub(crate) digests_pace: Pace,
     /// Why the link was closed last, which is told once.
     complaint: Option<String>,
+    /// Rows that say too much to be told, of which each is told of once.
+    oversized: BTreeSet<RowKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,7 @@ impl Uplink {
             shares_pace: Pace::default(),
             digests_pace: Pace::default(),
             complaint: None,
+            oversized: BTreeSet::new(),
             record,
         }
     }
@@ -261,8 +264,12 @@ impl RegionState {
         if value.as_ref().is_some_and(|value| value.len() > Row::VALUE_MAX) {
             let message =
                 format!("what is to be told of '{}' is too large for a row; it is left out", key.key);
+            if !uplink.oversized.insert(key) {
+                return;
+            }
             return self.tell(EventLevel::Warning, EventSubject::Region, "DigestTooLarge", message);
         }
+        uplink.oversized.remove(&key);
         match row {
             Some(row) => drop(uplink.told.insert(key.clone(), row)),
             None if uplink.told.remove(&key).is_none() => return,

@@ -112,7 +112,7 @@ impl RegionState {
             self.nodes.iter().filter(|(_, node)| !node.allocations.is_empty()).collect();
         match busy.as_slice() {
             [] if self.nodes.is_empty() && !self.regions.is_empty() => {
-                let below: Vec<&str> = self.regions.keys().map(|name| name.as_str()).collect();
+                let below: Vec<&str> = self.regions.keys().map(skerry_types::RegionName::as_str).collect();
                 return vec![format!(
                     "region {region} has no nodes of its own: ask the regions below it ({}) with --context",
                     named(&below)

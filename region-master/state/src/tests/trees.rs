@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skerry_types::{OnDisconnect, OnReturn};
+use skerry_types::{Labels, LinkClass, OnDisconnect, OnReturn, SiteName, SiteSpec};
 
 use super::bench::*;
 use super::placing::{beside, labelled};
@@ -123,6 +123,27 @@ fn a_node_that_takes_allocations_again_is_news_to_the_regions_above() {
     assert_eq!(tree.running("web").len(), 4);
     cordon(&mut tree, "a-n1", false);
     assert_eq!(tree.running("web"), all_of(8));
+}
+
+#[test]
+fn a_digest_that_is_too_large_is_left_out_and_told_once() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    let labels = Labels::from([("note".to_owned(), "x".repeat(skerry_wire::Row::VALUE_MAX))]);
+    let (name, timezone, point, link) = (SiteName::new("s1").unwrap(), None, None, LinkClass::default());
+    let site = SiteSpec { name, labels, timezone, point, link };
+    tree.of("a").call(ApiCall::ApplySite { spec: site, dry_run: false }).unwrap();
+    for count in 1..=3 {
+        tree.of("root").apply(&spec("web", count));
+        tree.settle();
+        tree.pass(SECOND * 30);
+        assert_eq!(tree.running("web"), all_of(count), "what was said before goes on to count");
+    }
+    let told: Vec<String> =
+        tree.reasons("a").into_iter().filter(|text| text.starts_with("DigestTooLarge")).collect();
+    let rows: std::collections::BTreeSet<&String> = told.iter().collect();
+    assert!(!told.is_empty() && rows.len() == told.len(), "{told:?}");
+    assert!(tree.is_up("a"));
 }
 
 #[test]
