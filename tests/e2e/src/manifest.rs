@@ -25,6 +25,8 @@ impl Workload {
                     "resources": {"cpu": "10m", "memory": "16Mi"},
                 }],
                 "restart": {"policy": "always", "backoff": "1s", "max_backoff": "4s"},
+                // Updates and drains are waited for.
+                "update": {"min_healthy": "1s"},
             },
         });
         Self { manifest }

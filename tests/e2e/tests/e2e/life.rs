@@ -33,7 +33,13 @@ fn web(region: &Region) -> Result<Workload> {
 }
 
 fn update() -> Value {
-    json!({"max_surge": 1, "max_unavailable": 0, "auto_revert": true, "deadline": "30s"})
+    json!({
+        "max_surge": 1,
+        "max_unavailable": 0,
+        "min_healthy": "1s",
+        "auto_revert": true,
+        "deadline": "30s",
+    })
 }
 
 /// Waits until all instances are ready and of a version that `right` accepts.

@@ -179,7 +179,7 @@ fn nothing_to_promote(region: &Region) -> Result<()> {
     region.operator.apply(&[&of(&["sleep"], json!({}))?])?;
     region.operator.running("web")?;
     promote()?.says(&["no rollout of 'web' is under way", "generation 1"])?;
-    let waits = json!({"canary": 1, "auto_promote": false});
+    let waits = json!({"canary": 1, "auto_promote": false, "min_healthy": "1s"});
     region.operator.apply(&[&of(&["sleep", "3600"], waits.clone())?])?;
     until("a canary that waits", SOON, || {
         let said = region.operator.run(&["rollout", "status", "web"])?;
