@@ -108,7 +108,8 @@ fn old_disk_of_a_node(region: &mut Region) -> Result<()> {
     region.operator.delete("since")
 }
 
-/// The master's store is put back to an earlier state. What the backup knows goes on untouched.
+/// The master's store is put back to an earlier state. What the backup knows goes on untouched, and so does what it does not
+/// know, until somebody says what is to become of it.
 fn old_store_of_the_master(region: &mut Region) -> Result<()> {
     region.step("the master's store from a backup");
     let image = region.image("hello")?;
@@ -119,9 +120,12 @@ fn old_store_of_the_master(region: &mut Region) -> Result<()> {
     copy(&data, &backup)?;
     region.master.start()?;
     region.node_mut("n1")?.reachable(&operator)?;
-    region.operator.apply(&[&Workload::new("after-backup", &image, &["sleep"])])?;
-    region.operator.running("after-backup")?;
-    let before = region.node("n1")?.containers_of("first");
+    let since = ["applied-again", "applied-otherwise", "deleted-then"];
+    for name in since {
+        operator.apply(&[&Workload::new(name, &image, &["sleep"])])?;
+        operator.running(name)?;
+    }
+    let before = region.node("n1")?.containers();
     region.master.kill()?;
     fs::remove_dir_all(&data)?;
     fs::rename(&backup, &data)?;
@@ -129,16 +133,63 @@ fn old_store_of_the_master(region: &mut Region) -> Result<()> {
     fs::remove_file(data.join("epoch"))?;
     region.master.start()?;
     region.node_mut("n1")?.reachable(&operator)?;
-    region.operator.running("first")?;
-    ensure!(region.node("n1")?.containers_of("first") == before, "what the backup knows was started again");
-    region.operator.apply(&[&Workload::new("after-backup", &image, &["sleep"])])?;
-    region.operator.running("after-backup")?;
-    until_ok("one of what was applied again", SOON, || {
-        let found = region.node("n1")?.containers_of("after-backup");
-        ensure!(found.len() == 1, "{found:?}");
+    operator.running("first")?;
+    for name in since {
+        until_ok("it is shown as orphaned", SOON, || is_orphaned(region, name))?;
+    }
+    ensure!(region.node("n1")?.containers() == before, "something was stopped or started again");
+    operator.run(&["describe", "node", "n1"])?.ok()?.says(&["Orphans", "3 allocations"])?;
+    operator.run(&["events", "applied-again"])?.ok()?.says(&["Orphaned"])?;
+    region.step("orphans outlive an agent and a master");
+    region.master.kill()?;
+    region.node_mut("n1")?.kill()?;
+    region.master.start()?;
+    let node = region.node_mut("n1")?;
+    node.start(None)?;
+    node.reachable(&operator)?;
+    for name in since {
+        until_ok("it is an orphan still", SOON, || is_orphaned(region, name))?;
+    }
+    ensure!(region.node("n1")?.containers() == before, "something was stopped or started again");
+    ends_of_orphans(region, &before)
+}
+
+fn is_orphaned(region: &Region, name: &str) -> Result<()> {
+    let shown = region.operator.allocation(name)?;
+    let is = |field: &str, wanted: &str| shown.get(field).and_then(Value::as_str) == Some(wanted);
+    ensure!(is("phase", "running") && is("desired", "keep") && is("reason", "Orphaned"), "{shown}");
+    Ok(())
+}
+
+/// What is applied again is adopted, of what is applied otherwise one is left, what is deleted ends.
+fn ends_of_orphans(region: &mut Region, before: &[skerry_e2e::Container]) -> Result<()> {
+    region.step("orphans are applied again, applied otherwise, deleted");
+    let image = region.image("hello")?;
+    let operator = region.operator.clone();
+    let was = |name: &str| {
+        let prefix = format!("{name}-");
+        before.iter().filter(|one| one.allocation.starts_with(&prefix)).cloned().collect::<Vec<_>>()
+    };
+    operator.apply(&[&Workload::new("applied-again", &image, &["sleep"])])?;
+    operator.running("applied-again")?;
+    let shown = operator.allocation("applied-again")?;
+    ensure!(shown.get("desired").and_then(Value::as_str) == Some("run"), "{shown}");
+    operator.apply(&[&Workload::new("applied-otherwise", &image, &["sleep", "3600"])])?;
+    until_ok("the orphan makes room for what is asked for", SOON, || {
+        let found = region.node("n1")?.containers_of("applied-otherwise");
+        ensure!(found.len() == 1 && found != was("applied-otherwise"), "{found:?}");
         Ok(())
     })?;
-    let shown = region.operator.allocation("after-backup")?;
-    ensure!(shown.get("phase").and_then(Value::as_str) == Some("running"), "{shown}");
+    operator.running("applied-otherwise")?;
+    operator.skerry(&["delete", "workload", "deleted-then"])?;
+    until_ok("a deleted orphan is gone", SOON, || {
+        let found = region.node("n1")?.containers_of("deleted-then");
+        let shown = operator.allocations("deleted-then")?;
+        ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
+        Ok(())
+    })?;
+    let now = region.node("n1")?.containers_of("applied-again");
+    ensure!(now == was("applied-again"), "what was adopted was started again: {now:?}");
+    ensure!(region.node("n1")?.containers_of("first").len() == 1, "what the backup knows runs once");
     Ok(())
 }
