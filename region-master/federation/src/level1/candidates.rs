@@ -44,6 +44,30 @@ pub(crate) fn is_open(demand: &Demand<'_>, region: &RegionView) -> bool {
     region.reachable && region.handed_back.is_none() && closed_by(demand, region).is_none()
 }
 
+/// Whether instances of a region that is offered nothing more hold up the others: a full one counts for bounds of spreads, as a
+/// full node does, and one that can take none of it does not.
+fn is_full(demand: &Demand<'_>, region: &RegionView) -> bool {
+    let bounded = demand.placement.spread.iter().any(|spread| spread.max_skew.is_some());
+    let Some(back) = region.handed_back.as_ref().filter(|_| bounded && region.reachable) else {
+        return false;
+    };
+    let never = |rule: &Rule| {
+        use Rule::{Affinity, AntiAffinity, Cordoned, HandedBack, NoNodes, Require, Taint, Unreachable};
+        matches!(
+            rule,
+            Require { .. }
+                | Taint { .. }
+                | Affinity { .. }
+                | AntiAffinity { .. }
+                | HandedBack { .. }
+                | Cordoned
+                | Unreachable
+                | NoNodes
+        )
+    };
+    back.reasons.iter().any(|reason| !never(&reason.rule)) && closed_by(demand, region).is_none()
+}
+
 /// The hard affinity that closes a region.
 pub(crate) fn closed_by(demand: &Demand<'_>, region: &RegionView) -> Option<Rule> {
     let placement = demand.placement;
@@ -64,7 +88,8 @@ pub(crate) fn closed_by(demand: &Demand<'_>, region: &RegionView) -> Option<Rule
 }
 
 impl Candidates {
-    /// Holds every class of every open region against the hard rules, once.
+    /// Holds every class of every open region against the hard rules, once. Those of full regions are there to be counted: they have
+    /// no room and no hope.
     pub(crate) fn new(
         demand: &Demand<'_>,
         regions: &[RegionView],
@@ -76,7 +101,11 @@ impl Candidates {
         let classes = regions.iter().map(|region| region.sites.classes.len()).sum();
         let mut found = Self { all: Vec::with_capacity(classes), grouping: Grouping::new(demand, roster) };
         let mut wishes = Vec::new();
-        for (at, region) in regions.iter().enumerate().filter(|(_, region)| is_open(demand, region)) {
+        for (at, region) in regions.iter().enumerate() {
+            let open = is_open(demand, region);
+            if !open && !is_full(demand, region) {
+                continue;
+            }
             let region_points = scoring.of_region(region);
             let first = found.all.len();
             for site in roster.sites(at) {
@@ -91,12 +120,13 @@ impl Candidates {
                         Fit::No(_) => continue,
                     };
                     let of_site = shared.get_or_insert_with(|| {
-                        of_site(at, &site, need, region_points + scoring.of_site(site.at))
+                        let of_site = of_site(at, &site, need, region_points + scoring.of_site(site.at));
+                        Candidate { hopeful: open && of_site.hopeful, ..of_site }
                     });
                     found.all.push(Candidate {
                         kind,
                         certain,
-                        room: need.room(region.sites.buckets_of(class)),
+                        room: if open { need.room(region.sites.buckets_of(class)) } else { 0 },
                         points: of_site.points + scoring.of_kind(kind, &wishes),
                         group: found.grouping.group(&site, kind),
                         ..*of_site

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use skerry_federation::level1::{Demand, HandBack, Plan, ROUNDS_MAX, RegionView, TRIES_MAX, plan};
-use skerry_types::{InstanceSet, Placement, Refusal, RegionName, Rule, Spread, SpreadBy};
+use skerry_types::{
+    InstanceIndex, InstanceSet, MilliCpu, Placement, Refusal, RegionName, Rule, Spread, SpreadBy,
+};
 
 use crate::model::*;
 
@@ -156,4 +158,25 @@ fn a_share_that_is_handed_back_for_ever_comes_to_rest() {
     assert_eq!(world.last.parts.get(&RegionName::new("r000").unwrap()), None);
     let reasons: Vec<String> = world.last.reasons.iter().map(ToString::to_string).collect();
     assert_eq!(reasons, ["1 node cordoned", "1 node region handed it back: cordoned"]);
+}
+
+#[test]
+fn a_region_that_is_full_holds_up_the_others_and_one_that_cannot_take_any_does_not() {
+    let check = |rule: Rule, counts: [u32; 2], unplaced: u32| {
+        let mut regions = [plain("a", &[9000]), plain("b", &[9000])];
+        regions[0].existing = InstanceSet::from_iter([InstanceIndex(0), InstanceIndex(1)]);
+        regions[1].existing = InstanceSet::from_iter([InstanceIndex(2)]);
+        let reasons = vec![Refusal { rule, nodes: 1 }];
+        regions[1].handed_back = Some(HandBack { count: 1, reasons });
+        let by = SpreadBy::Attribute("region.name".to_owned());
+        let placement = Placement { spread: vec![Spread { by, max_skew: Some(1) }], ..Placement::default() };
+        let (spec, wanted) = (instance(cores(1000)), InstanceSet::first(4));
+        let demand = Demand { instance: &spec, placement: &placement, wanted: &wanted, round: 1 };
+        let plan = plan(&demand, &regions);
+        let part = |view: &RegionView| plan.parts.get(&view.name).map_or(0, |part| part.instances().len());
+        assert_eq!(regions.each_ref().map(part), counts, "{plan:?}");
+        assert_eq!(plan.unplaced.len(), unplaced);
+    };
+    check(Rule::Cpu { need: MilliCpu(1000), most_free: MilliCpu(0) }, [2, 1], 1);
+    check(Rule::Require { term: "site.tier=edge".to_owned() }, [3, 1], 0);
 }
