@@ -50,6 +50,7 @@ impl Above {
             calls,
             identity: identity.changes(),
             signals: Arc::clone(&signals),
+            told_time: Arc::clone(&identity.told_time),
         };
         let (shared, again) = (identity.shared.clone(), Arc::clone(&identity.again));
         Ok(Some(Self { uplink, renewal: CaRenewal { ca, parents, shared, clock, signals, again } }))

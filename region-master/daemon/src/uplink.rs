@@ -10,7 +10,7 @@ use skerry_link::{
     KeepAlive, LinkClock, LinkLost, MAX_FRAME_BYTES,
 };
 use skerry_wire::{ToChild, Welcome};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,8 @@ pub(crate) struct Uplink {
     /// The identity to show; it changes with each renewal.
     pub(crate) identity: watch::Receiver<Identity>,
     pub(crate) signals: Arc<RenewalSignals>,
+    /// Who keeps the master's own certificate looks at it when the time is told.
+    pub(crate) told_time: Arc<Notify>,
 }
 
 impl Uplink {
@@ -90,7 +92,12 @@ impl Uplink {
             return close(connection, CloseReason::ShuttingDown, "the master ends");
         };
         let patience = self.keep_alive.idle_timeout();
-        let mut welcomes = Welcomes { dialer: &mut self.dialer, clock: &self.clock, signals: &self.signals };
+        let mut welcomes = Welcomes {
+            dialer: &mut self.dialer,
+            clock: &self.clock,
+            signals: &self.signals,
+            told_time: &self.told_time,
+        };
         let end = tokio::select! {
             // Whichever ends first ends the link, so nothing of the others is needed any more. The end of the process comes
             // first: the brain ends with it, and that is not to be told as something else.
@@ -153,6 +160,7 @@ struct Welcomes<'a> {
     dialer: &'a mut Dialer,
     clock: &'a LinkClock,
     signals: &'a RenewalSignals,
+    told_time: &'a Notify,
 }
 
 impl Welcomes<'_> {
@@ -161,6 +169,7 @@ impl Welcomes<'_> {
         self.dialer.welcomed();
         self.clock.observe(welcome.now);
         self.signals.told_time();
+        self.told_time.notify_one();
     }
 }
 

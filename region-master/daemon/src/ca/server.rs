@@ -62,6 +62,8 @@ pub struct MasterIdentity {
     pub clock: Arc<LinkClock>,
     /// To be notified when the CA's own certificate is another, which this one must carry.
     pub again: Arc<Notify>,
+    /// To be notified when the region above has told the time.
+    pub told_time: Arc<Notify>,
     shown: watch::Sender<Identity>,
 }
 
@@ -71,7 +73,7 @@ impl MasterIdentity {
         let identity = ca.server_identity(&names, clock.now())?;
         let shared = SharedIdentity::new(identity.clone(), ca.roots());
         let shown = watch::Sender::new(identity);
-        Ok(Self { ca, names, shared, clock, again: Arc::default(), shown })
+        Ok(Self { ca, names, shared, clock, again: Arc::default(), told_time: Arc::default(), shown })
     }
 
     /// Each certificate that comes after the present one.
@@ -79,16 +81,18 @@ impl MasterIdentity {
         self.shown.subscribe()
     }
 
-    /// Renews the certificate from half of its life, and when the CA's own is another, for as long as the process runs.
-    /// Handshakes see the renewed one; connections go on.
+    /// Renews the certificate from half of its life, when the CA's own is another, and when it was made by a clock that turns out
+    /// to be ahead, for as long as the process runs. Handshakes see the renewed one; connections go on.
     pub async fn keep(self, cancel: CancellationToken) {
         loop {
-            let due = renew_in(self.shared.current().certificate().leaf, self.clock.now(), u8::MAX / 2);
+            let (leaf, now) = (self.shared.current().certificate().leaf, self.clock.now());
+            let due = if now < leaf.not_before { Duration::ZERO } else { renew_in(leaf, now, u8::MAX / 2) };
             let wait = if due.is_zero() { self.renew() } else { due.min(LOOK_AGAIN) };
             tokio::select! {
                 // All are cancel-safe: a notice is kept until it is taken.
                 () = cancel.cancelled() => return,
                 () = sleep(wait) => {}
+                () = self.told_time.notified() => {}
                 () = self.again.notified() => {
                     self.renew();
                 }
@@ -102,8 +106,9 @@ impl MasterIdentity {
             Ok(identity) => {
                 let certificate = identity.certificate();
                 tracing::info!(serial = certificate.serial, "the master's certificate is renewed");
-                // One under a CA that has run out is over as soon as it is made.
-                let over = certificate.leaf.expired_for(self.clock.now()).is_some();
+                // One under a CA that has run out is over as soon as it is made, and one under a CA of the future is early for long.
+                let now = self.clock.now();
+                let over = certificate.leaf.expired_for(now).is_some() || now < certificate.leaf.not_before;
                 self.shared.swap(identity.clone(), self.ca.roots());
                 self.shown.send_replace(identity);
                 if over { RENEW_RETRY_MAX } else { Duration::from_secs(1) }
