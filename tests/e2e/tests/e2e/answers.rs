@@ -1,5 +1,7 @@
 //! What is said to those who ask a tree of regions for something that cannot be.
 
+mod clocks;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use skerry_e2e::{Below, Master, Operator, Plan, Region, SOON, Said, Workload, in_region};
@@ -7,6 +9,9 @@ use skerry_ground::{Host, until_ok};
 
 const WEST: Below<'static> = Below { region: "west", parent: None, nodes: &[("w1", "bergen")] };
 const FAR: Below<'static> = Below { region: "far", parent: Some("west"), nodes: &[] };
+
+/// What the master of a region with a node and a region below it sends in two seconds in which nothing happens, generously.
+const QUIET_BYTES: u64 = 8192;
 
 #[test]
 fn a_tree_says_why_not() {
@@ -16,6 +21,7 @@ fn a_tree_says_why_not() {
         a_key_that_the_child_owns(region)?;
         tenants(region)?;
         manifests(region)?;
+        clocks::disagree(region)?;
         a_ring_of_parents(region)
     });
 }
@@ -65,8 +71,13 @@ fn a_key_that_the_child_owns(region: &Region) -> Result<()> {
         let said = region.operator.run(&["describe", "workload", "mine"])?.ok()?;
         said.says(&["west"]).map(drop)
     })?;
-    let waited = region.operator.run(&["wait", "workload/mine", "--for", "running", "--timeout", "300ms"])?;
+    let link = region.child("west")?.master.host();
+    let quiet = link.traffic()?.sent_bytes;
+    let waited = region.operator.run(&["wait", "workload/mine", "--for", "running", "--timeout", "2s"])?;
     waited.exits(3)?.says(&["west"])?;
+    let spoken = link.traffic()?.sent_bytes - quiet;
+    // The parent asks again only when something changes: two seconds of keep-alives up and down, and no more.
+    ensure!(spoken < QUIET_BYTES, "the region sent {spoken} bytes about a share that it refuses");
     ensure!(region.node("w1")?.containers() == before, "what the region owns is as it was");
 
     region.step("a share is its owner's");

@@ -28,11 +28,8 @@ fn what_fits_nowhere_is_told_with_every_reason() {
         check(region, &hello("small").require("node.memory_mb>=99999999"), &["2 nodes", "node.memory_mb"])?;
         let mixed = sized("mixed", "1000", "16Mi", "1Mi").require("site.name=oslo");
         check(region, &mixed, &["1 node does not match 'site.name=oslo'", "1 node needs 1000 cpu"])?;
-        let uneven = hello("uneven").instances(3).spec(
-            "placement",
-            json!({"require": "site.name=oslo", "spread": [{"by": "site", "max_skew": 1}]}),
-        );
-        region.operator.apply(&[&uneven])?;
+        a_bound_that_cannot_be_kept(region, &hello("even"), &hello("full"))?;
+        beside_and_apart(region, &hello("cache"), &hello("web"))?;
         host_ports(region, &hello("fixed"), &hello("auto"))?;
         a_taint(region, &hello("strict"))
     });
@@ -50,6 +47,48 @@ fn check(region: &Region, workload: &Workload, parts: &[&str]) -> Result<()> {
     let pending = found.first().and_then(|one| one.pointer("/status/pending/0/reasons")?.as_array());
     ensure!(pending.is_some_and(|reasons| !reasons.is_empty()), "{found:?}");
     Ok(())
+}
+
+/// Two sites that may differ by one, of which one is full: the other takes one instance and no second.
+fn a_bound_that_cannot_be_kept(region: &Region, even: &Workload, full: &Workload) -> Result<()> {
+    region.step("a max_skew that a full site makes impossible");
+    // Each node has two ports.
+    let full = full.clone().instances(2).require("node.name=n2").port(8080, &json!("auto"));
+    region.operator.apply(&[&full])?;
+    region.operator.running("full")?;
+    let even = even.clone().instances(2).port(8080, &json!("auto"));
+    let even = even.spec("placement", json!({"spread": [{"by": "site", "max_skew": 1}]}));
+    check(region, &even, &["1 node needs 1 host ports", "1 node would break max_skew 1 over site"])?;
+    region.node("n1")?.runs("even", 1, SOON)?;
+    let said = region.operator.run(&["explain", "even"])?.ok()?;
+    said.says(&["1 placed, 1 without a place", "with max_skew 2 over site instead of 1: 1 node fits"])?;
+    ensure!(region.containers().len() == 3, "{:?}", region.containers());
+    // Once there is room it is placed by itself.
+    region.operator.delete("full")?;
+    region.operator.running("even")?;
+    ensure!(region.node("n2")?.containers_of("even").len() == 1, "{:?}", region.containers());
+    region.operator.delete("even")
+}
+
+fn beside_and_apart(region: &Region, cache: &Workload, web: &Workload) -> Result<()> {
+    region.step("beside another workload, and apart from it");
+    let cache = cache.clone().label("app", "cache").require("node.name=n2");
+    let wish = |kind: &str, by: &str| json!({kind: [{"match": "app=cache", "by": by}]});
+    let beside = web.clone().spec("placement", wish("affinity", "node"));
+    check(region, &beside, &["2 nodes", "app=cache"])?;
+    let said = region.operator.run(&["explain", "web"])?.ok()?;
+    said.says(&["1 without a place", "without the affinity 'app=cache' by node: 2 nodes fit"])?;
+    // It is placed as soon as there is something to be beside of.
+    region.operator.apply(&[&cache])?;
+    region.operator.running("web")?;
+    ensure!(region.node("n2")?.containers_of("web").len() == 1, "{:?}", region.containers());
+    region.operator.delete("web")?;
+    let apart = web.clone().spec("placement", wish("anti_affinity", "site"));
+    region.operator.apply(&[&apart])?;
+    region.operator.running("web")?;
+    ensure!(region.node("n1")?.containers_of("web").len() == 1, "{:?}", region.containers());
+    region.operator.delete("web")?;
+    region.operator.delete("cache")
 }
 
 fn host_ports(region: &Region, fixed: &Workload, auto: &Workload) -> Result<()> {

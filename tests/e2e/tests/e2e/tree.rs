@@ -1,5 +1,10 @@
 //! A root, two regions of two sites, six nodes: placing from above, cuts between regions, and masters that are killed.
 
+mod apart;
+mod placing;
+mod quota;
+mod site;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +36,9 @@ fn what_the_root_asks_for_runs_in_both_regions_whatever_breaks() {
         everything_is_listed(region)?;
         logs_from_below(region)?;
         a_region_on_its_own(region)?;
+        apart::the_root_is_gone(region)?;
+        apart::each_way_alone(region)?;
+        apart::a_third_is_lost(region)?;
         masters_die(region)
     });
 }
@@ -59,7 +67,12 @@ fn a_region_that_is_away_is_replaced_once() {
             Ok((region.containers_in("east", "hello")?.len() == 1).then_some(()))
         })?;
         ensure!(region.containers_in("west", "hello")? == there, "the original stays");
-        region.operator.running("hello")
+        region.operator.running("hello")?;
+        region.operator.delete("hello")?;
+        site::a_site_is_away(region)?;
+        quota::a_limit_holds(region)?;
+        placing::bounds_over_regions(region)?;
+        placing::beside_and_apart(region)
     });
 }
 
