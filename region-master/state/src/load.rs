@@ -71,6 +71,7 @@ impl RegionState {
             stuck: Vec::new(),
             life: ledger.life,
             leases: Leases::new(now.mono),
+            refused_orphans: BTreeMap::new(),
             touched: BTreeSet::new(),
             changed: false,
             change: 0,

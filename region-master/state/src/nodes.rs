@@ -134,8 +134,12 @@ impl RegionState {
     }
 
     pub(crate) fn forget_node_row(&mut self, name: &NodeName, key: &RowKey) {
-        if let (TableId::STATUS, Ok(id)) = (key.table, AllocationId::new(key.key.as_str())) {
-            self.allocations.unhear(name, &id);
+        match (key.table, AllocationId::new(key.key.as_str())) {
+            (TableId::STATUS, Ok(id)) => self.allocations.unhear(name, &id),
+            (TableId::ORPHAN, Ok(id)) => {
+                self.refused_orphans.retain(|refused, (node, _)| *refused != id || node != name);
+            }
+            _ => {}
         }
     }
 
@@ -148,6 +152,7 @@ impl RegionState {
             Ok(ObservedRow::Status(status)) => {
                 self.allocations.hear(self.now.mono, name, Arc::new(status));
             }
+            Ok(ObservedRow::Orphan(intent)) => self.restore_orphan(name, intent),
             Ok(row) => node.fold(&row),
             Err(_) => {}
         }
@@ -182,6 +187,7 @@ impl RegionState {
         self.sites.remove_node(&site, name);
         self.mark_node(name, &site);
         self.life.away.remove(name);
+        self.refused_orphans.retain(|_, (node, _)| node != name);
         self.forget_drain(name);
         self.outbox.batch().delete(NODE, name.as_str());
         self.clear_child(&ChildName::Node(name.clone()), &held, &tombstones);

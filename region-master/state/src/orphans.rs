@@ -42,12 +42,7 @@ impl RegionState {
         let (id, key) = (intent.id.clone(), intent.workload.clone());
         if let Some(known) = self.allocations.get(&id) {
             if known.node != *node {
-                let message = format!(
-                    "{id} runs here since before the master's store was made, and node {} has an allocation of that name: \
-                     delete its workload, or remove this node",
-                    known.node
-                );
-                self.tell_node(EventLevel::Warning, node, "OrphanRefused", message);
+                self.refuse_orphan(node, intent);
             }
             return;
         }
@@ -61,8 +56,7 @@ impl RegionState {
         };
         let message =
             format!("{id} on node {node} is older than the master's store and not known to it; {what}");
-        let subject = EventSubject::Allocation(id, key.clone());
-        self.tell(EventLevel::Warning, subject, "Orphaned", message);
+        self.tell(EventLevel::Warning, EventSubject::Allocation(id, key.clone()), "Orphaned", message);
         let record = AllocationRecord {
             intent: Arc::new(AllocationIntent { desired, ..intent }),
             node: node.clone(),
@@ -70,11 +64,38 @@ impl RegionState {
             placed_at: self.now.wall,
         };
         self.cluster_occupy(&record);
-        self.save_allocation(record);
+        self.save_allocation(record.clone());
         self.look_at(&key);
         let known = self.workloads.get(&key).map(|workload| workload.record.clone());
-        if let Some(known) = known.filter(|known| known.asked_in == self.config.epoch && !known.deleting) {
-            self.adopt_orphans(&known);
+        let asked = known.filter(|known| known.asked_in == self.config.epoch && !known.deleting);
+        if let Some(asked) = asked.filter(|_| !is_second) {
+            self.adopt(&asked, record);
+        }
+    }
+
+    /// Another allocation has the name of this one: it has to wait until that is gone. It happens only where a store began anew,
+    /// with all its numbers, and something was applied before the node was there again.
+    fn refuse_orphan(&mut self, node: &NodeName, intent: AllocationIntent) {
+        let (id, key) = (intent.id.clone(), intent.workload.clone());
+        let message = format!(
+            "{id} runs on node {node} since before the master's store was made, and another node has an allocation of that name: \
+             delete {key}, which ends both, and apply it again"
+        );
+        self.refused_orphans.insert(id, (node.clone(), intent));
+        self.tell_node(EventLevel::Warning, node, "OrphanRefused", message);
+    }
+
+    /// The name of an allocation is free.
+    pub(crate) fn take_refused_orphan(&mut self, id: &AllocationId) {
+        if let Some((node, intent)) = self.refused_orphans.remove(id) {
+            self.take_orphan(&node, intent);
+        }
+    }
+
+    /// Takes up an orphan's row from disk.
+    pub(crate) fn restore_orphan(&mut self, node: &NodeName, intent: AllocationIntent) {
+        if self.allocations.get(&intent.id).is_some_and(|known| known.node != *node) {
+            self.refused_orphans.insert(intent.id.clone(), (node.clone(), intent));
         }
     }
 
@@ -98,22 +119,30 @@ impl RegionState {
     pub(crate) fn adopt_orphans(&mut self, record: &WorkloadRecord) {
         let key = &record.spec.key;
         let orphans: Vec<AllocationRecord> = self.orphans_of(key).cloned().collect();
-        for mut orphan in orphans {
-            let intent = Arc::make_mut(&mut orphan.intent);
-            intent.desired = Desired::Run;
-            if intent.spec == record.spec.instance {
-                intent.spec = Arc::clone(&record.spec.instance);
-                intent.generation = record.generation;
-            }
-            let message = format!("{} on node {} is no orphan any more", intent.id, orphan.node);
-            self.tell_allocation(&intent.id.clone(), key, "Adopted", message);
-            self.cluster_book(&orphan, None);
-            let id = orphan.intent.id.clone();
-            self.save_allocation(orphan);
-            self.dirty.insert(key.clone());
-            self.adopt_end(record, &id);
+        for orphan in orphans {
+            self.adopt(record, orphan);
             self.seal_if_full();
         }
+    }
+
+    fn adopt(&mut self, record: &WorkloadRecord, mut orphan: AllocationRecord) {
+        let (id, key) = (orphan.intent.id.clone(), &record.spec.key);
+        let intent = Arc::make_mut(&mut orphan.intent);
+        intent.desired = Desired::Run;
+        if intent.spec == record.spec.instance {
+            intent.spec = Arc::clone(&record.spec.instance);
+            intent.generation = record.generation;
+        }
+        self.tell_allocation(
+            &id,
+            key,
+            "Adopted",
+            format!("{id} on node {} is no orphan any more", orphan.node),
+        );
+        self.cluster_book(&orphan, None);
+        self.save_allocation(orphan);
+        self.dirty.insert(key.clone());
+        self.adopt_end(record, &id);
     }
 
     /// A run that came to its end while it was an orphan counts like any other.
@@ -142,6 +171,9 @@ impl RegionState {
     /// Ends the orphans on nodes that are being emptied, when nothing else is left there or time is up: nobody makes another
     /// copy of them first.
     pub(crate) fn drain_orphans(&mut self, key: &WorkloadKey) {
+        if self.life.drains.is_empty() {
+            return;
+        }
         let goes = |record: &&AllocationRecord| self.is_emptied_of_others(&record.node);
         let ids: Vec<AllocationId> =
             self.orphans_of(key).filter(goes).map(|record| record.intent.id.clone()).collect();

@@ -273,6 +273,7 @@ impl RegionState {
         self.forget_life_of(id);
         self.node_lightened(&record.node);
         self.look_at(&key);
+        self.take_refused_orphan(id);
         self.changed = true;
     }
 

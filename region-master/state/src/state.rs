@@ -7,8 +7,8 @@ use skerry_allocator::Cluster;
 use skerry_federation::Alike;
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
-    AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources, Share, TenantName,
-    WorkloadKey, WorkloadSpec,
+    AllocationId, AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources,
+    Share, TenantName, WorkloadKey, WorkloadSpec,
 };
 use skerry_wire::{Epoch, ToParent};
 
@@ -102,6 +102,8 @@ pub struct RegionState {
     pub(crate) touched: BTreeSet<ChildName>,
     pub(crate) life: Life,
     pub(crate) leases: Leases,
+    /// Orphans whose name another node's allocation has.
+    pub(crate) refused_orphans: BTreeMap<AllocationId, (NodeName, AllocationIntent)>,
     pub(crate) changed: bool,
     pub(crate) change: u64,
 }

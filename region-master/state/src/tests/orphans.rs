@@ -259,6 +259,36 @@ fn a_master_that_is_set_up_anew_learns_what_runs() {
 }
 
 #[test]
+fn an_orphan_whose_name_is_taken_waits_for_it() {
+    let web = small(spec("web", 1));
+    for restarts in [false, true] {
+        let mut bench = Bench::with_nodes(1);
+        bench.apply(&web);
+        bench.cut("n1");
+        bench.restore(&Disk::new());
+        let n1 = bench.nodes.remove(&node_name("n1")).unwrap();
+        bench.join("n2", "s1");
+        bench.connect("n2");
+        bench.apply(&web);
+        bench.join("n1", "s1");
+        bench.nodes.insert(node_name("n1"), n1);
+        bench.connect("n1");
+        assert_eq!(bench.shown(), ["web@n2 Run running"]);
+        assert_eq!(bench.events().iter().filter(|event| event.event.reason == "OrphanRefused").count(), 1);
+        if restarts {
+            bench.restart();
+            bench.connect_all();
+            let what = DrainWhat::Node(node_name("n2"));
+            bench.life(LifeCall::Drain { what, deadline: None, force: false }).unwrap();
+            bench.wait(Duration::from_mins(1));
+            assert_eq!(bench.shown(), ["web@n1 Run running"], "it is adopted when the name is free");
+        }
+        bench.call(ApiCall::Delete(key("web"))).unwrap();
+        assert_eq!((bench.shown().len(), bench.held().len()), (0, 0), "a deletion ends both");
+    }
+}
+
+#[test]
 fn of_what_is_exclusive_the_copy_that_the_store_knows_is_the_one_that_runs() {
     let mut db = spec("db", 1);
     std::sync::Arc::make_mut(&mut db.instance).exclusive = Some(Lease::DEFAULT);
