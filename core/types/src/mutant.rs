@@ -36,13 +36,17 @@ pub enum Mutant {
     RestartForgetsRoom,
     /// An update stops a copy before the next one is ready.
     BreaksBeforeMaking,
+    /// A job does not remember which of its instances ended well.
+    ForgetsCompletions,
+    /// A schedule does not remember for which due times it ran.
+    ForgetsRuns,
     /// Host ports are given as often as they are asked for.
     SharesPorts,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipsPersistWait,
         Self::ForgetsEpoch,
         Self::OfflineIsLost,
@@ -58,6 +62,8 @@ impl Mutant {
         Self::MasterNeverWakes,
         Self::RestartForgetsRoom,
         Self::BreaksBeforeMaking,
+        Self::ForgetsCompletions,
+        Self::ForgetsRuns,
         Self::SharesPorts,
     ];
 }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use skerry_schedule::CompiledSchedule;
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{AllocationIntent, MonoTime, Now, Overlap, Schedule, WallTime};
 
 use crate::ledger::Settled;
@@ -95,6 +96,9 @@ impl Timetable {
 
     /// A run for this due time begins.
     pub(crate) fn run(&mut self, due: WallTime) {
+        if mutant::is(Mutant::ForgetsRuns) {
+            return;
+        }
         self.settled.ran.push(due);
         if self.settled.ran.len() > RAN_MAX {
             self.settled.ran.remove(0);

@@ -239,13 +239,17 @@ impl RegionState {
             .map_or(PartProgress { total, ..PartProgress::default() }, |moving| moving.progress.as_part());
         if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
             add(&mut status.completed, &job.done);
+            // One that is tried again has not failed.
+            status.failed = self.given_up(record, &received.instances);
         }
         for region in self.regions.values() {
             let Some(below) = region.statuses.get(key) else { continue };
             add(&mut status.placed, &below.placed);
             add(&mut status.running, &below.running);
-            add(&mut status.failed, &below.failed);
-            add(&mut status.completed, &below.completed);
+            if below.generation == record.generation {
+                add(&mut status.failed, &below.failed);
+                add(&mut status.completed, &below.completed);
+            }
             add(&mut status.unreachable, &below.unreachable);
             if region.shares.get(key).is_some_and(|share| share.generation == below.generation)
                 && below.generation == record.generation
@@ -282,7 +286,9 @@ impl RegionState {
                 }
             }
             Phase::Failed | Phase::Backoff if current => sets.failed.push(instance),
-            Phase::Completed => sets.completed.push(instance),
+            Phase::Completed if allocation.intent.generation == record.generation => {
+                sets.completed.push(instance);
+            }
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_region_state::{AllocationView, NodeView, RolloutState, WorkloadView};
 use skerry_types::{
-    AllocationId, ContainerState, Desired, HostPort, NodeName, Phase, Resources, WorkloadSpec,
+    AllocationId, ContainerState, Desired, HostPort, NodeName, Phase, Resources, WorkloadKey, WorkloadSpec,
 };
 
 use crate::event::MasterAt;
@@ -105,7 +105,13 @@ impl World {
         if is_leaf && observed.0 != observed.1 {
             return Some(format!("{name} stores {} rows of its nodes, not {}", observed.0, observed.1));
         }
-        let bounds = [("event", 4097), ("revision", 10 * want.0), ("split", want.0), ("rollout", want.0)];
+        let bounds = [
+            ("event", 4097),
+            ("revision", 10 * want.0),
+            ("split", want.0),
+            ("rollout", want.0),
+            ("job", want.0),
+        ];
         let over = bounds.into_iter().find(|(table, most)| disk.count(table) > *most);
         over.map(|(table, most)| format!("{name} stores {} {table}s, {most} at most", disk.count(table)))
     }
@@ -132,6 +138,11 @@ impl World {
     fn errors_of(&self, at: MasterAt, view: &WorkloadView, shown: &[Shown]) -> Vec<String> {
         let (spec, key) = (&view.spec, &view.spec.key);
         let regions = self.regions_for(at, spec);
+        match Rules::of(key) {
+            Rules::Job => return unfinished(view).into_iter().collect(),
+            Rules::Daemon => return self.without_daemon(key, &regions, shown),
+            _ => {}
+        }
         let stuck = regions.iter().flat_map(|region| &shown[*region].workloads);
         let stuck = stuck.filter(|share| share.spec.key == *key).any(is_stuck);
         let none = BTreeMap::new();
@@ -162,6 +173,28 @@ impl World {
         }
         if placed < wanted && !stuck {
             wrong.extend(self.unplaced(view, wanted - placed, &regions, shown));
+        }
+        wrong
+    }
+
+    /// Every node has one copy of a daemon, unless it has no room for it and its region says so.
+    fn without_daemon(&self, key: &WorkloadKey, regions: &[MasterAt], shown: &[Shown]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for host in self.hosts.iter().filter(|host| regions.contains(&host.master)) {
+            let lists = &shown[host.master];
+            let copies = held(&host.name, &lists.allocations).filter(|copy| copy.intent.workload == *key);
+            let view = lists.workloads.iter().find(|view| view.spec.key == *key);
+            let waits = view.is_some_and(is_stuck);
+            let copies = copies.count();
+            if copies > 1 || copies == 0 && !waits {
+                wrong.push(format!("{} has {copies} copies of daemon {key}", host.name));
+            }
+        }
+        let views = regions.iter().flat_map(|region| &shown[*region].workloads);
+        let views: Vec<&WorkloadView> = views.filter(|view| view.spec.key == *key).collect();
+        // A region without room holds up the whole.
+        if !views.iter().any(|view| is_stuck(view)) {
+            wrong.extend(views.iter().filter_map(|view| Self::unmoved(view, &BTreeMap::new())));
         }
         wrong
     }
@@ -238,6 +271,13 @@ impl World {
         }
         wrong
     }
+}
+
+/// A job comes to an end, unless something of it has no room.
+fn unfinished(view: &WorkloadView) -> Option<String> {
+    let job = view.job.as_ref();
+    let is_over = job.is_some_and(|job| job.ended_at.is_some());
+    (!is_over && view.pending.is_empty()).then(|| format!("job {} goes on for ever: {job:?}", view.spec.key))
 }
 
 /// Whether an update cannot go on: it failed for want of room beside what runs, or something waits for room.

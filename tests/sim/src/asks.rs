@@ -124,12 +124,14 @@ impl World {
             let own = views.into_iter().filter(|view| view.owner == self.masters[at].name && !view.deleting);
             for view in own.collect::<Vec<_>>() {
                 let key = &view.spec.key;
-                if spec::Rules::of(key) == spec::Rules::Exclusive {
-                    // What does not go on without a link has no part in the last stages.
+                let rules = spec::Rules::of(key);
+                if matches!(rules, spec::Rules::Exclusive | spec::Rules::Cron) {
+                    // What does not go on without a link, or never rests, has no part in the last stages.
                     self.wish(at, key.clone(), ApiCall::Delete(key.clone()), None);
                     continue;
                 }
-                let bad = spec::is_bad(&view.spec.instance);
+                let gave_up = view.job.as_ref().is_some_and(|job| job.failed.is_some());
+                let bad = spec::is_bad(&view.spec.instance) || gave_up;
                 if bad || view.rollout.state != RolloutState::Done {
                     let mut good = (*view.spec).clone();
                     spec::renew(&mut good);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skerry_types::{AllocationId, Desired, Resources};
+use skerry_types::{AllocationId, Desired, Overlap, Resources};
 use skerry_wire::{Cursor, ToParent, Welcome, decode};
 
 use crate::event::{NodeAt, Party};
@@ -35,8 +35,10 @@ impl World {
             .state
             .intents()
             .any(|(node, intent)| intent.id == *id && node == name && intent.desired == Desired::Run);
-        // What is exclusive stops for want of a lease.
-        let may_stop = container.intent.spec.exclusive.is_some();
+        // What is exclusive stops for want of a lease, and a run for the next one.
+        let spec = &container.intent.spec;
+        let may_stop = spec.exclusive.is_some()
+            || spec.schedule.as_ref().is_some_and(|schedule| schedule.overlap == Overlap::Replace);
         if wanted && container.acknowledged && !may_stop {
             self.fail(format!("{by} ends the healthy container {}/{} on n{at}", id, container.name));
         }

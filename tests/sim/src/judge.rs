@@ -10,6 +10,7 @@ use skerry_types::{
 };
 
 use crate::event::{MasterAt, NodeAt};
+use crate::runs::Jobs;
 use crate::spec::{self, Rules};
 use crate::world::{SECOND, World};
 
@@ -28,6 +29,7 @@ pub(crate) struct Judge {
     pub(crate) forced: BTreeSet<NodeAt>,
     /// The last token of each exclusive instance, and whose it was.
     pub(crate) tokens: BTreeMap<(WorkloadKey, InstanceIndex), (FencingToken, AllocationId)>,
+    pub(crate) jobs: Jobs,
     /// The highest limit that the tenant ever had.
     pub(crate) ceiling: MilliCpu,
 }
@@ -122,6 +124,10 @@ impl World {
         if self.has_other(at, intent) || self.judge.forced.contains(&node) {
             return;
         }
+        // A job that is over, or another, ends everywhere; a node that was emptied keeps no daemon.
+        if rules == Rules::Job || rules == Rules::Daemon && self.judge.emptied.contains(&node) {
+            return;
+        }
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
         if !heard && !matches!(rules, Rules::Replaced | Rules::Exclusive) {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
@@ -150,7 +156,8 @@ impl World {
         if running.count() == intent.spec.containers.len() {
             self.judge.ran.insert((self.hosts[at].master, intent.id.clone()));
         }
-        if rules == Rules::Clash {
+        // Each region numbers its daemons by itself.
+        if matches!(rules, Rules::Clash | Rules::Daemon) {
             return;
         }
         let mut regions = BTreeSet::new();
@@ -185,6 +192,7 @@ impl World {
     /// An update fails only by what it updated.
     pub(crate) fn look_at_rollouts(&mut self, at: MasterAt) {
         let views = self.workloads(at).unwrap_or_default();
+        self.look_at_jobs(at, &views);
         let failed = views.iter().filter(|view| {
             view.rollout.state == RolloutState::Failed && view.rollout.message.contains("do not run")
         });

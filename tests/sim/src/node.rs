@@ -16,6 +16,7 @@ use crate::disk::Disk;
 use crate::event::{Event, MasterAt, NodeAt, Parcel, Party};
 use crate::link::Way;
 use crate::rng::Rng;
+use crate::runs::Run;
 use crate::runtime::Container;
 use crate::world::{Clock, MS, SECOND, World};
 
@@ -45,6 +46,8 @@ pub(crate) struct Host {
     /// Listings that this life of the agent got.
     pub(crate) listings: u32,
     pub(crate) containers: BTreeMap<u32, Container>,
+    /// Runs of what is due again and again.
+    pub(crate) runs: BTreeMap<AllocationId, Run>,
     pub(crate) next_pid: u32,
     pub(crate) sandboxes: BTreeMap<AllocationId, Arc<AllocationIntent>>,
     pub(crate) images: BTreeSet<ImageDigest>,
@@ -79,6 +82,7 @@ impl Host {
             listed: false,
             listings: 0,
             containers: BTreeMap::new(),
+            runs: BTreeMap::new(),
             next_pid: 0,
             sandboxes: BTreeMap::new(),
             images: BTreeSet::new(),

@@ -11,7 +11,7 @@ use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind
 use crate::Carrier;
 use crate::event::{Event, NodeAt};
 use crate::finale::Stage;
-use crate::spec;
+use crate::spec::{self, Rules};
 use crate::world::{MS, SECOND, World};
 
 /// A container as the kernel and the keeper have it.
@@ -37,6 +37,11 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn runs(&self) -> bool {
         self.exit.is_none()
+    }
+
+    /// Whether it came to a good end.
+    pub(crate) fn ended_well(&self) -> bool {
+        self.exit.is_some_and(|exit| exit.kind == ExitKind::Code(0))
     }
 
     fn is(&self, reference: &ContainerRef) -> bool {
@@ -215,6 +220,7 @@ impl World {
         self.check_capacity(at);
         self.judge_start(at, intent);
         self.judge_exclusive(at, intent, fence);
+        self.judge_run(at, intent, pid);
         pid
     }
 
@@ -222,6 +228,11 @@ impl World {
         let Some(container) = self.hosts[at].containers.get(&pid) else { return };
         if spec::is_bad(&container.intent.spec) {
             return self.soon(MS..500 * MS, Event::Ends { node: at, pid, kind: ExitKind::Code(3) });
+        }
+        if Rules::of(&container.intent.workload).ends() {
+            let fails = self.stage == Stage::Storm && self.rng.percent(15);
+            let kind = ExitKind::Code(i32::from(fails));
+            return self.soon(MS..40 * SECOND, Event::Ends { node: at, pid, kind });
         }
         if self.stage != Stage::Storm {
             return;
@@ -267,8 +278,8 @@ impl World {
     pub(crate) fn container_ends(&mut self, at: NodeAt, pid: u32, kind: ExitKind) {
         let Some(container) = self.hosts[at].containers.get(&pid) else { return };
         // When the storm is over, fates do not come true any more.
-        let bad = spec::is_bad(&container.intent.spec);
-        if self.stage == Stage::Storm || container.told_to_end || bad {
+        let ends = spec::is_bad(&container.intent.spec) || Rules::of(&container.intent.workload).ends();
+        if self.stage == Stage::Storm || container.told_to_end || ends {
             self.end_container(at, pid, kind);
         }
     }
@@ -298,6 +309,7 @@ impl World {
             log_tail: "last words".to_owned(),
         };
         let heard = host.keeper_is_up && host.listed;
+        self.run_goes_on(at, &intent);
         self.disturb();
         self.trouble(at, &intent);
         if heard {
@@ -386,6 +398,7 @@ impl World {
         host.clock.zero_us = self.now_us;
         host.containers.clear();
         host.sandboxes.clear();
+        host.runs.clear();
         host.keeper_is_up = false;
         host.keeper_life += 1;
         host.listed = false;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_types::{
-    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, Labels, Lease,
-    Limits, MilliCpu, OnDisconnect, OnReturn, Placement, PortName, PortSpec, Probes, Protocol, Resources,
-    RestartPolicy, RestartWhen, Selector, TenantName, UpdatePolicy, Wave, WaveSize, WorkloadKey,
-    WorkloadKind, WorkloadName, WorkloadSpec,
+    Bytes, Capabilities, ContainerName, ContainerSpec, HostPort, ImageDigest, InstanceSpec, JobPolicy,
+    Labels, Lease, Limits, MilliCpu, OnDisconnect, OnReturn, Overlap, Placement, PortName, PortSpec, Probes,
+    Protocol, Resources, RestartPolicy, RestartWhen, Schedule, Selector, TenantName, TimeZone, UpdatePolicy,
+    Wave, WaveSize, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
 
 use crate::event::MasterAt;
@@ -17,6 +17,9 @@ use crate::rng::Rng;
 const BAD: &str = "bad";
 /// Longer than a cut of the last stages, so that only storms make replacements.
 const REPLACE_AFTER_S: std::ops::Range<u64> = 200..300;
+
+/// How often what is due again and again is due.
+pub(crate) const EVERY_MS: u64 = 120_000;
 
 /// The rules of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +34,28 @@ pub(crate) enum Rules {
     Limited,
     /// It never runs twice, and what is away is replaced soon.
     Exclusive,
+    /// Its instances come to an end, once each.
+    Job,
+    /// Its instances run again and again, when they are due.
+    Cron,
+    /// Every node has one.
+    Daemon,
     /// Every region has one of this name.
     Clash,
 }
 
 impl Rules {
-    const ALL: [Self; 6] =
-        [Self::Port, Self::Replaced, Self::Surge, Self::Limited, Self::Exclusive, Self::Clash];
+    const ALL: [Self; 9] = [
+        Self::Port,
+        Self::Replaced,
+        Self::Surge,
+        Self::Limited,
+        Self::Exclusive,
+        Self::Job,
+        Self::Cron,
+        Self::Daemon,
+        Self::Clash,
+    ];
 
     fn letter(self) -> char {
         match self {
@@ -46,6 +64,9 @@ impl Rules {
             Self::Surge => 's',
             Self::Limited => 'l',
             Self::Exclusive => 'x',
+            Self::Job => 'j',
+            Self::Cron => 't',
+            Self::Daemon => 'd',
             Self::Clash => 'c',
         }
     }
@@ -53,6 +74,28 @@ impl Rules {
     pub(crate) fn of(key: &WorkloadKey) -> Self {
         let last = key.name.as_str().chars().next_back();
         Self::ALL.into_iter().find(|rules| Some(rules.letter()) == last).unwrap_or(Self::Clash)
+    }
+
+    /// Whether its containers come to an end by themselves.
+    pub(crate) fn ends(self) -> bool {
+        matches!(self, Self::Job | Self::Cron)
+    }
+
+    fn kind(self, rng: &mut Rng) -> WorkloadKind {
+        match self {
+            Self::Job => {
+                let (parallelism, retries) = (1 + rng.below(3), rng.below(3));
+                let number = |count| u32::try_from(count).unwrap_or_default();
+                WorkloadKind::Job(JobPolicy {
+                    parallelism: number(parallelism),
+                    retries: number(retries),
+                    deadline: None,
+                })
+            }
+            Self::Cron => WorkloadKind::Cron,
+            Self::Daemon => WorkloadKind::Daemon,
+            _ => WorkloadKind::Service,
+        }
     }
 
     pub(crate) fn surge(self) -> usize {
@@ -63,7 +106,7 @@ impl Rules {
         match self {
             Self::Surge => 0,
             Self::Limited => 2,
-            Self::Port | Self::Replaced | Self::Exclusive | Self::Clash => 1,
+            _ => 1,
         }
     }
 }
@@ -76,8 +119,8 @@ pub(crate) fn limited() -> TenantName {
 /// One of the workloads that operators of a region know of.
 pub(crate) fn any_key(rng: &mut Rng, at: MasterAt) -> WorkloadKey {
     let rules = match at {
-        0 => Rules::ALL[rng.below(6)],
-        _ => Rules::ALL[1 + rng.below(5)],
+        0 => Rules::ALL[rng.below(Rules::ALL.len())],
+        _ => Rules::ALL[1 + rng.below(Rules::ALL.len() - 1)],
     };
     let name = if rules == Rules::Clash { "c".to_owned() } else { format!("w{at}-{}", rules.letter()) };
     let tenant = if rules == Rules::Limited { limited() } else { TenantName::default() };
@@ -123,19 +166,26 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
     WorkloadSpec {
         key,
         labels: Labels::new(),
-        kind: WorkloadKind::Service,
-        instances: u32::try_from(rng.below(if small { 3 } else { 6 })).unwrap_or_default(),
+        kind: rules.kind(rng),
+        instances: match rules {
+            Rules::Daemon => 0,
+            _ => u32::try_from(rng.below(if small { 3 } else { 6 })).unwrap_or_default(),
+        },
         instance: Arc::new(InstanceSpec {
             containers,
             restart: RestartPolicy {
-                when: if rng.percent(80) { RestartWhen::Always } else { RestartWhen::OnFailure },
+                when: match (rules.ends(), rng.percent(80)) {
+                    (false, true) => RestartWhen::Always,
+                    (true, true) | (false, false) => RestartWhen::OnFailure,
+                    (true, false) => RestartWhen::Never,
+                },
                 backoff: Duration::from_millis(500),
                 max_backoff: Duration::from_secs(8),
             },
             stop_grace: Duration::from_secs(rng.within(1..5)),
             stop_delay: Duration::ZERO,
             init: Vec::new(),
-            schedule: None,
+            schedule: (rules == Rules::Cron).then(|| schedule(rng)),
             deadline: None,
             stop_after: None,
             exclusive,
@@ -160,6 +210,15 @@ fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
         min_healthy: Duration::from_secs(rng.within(0..4)),
         deadline: Duration::from_secs(90),
         ..UpdatePolicy::default()
+    }
+}
+
+fn schedule(rng: &mut Rng) -> Schedule {
+    Schedule {
+        cron: format!("*/{} * * * *", EVERY_MS / 60_000),
+        timezone: TimeZone::Named("UTC".to_owned()),
+        overlap: [Overlap::Forbid, Overlap::Replace][rng.below(2)],
+        starting_deadline: rng.percent(50).then_some(Duration::from_secs(30)),
     }
 }
 

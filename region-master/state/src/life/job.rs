@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skerry_rollout::job::{self, Completion, CompletionState, JobState};
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     AllocationId, AllocationStatus, ContainerStatus, Desired, EventLevel, EventSubject, Generation,
     InstanceIndex, InstanceSet, JobPolicy, Phase, WallTime, WorkloadKey,
@@ -47,6 +48,13 @@ pub struct JobResult {
     pub containers: Vec<ContainerStatus>,
 }
 
+/// What regions below say of a job's instances.
+#[derive(Debug, Default)]
+struct Below {
+    completed: InstanceSet,
+    failed: InstanceSet,
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobView {
@@ -74,7 +82,8 @@ impl RegionState {
         wanted: &InstanceSet,
     ) {
         let key = &record.spec.key;
-        let job = self.job(record);
+        let below = self.heard_below(key, record.generation);
+        let job = self.present_job(record, wanted, &below);
         // A changed job begins anew, and so does one that has fewer instances.
         self.stop_where(key, |known| {
             known.record.intent.generation != record.generation || !set.contains(known.instance)
@@ -82,16 +91,21 @@ impl RegionState {
         if job.ended_at.is_some() {
             return self.life.timers.clear(key);
         }
-        let below = self.completed_below(key);
         let run = self.allocations.of(key).filter(|known| known.desired == Desired::Run);
         let active: BTreeSet<InstanceIndex> = run.map(|known| known.instance).collect();
         let completion = |instance: InstanceIndex| {
             if set.contains(instance) {
                 return completion(&job, instance, active.contains(&instance));
             }
-            let state =
-                if below.contains(instance) { CompletionState::Done } else { CompletionState::Active };
-            Completion { instance, state, failures: 0 }
+            match (job.done.contains(instance), below.failed.contains(instance)) {
+                (true, _) => Completion { instance, state: CompletionState::Done, failures: 0 },
+                (false, false) => Completion { instance, state: CompletionState::Active, failures: 0 },
+                // The region that has it tried as often as it may.
+                (false, true) => {
+                    let failures = policy.retries.saturating_add(1);
+                    Completion { instance, state: CompletionState::Failed, failures }
+                }
+            }
         };
         let completions: Vec<Completion> = wanted.iter().map(completion).collect();
         let plan = job::plan(policy, self.now.wall.since(job.began_at), &completions);
@@ -111,10 +125,45 @@ impl RegionState {
         }
     }
 
-    /// Instances that ended well in regions below.
-    fn completed_below(&self, key: &WorkloadKey) -> InstanceSet {
+    /// What regions below say of instances of this generation; what they say of an earlier one is another job's.
+    fn heard_below(&self, key: &WorkloadKey, generation: Generation) -> Below {
         let statuses = self.regions.values().filter_map(|region| region.statuses.get(key));
-        statuses.fold(InstanceSet::default(), |all, status| all.union(&status.completed))
+        let mut below = Below::default();
+        for status in statuses.filter(|status| status.generation == generation) {
+            below.completed = below.completed.union(&status.completed);
+            below.failed = below.failed.union(&status.failed);
+        }
+        below
+    }
+
+    /// How far a job is, with what regions below say: they may be given no part of it any more, and it has still been done.
+    fn present_job(&mut self, record: &WorkloadRecord, wanted: &InstanceSet, below: &Below) -> JobRecord {
+        let mut job = self.job(record);
+        let done = job.done.union(&below.completed);
+        // All of a share was done, and then it was given more.
+        let goes_on = job.ended_at.is_some()
+            && job.failed.is_none()
+            && record.received().is_some()
+            && !wanted.difference(&done).is_empty();
+        if done != job.done || goes_on {
+            job.done = done;
+            job.ended_at = job.ended_at.filter(|_| !goes_on);
+            self.save_job(&record.spec.key, job.clone());
+            self.mark_share(&record.spec.key);
+        }
+        job
+    }
+
+    /// Whether it was given up: nothing of it is to run anywhere.
+    pub(crate) fn is_given_up(&self, record: &WorkloadRecord) -> bool {
+        let job = self.life.jobs.get(&record.spec.key);
+        job.is_some_and(|job| job.generation == record.generation && job.failed.is_some())
+    }
+
+    /// Instances for which a job was given up here; the region above gives up the whole.
+    pub(crate) fn given_up(&self, record: &WorkloadRecord, wanted: &InstanceSet) -> InstanceSet {
+        let job = self.life.jobs.get(&record.spec.key).filter(|_| self.is_given_up(record));
+        job.map(|job| wanted.difference(&job.done)).unwrap_or_default()
     }
 
     pub(crate) fn job(&mut self, record: &WorkloadRecord) -> JobRecord {
@@ -150,7 +199,9 @@ impl RegionState {
             (allocation.intent.workload.clone(), allocation.intent.instance, allocation.intent.generation);
         if let Some(mut job) = self.life.jobs.get(&key).filter(|job| job.generation == generation).cloned() {
             let success = status.phase == Phase::Completed;
-            if success {
+            if success && mutant::is(Mutant::ForgetsCompletions) {
+                job.failures.remove(&instance);
+            } else if success {
                 job.done.insert(instance);
             } else {
                 *job.failures.entry(instance).or_default() += 1;
@@ -177,6 +228,10 @@ impl RegionState {
             Some(why) => (EventLevel::Warning, "JobFailed", format!("{key} is given up: {why}")),
         };
         self.tell(level, EventSubject::Workload(key.clone()), reason, message);
+        if failed.is_some() {
+            // Regions below are to end what they have of it.
+            self.dirty.insert(key.clone());
+        }
         self.save_job(key, JobRecord { failed, ended_at: Some(self.now.wall), ..job.clone() });
     }
 
@@ -185,7 +240,7 @@ impl RegionState {
         let active =
             self.allocations_of(key).filter(|allocation| allocation.intent.desired == Desired::Run).count();
         Some(JobView {
-            completed: job.done.union(&self.completed_below(key)).len(),
+            completed: job.done.len(),
             failures: job.failures.values().sum(),
             active: u32::try_from(active).unwrap_or(u32::MAX),
             failed: job.failed.clone(),

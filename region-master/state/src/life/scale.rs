@@ -16,6 +16,8 @@ impl RegionState {
     /// The instances that a workload is to have here.
     pub(crate) fn wanted_instances(&self, record: &WorkloadRecord) -> InstanceSet {
         match &record.origin {
+            // What runs of a job that was given up is stopped in all regions.
+            Origin::Own if self.is_given_up(record) => InstanceSet::default(),
             Origin::Own => InstanceSet::first(self.wanted_count(record)),
             // The owner says which; how many there are in all is its affair.
             Origin::Parent(received) => received.instances.difference(&received.back()),
