@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::standby::Standby;
 use super::{Ask, KeeperConfig, KeeperError, KeeperEvent, spawn};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -25,6 +26,8 @@ pub(super) struct Outlets {
     pub(super) events: mpsc::Sender<KeeperEvent>,
     /// Counts ends and connections, for those who only wait for one.
     pub(super) ended: watch::Sender<u64>,
+    /// The worker that stands by, which goes with its connection.
+    pub(super) standby: Standby,
 }
 
 type Answer = oneshot::Sender<Result<Reply, KeeperError>>;
@@ -48,6 +51,8 @@ pub(super) async fn run(
             Ok(mut session) => {
                 (retry, failures) = (RETRY_FIRST, 0);
                 outlets.ended.send_modify(|count| *count += 1);
+                outlets.standby.take();
+                outlets.standby.ask();
                 tokio::select! {
                     // What was asked and not answered is told `Lost` or `Closed` as the session is dropped.
                     () = cancel.cancelled() => return,

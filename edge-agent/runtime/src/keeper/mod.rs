@@ -6,6 +6,7 @@
 mod connection;
 mod error;
 mod spawn;
+mod standby;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::KeeperError;
+
+use standby::Standby;
 
 /// Requests that wait for the connection; more callers wait for room.
 const REQUESTS_MAX: usize = 64;
@@ -63,8 +66,9 @@ struct Ask {
 pub struct Keeper {
     asks: mpsc::Sender<Ask>,
     exits: watch::Receiver<u64>,
+    standby: Standby,
     cancel: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Keeper {
@@ -75,14 +79,25 @@ impl Keeper {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let cancel = CancellationToken::new();
         let (ended, exits) = watch::channel(0);
-        let outlets = connection::Outlets { events, ended };
-        let task = tokio::spawn(connection::run(config, asked, outlets, cancel.clone()));
-        (Self { asks, exits, cancel, task: Mutex::new(Some(task)) }, received)
+        let standby = Standby::default();
+        let outlets = connection::Outlets { events, ended, standby: standby.clone() };
+        let connection = tokio::spawn(connection::run(config, asked, outlets, cancel.clone()));
+        let own = asks.clone();
+        let start = async move || expect(&own).await.is_ok();
+        let keeping = tokio::spawn(standby.clone().keep(start, cancel.clone()));
+        let tasks = Mutex::new(vec![connection, keeping]);
+        (Self { asks, exits, standby, cancel, tasks }, received)
     }
 
     /// Makes and starts a container. A container of the same key and identity that runs already is the answer to an earlier try
     /// whose answer was lost.
     pub async fn create(&self, request: CreateRequest) -> Result<ProcessIdentity, KeeperError> {
+        let created = self.try_create(request).await;
+        self.standby.ask();
+        created
+    }
+
+    async fn try_create(&self, request: CreateRequest) -> Result<ProcessIdentity, KeeperError> {
         let deadline = REQUEST_DEADLINE + Duration::from_millis(u64::from(request.deadline_ms));
         let ask = || self.ask(Request::Create(Box::new(request.clone())), deadline);
         let first = match ask().await {
@@ -102,7 +117,7 @@ impl Keeper {
 
     /// Announces a create, which then finds a worker that is up. Never needed: a failure shows at the create.
     pub async fn expect_create(&self) -> Result<(), KeeperError> {
-        self.done(Request::Expect).await
+        if self.standby.take() { Ok(()) } else { expect(&self.asks).await }
     }
 
     /// The process of the container of this key, if it runs and has the request's identity.
@@ -191,11 +206,11 @@ impl Keeper {
     /// Ends the client. The keeper and its containers go on.
     pub async fn close(&self) {
         self.cancel.cancel();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the keeper's connection task failed");
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the keeper's connection failed");
+            }
         }
     }
 
@@ -207,14 +222,24 @@ impl Keeper {
     }
 
     async fn ask(&self, request: Request, deadline: Duration) -> Result<Reply, KeeperError> {
-        let (answer, answered) = oneshot::channel();
-        let exchange = async {
-            self.asks.send(Ask { request, answer }).await.map_err(|_| KeeperError::Closed)?;
-            answered.await.map_err(|_| KeeperError::Closed)?
-        };
-        tokio::time::timeout(deadline, exchange)
-            .await
-            .map_err(|_| KeeperError::Deadline { after: deadline })?
+        ask(&self.asks, request, deadline).await
+    }
+}
+
+async fn ask(asks: &mpsc::Sender<Ask>, request: Request, deadline: Duration) -> Result<Reply, KeeperError> {
+    let (answer, answered) = oneshot::channel();
+    let exchange = async {
+        asks.send(Ask { request, answer }).await.map_err(|_| KeeperError::Closed)?;
+        answered.await.map_err(|_| KeeperError::Closed)?
+    };
+    tokio::time::timeout(deadline, exchange).await.map_err(|_| KeeperError::Deadline { after: deadline })?
+}
+
+/// Has the keeper start a worker for a create that is to come.
+async fn expect(asks: &mpsc::Sender<Ask>) -> Result<(), KeeperError> {
+    match ask(asks, Request::Expect, REQUEST_DEADLINE).await? {
+        Reply::Done => Ok(()),
+        _ => Err(KeeperError::Unexpected),
     }
 }
 
