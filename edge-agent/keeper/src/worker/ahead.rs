@@ -15,6 +15,7 @@ use super::{chain, open_output, plain_args, reset_inherited, take_filter};
 use crate::cgroup::Hierarchies;
 use crate::job::Job;
 use crate::layout::ContainerDir;
+use crate::process;
 use libcontainer::notify_socket::NotifyListener;
 use libcontainer::oci_spec::runtime::Process;
 use libcontainer::process::args::ContainerType;
@@ -29,7 +30,7 @@ use rustix::net::{
 use rustix::process::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skerry_keeper_protocol::{LogStream, MAX_FRAME_BYTES, decode, encode};
+use skerry_keeper_protocol::{LogStream, MAX_FRAME_BYTES, ProcessIdentity, decode, encode};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -43,6 +44,7 @@ const FILES_MAX: usize = 32;
 /// A first process that waits. It ends when this is dropped: nobody else has the other end of its orders.
 pub(super) struct Ahead {
     first: First,
+    process: ProcessIdentity,
     orders: Orders,
 }
 
@@ -68,13 +70,14 @@ impl Ahead {
             ForkResult::Parent { child } => {
                 main_sender.close()?;
                 init_sender.close()?;
-                Ok(Self { first: First::new(child.as_raw(), main_receiver), orders })
+                let process = identify(child.as_raw()).map_err(LaunchError::Fork)?;
+                Ok(Self { first: First::new(child.as_raw(), main_receiver), process, orders })
             }
         }
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.first.pid()
+    pub(super) const fn process(&self) -> ProcessIdentity {
+        self.process
     }
 
     /// Has it go to work.
@@ -92,6 +95,11 @@ impl Ahead {
         self.first.wait()?;
         sent.map_err(LaunchError::Orders)
     }
+}
+
+fn identify(pid: i32) -> io::Result<ProcessIdentity> {
+    let pid = u32::try_from(pid).map_err(io::Error::other)?;
+    Ok(ProcessIdentity { pid, start_ticks: process::start_ticks(pid)? })
 }
 
 /// The child's side.

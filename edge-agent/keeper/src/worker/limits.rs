@@ -145,15 +145,7 @@ impl Group<'_> {
     fn inherit_cpuset(&self) -> Result<(), LimitError> {
         let Some(mount) = self.mounts.get("cpuset") else { return Ok(()) };
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let mut directory = mount.clone();
-            for part in self.cgroup.relative() {
-                let inherited = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
-                directory.push(part);
-                let own = directory.join(file);
-                if std::fs::read_to_string(&own).is_ok_and(|text| text.trim().is_empty()) {
-                    write(&own, inherited.trim())?;
-                }
-            }
+            inherit(mount, self.cgroup.relative(), file)?;
         }
         Ok(())
     }
@@ -167,8 +159,19 @@ impl Group<'_> {
             self.set("devices", file, &rule.to_string())?;
         }
         // Without rules everything is allowed already.
-        let allowed = ALLOWED_DEVICES.iter().filter(|_| !rules.is_empty());
-        allowed.into_iter().try_for_each(|rule| self.set("devices", "devices.allow", rule))
+        if rules.is_empty() { Ok(()) } else { self.allow_harmless_devices() }
+    }
+
+    fn allow_harmless_devices(&self) -> Result<(), LimitError> {
+        let mount = self.mounts.get("devices").ok_or(LimitError::NoController("devices"))?;
+        let path = mount.join(self.cgroup.relative()).join("devices.allow");
+        let failed =
+            |value: &str, source| LimitError::Write { path: path.clone(), value: value.to_owned(), source };
+        let mut file = File::create(&path).map_err(|source| failed("", source))?;
+        // One rule in each write.
+        ALLOWED_DEVICES
+            .iter()
+            .try_for_each(|rule| file.write_all(rule.as_bytes()).map_err(|source| failed(rule, source)))
     }
 }
 
@@ -223,6 +226,17 @@ fn refuse_unsupported(resources: &LinuxResources) -> Result<(), LimitError> {
         Some((what, _)) => Err(LimitError::Unsupported(what)),
         None => Ok(()),
     }
+}
+
+/// Has a group have what the one above it has, and those above before it. Gives what it has.
+fn inherit(mount: &Path, group: &Path, file: &str) -> Result<String, LimitError> {
+    let own = mount.join(group).join(file);
+    let Ok(text) = std::fs::read_to_string(&own) else { return Ok(String::new()) };
+    let value = text.trim();
+    let Some(above) = group.parent().filter(|_| value.is_empty()) else { return Ok(value.to_owned()) };
+    let value = inherit(mount, above, file)?;
+    write(&own, &value)?;
+    Ok(value)
 }
 
 fn write(path: &Path, value: &str) -> Result<(), LimitError> {

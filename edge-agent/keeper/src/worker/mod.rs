@@ -26,7 +26,6 @@ pub(crate) use command::run as run_command;
 use config::Checked;
 use executor::{Entry, Payload};
 use filter::Filter;
-use launch::LaunchError;
 use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
@@ -188,17 +187,13 @@ fn make(job: &Job, ready: Ready) -> Result<ProcessIdentity, WorkerError> {
 
 /// Has the process that was forked ahead become the container.
 fn finish(job: &Job, first: Ahead, limits: &[Limit]) -> Result<ProcessIdentity, WorkerError> {
-    let failed = |source| WorkerError::Container {
+    let process = first.process();
+    first.finish(limits).map_err(|source| WorkerError::Container {
         step: "create",
         key: job.key.to_string(),
         source: Box::new(source),
-    };
-    let pid =
-        u32::try_from(first.pid()).map_err(|error| failed(LaunchError::Fork(io::Error::other(error))))?;
-    let start_ticks = process::start_ticks(pid)
-        .map_err(|source| WorkerError::Prepare { what: "a container's process", source })?;
-    first.finish(limits).map_err(failed)?;
-    Ok(ProcessIdentity { pid, start_ticks })
+    })?;
+    Ok(process)
 }
 
 /// Has this process end when who asked does.

@@ -72,7 +72,7 @@ fn is_plain(linux: &Linux) -> bool {
     same(linux.masked_paths(), &MASKED_PATHS)
         && same(linux.readonly_paths(), &READ_ONLY_PATHS)
         && linux.devices().as_ref().is_none_or(Vec::is_empty)
-        && linux.sysctl().as_ref().is_none_or(|values| values.is_empty())
+        && linux.sysctl().as_ref().is_none_or(std::collections::HashMap::is_empty)
         && linux.rootfs_propagation().is_none()
         && linux.mount_label().is_none()
 }

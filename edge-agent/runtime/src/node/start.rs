@@ -256,9 +256,11 @@ impl Runtime {
         Ok(())
     }
 
+    /// Side by side, so that all containers of the node share its processors by what they asked for, whichever allocations they are
+    /// of. Neither name has an underscore.
     pub(super) fn cgroup(&self, container: &ContainerRef) -> String {
         let ContainerRef { allocation, container } = container;
-        format!("{}/{allocation}/{container}", self.config.cgroup_parent.trim_end_matches('/'))
+        format!("{}/{allocation}_{container}", self.config.cgroup_parent.trim_end_matches('/'))
     }
 }
 
