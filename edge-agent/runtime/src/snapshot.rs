@@ -4,9 +4,10 @@
 //! program syncs there is not forced to flash. Its size is not bounded: that takes a file system with project quotas, which a
 //! gateway seldom has. The agent watches the disk instead.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -58,6 +59,29 @@ pub(crate) struct SnapshotPaths {
     pub(crate) rootfs: PathBuf,
     /// Holds the writable layer and overlayfs's work directory.
     pub(crate) writable: PathBuf,
+    /// The layer below all images, as [`make_ground`] makes it.
+    pub(crate) ground: PathBuf,
+}
+
+/// What every container mounts something on. A disk takes longer to make these anew in each container's layer than the kernel
+/// takes for all mounts.
+const PLACES: [&str; 4] = ["dev", "etc", "proc", "sys"];
+const FILE_PLACES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// Makes the layer that lies below all images, or finds it: empty directories and files, which an image's own hide. Blocking.
+pub(crate) fn make_ground(dir: &Path) -> Result<(), SnapshotError> {
+    let make_all = || -> io::Result<()> {
+        for place in PLACES {
+            fs::create_dir_all(dir.join(place))?;
+            fs::set_permissions(dir.join(place), Permissions::from_mode(0o755))?;
+        }
+        for place in FILE_PLACES {
+            let file = File::options().create(true).append(true).open(dir.join(place))?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+        }
+        fs::set_permissions(dir, Permissions::from_mode(0o755))
+    };
+    make_all().map_err(|source| SnapshotError::Directory { path: dir.to_owned(), source })
 }
 
 /// Mounts a root file system over `layers`, the top one first, with an empty writable layer. What an earlier start left in its
@@ -65,18 +89,11 @@ pub(crate) struct SnapshotPaths {
 pub(crate) fn mount_fresh(paths: &SnapshotPaths, layers: &[PathBuf]) -> Result<(), SnapshotError> {
     remove(paths)?;
     let (upper, work) = (paths.writable.join("upper"), paths.writable.join("work"));
-    let empty = paths.writable.join("empty");
     for dir in [&paths.rootfs, &upper, &work] {
         make(dir)?;
     }
-    let no_layers = std::slice::from_ref(&empty);
-    let lower = if layers.is_empty() {
-        make(&empty)?;
-        no_layers
-    } else {
-        layers
-    };
-    overlay(lower, &upper, &work, &paths.rootfs).map_err(|source| SnapshotError::Mount {
+    let lower = [layers, std::slice::from_ref(&paths.ground)].concat();
+    overlay(&lower, &upper, &work, &paths.rootfs).map_err(|source| SnapshotError::Mount {
         path: paths.rootfs.clone(),
         layers: lower.len(),
         source,
@@ -201,7 +218,9 @@ mod tests {
     }
 
     fn paths(dir: &Path) -> SnapshotPaths {
-        SnapshotPaths { rootfs: dir.join("rootfs"), writable: dir.join("writable") }
+        let ground = dir.join("ground");
+        make_ground(&ground).unwrap();
+        SnapshotPaths { rootfs: dir.join("rootfs"), writable: dir.join("writable"), ground }
     }
 
     #[test]
@@ -216,8 +235,10 @@ mod tests {
                 assert!(paths.rootfs.join(format!("only-{}", count - 1)).exists());
             }
             fs::write(paths.rootfs.join("own"), "x").unwrap();
+            fs::write(paths.rootfs.join("etc/hosts"), "x").unwrap();
             mount_fresh(&paths, &layers(dir.path(), count)).unwrap();
             assert!(!paths.rootfs.join("own").exists(), "a fresh start has a fresh layer");
+            assert_eq!(fs::read(paths.rootfs.join("etc/hosts")).unwrap(), b"");
             remove(&paths).unwrap();
             remove(&paths).unwrap();
             assert!(!paths.rootfs.exists() && !paths.writable.exists());

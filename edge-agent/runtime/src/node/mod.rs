@@ -141,7 +141,11 @@ impl Runtime {
         });
         let allocations = networks.keys().cloned().collect();
         let paths = self.shared.paths.clone();
-        blocking(move || remove::sweep(&paths, &allocations, &containers)).await?;
+        let files = move || {
+            remove::sweep(&paths, &allocations, &containers)?;
+            snapshot::make_ground(&paths.ground())
+        };
+        blocking(files).await?;
         Ok(self.network.reconcile(networks).await?)
     }
 

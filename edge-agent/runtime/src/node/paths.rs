@@ -6,6 +6,7 @@
 //! <run>/bundles/<alloc>/<container>/     config.json, rootfs (mounted)
 //! <run>/keeper/                          the keeper's socket and pipes
 //! <data>/keeper/                         the keeper's records and log
+//! <data>/ground/                         the layer below all images
 //! <data>/writable/<alloc>/<container>/   writable layer of the present start
 //! <data>/logs/<alloc>/<container>/       log files over all starts
 //! ```
@@ -56,10 +57,15 @@ impl Paths {
         self.data.join("writable")
     }
 
+    pub(super) fn ground(&self) -> PathBuf {
+        self.data.join("ground")
+    }
+
     pub(super) fn snapshot(&self, container: &ContainerRef) -> SnapshotPaths {
         SnapshotPaths {
             rootfs: self.bundle(container).join("rootfs"),
             writable: below(&self.writable(), container),
+            ground: self.ground(),
         }
     }
 
