@@ -62,7 +62,7 @@ fn they_are_fetched_once_in_each_boot() {
     bench.feed(Input::Inventory(Vec::new()));
     assert_eq!(bench.begun(), [""; 0], "the agent's restart took no image away");
     assert!(bench.status(ID).ready_since.is_some());
-    bench.reboot(Duration::from_secs(60));
+    bench.reboot(Duration::from_mins(1));
     assert_eq!(bench.begun(), ["pull"], "a cache may lie in memory");
 }
 
