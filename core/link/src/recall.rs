@@ -73,6 +73,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Where the child is, but for its port: that may be another one behind a NAT by now.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.remote.ip().to_canonical()
+    }
+
     fn encode(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[0] = 1;

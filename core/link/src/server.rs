@@ -1,7 +1,7 @@
 //! The parent's endpoint: one UDP port for links, enrolment and renewal.
 
-use std::collections::VecDeque;
-use std::net::{SocketAddr, UdpSocket};
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::clock::LinkClock;
 use crate::close::{CloseReason, LinkLost, detail_bytes, farewell};
 use crate::connection::Connection;
 use crate::enroll::EnrollSession;
-use crate::recall::{Memory, OwnId, RandomIds, call_back};
+use crate::recall::{Entry, Memory, OwnId, RandomIds, call_back};
 use crate::spiffe::SpiffeId;
 use crate::tls::{self, SharedIdentity, TlsError, TrustRoots};
 use crate::{ALPN_ENROLL, ALPN_LINK, transport};
@@ -142,6 +142,8 @@ pub struct LinkServer {
     parent: Arc<Parent>,
     settings: ServerSettings,
     memory: Option<Arc<Memory>>,
+    /// Where children were connected from when the last process was killed.
+    known: BTreeSet<IpAddr>,
     recall: JoinSet<()>,
 }
 
@@ -165,9 +167,10 @@ impl LinkServer {
         let failed = |source| BindError::Socket { address: settings.listen, source };
         let socket = socket(&settings).map_err(failed)?;
         let key = reset_key(&current);
-        let mut recall = JoinSet::new();
+        let (mut recall, mut known) = (JoinSet::new(), BTreeSet::new());
         let memory = settings.memory.as_deref().and_then(|path| match Memory::open(path) {
             Ok((memory, children)) => {
+                known.extend(children.iter().map(Entry::ip));
                 let socket = socket.try_clone().inspect_err(|error| tracing::debug!(%error, "no second handle"));
                 recall.extend(socket.ok().map(|socket| call_back(socket, key.clone(), children)));
                 Some(memory)
@@ -181,7 +184,7 @@ impl LinkServer {
         let config = (endpoint_config(key), Some(config));
         let endpoint = Endpoint::new(config.0, config.1, socket, Arc::new(TokioRuntime)).map_err(failed)?;
         let (handshakes, waiting, parent) = (JoinSet::new(), VecDeque::new(), Arc::new(parent));
-        Ok(Self { endpoint, handshakes, waiting, parent, settings, memory, recall })
+        Ok(Self { endpoint, handshakes, waiting, parent, settings, memory, known, recall })
     }
 
     /// The address that is listened on.
@@ -239,8 +242,10 @@ impl LinkServer {
 
     fn begin(&mut self, incoming: Incoming) {
         let crowded = self.handshakes.len() >= self.settings.max_handshakes / 2;
-        if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
-            // A round trip more for the honest; whoever forges addresses never gets a place.
+        let is_known = || self.known.contains(&incoming.remote_address().ip().to_canonical());
+        if crowded && !incoming.remote_address_validated() && incoming.may_retry() && !is_known() {
+            // A round trip more for the honest; whoever forges addresses gets no place, unless with that of a child. Children
+            // who all come back at once are spared it: it is a quarter of their bytes.
             if let Err(error) = incoming.retry() {
                 tracing::debug!(%error, "a retry could not be sent");
             }

@@ -68,14 +68,30 @@ async fn a_parent_that_was_killed_calls_its_children_back() {
     // A kill leaves what an orderly end takes out.
     std::fs::write(&path, left).unwrap();
     relay.cut.store(false, Ordering::SeqCst);
-    let _parent = start_again(address, || {
-        Parent::start_with(remembering(address), &identity, &roots, right_clock(), nobody())
-    })
-    .await;
+    // One handshake at a time is a crowd.
+    let crowded = ServerSettings { max_handshakes: 1, ..remembering(address) };
+    let _parent =
+        start_again(address, || Parent::start_with(crowded, &identity, &roots, right_clock(), nobody()))
+            .await;
     // The child says nothing, and its next keep-alive is most of 25 seconds away.
     let lost = timeout(Duration::from_secs(5), before.connection.closed()).await.unwrap();
     assert_eq!(lost, LinkLost::Reset);
     assert_eq!(connect(&mut dialer).await.echo("two").await, "two");
+    assert_eq!(relay.retries.load(Ordering::SeqCst), 0, "a child that is called back is at its address");
+}
+
+#[tokio::test]
+async fn a_crowded_parent_has_strangers_show_their_address() {
+    let ca = TestCa::new("one");
+    let (identity, roots) = (ca.identity(REGION, week(now())), ca.roots());
+    let any = "127.0.0.1:0".parse().unwrap();
+    let crowded = ServerSettings { max_handshakes: 1, ..ServerSettings::on(any) };
+    let parent = Parent::start_with(crowded, &identity, &roots, right_clock(), nobody());
+    let node = ca.identity(NODE, week(now()));
+    let relay = Relay::to(parent.address).await;
+    let mut dialer = dialer(vec![relay.address.to_string()], &node, &roots, right_clock());
+    assert_eq!(connect(&mut dialer).await.echo("one").await, "one");
+    assert_eq!(relay.retries.load(Ordering::SeqCst), 1);
 }
 
 async fn restart(

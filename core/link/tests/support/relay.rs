@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
@@ -16,6 +16,8 @@ pub(crate) struct Relay {
     pub(crate) cut: Arc<AtomicBool>,
     /// When the last datagram from the child was dropped.
     pub(crate) dropped: watch::Receiver<Option<Instant>>,
+    /// How often the parent asked the child to show that its address is its own (RFC 9000, 17.2.5).
+    pub(crate) retries: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -27,6 +29,8 @@ impl Relay {
         let address = child_side.local_addr().unwrap();
         let cut = Arc::new(AtomicBool::new(false));
         let is_cut = cut.clone();
+        let retries = Arc::new(AtomicUsize::new(0));
+        let asked = retries.clone();
         let (drops, dropped) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -45,6 +49,9 @@ impl Relay {
                     }
                     got = parent_side.recv(&mut down) => {
                         let Some(len) = carried(got) else { continue };
+                        if down[0] & 0xf0 == 0xf0 {
+                            asked.fetch_add(1, Ordering::SeqCst);
+                        }
                         if let (Some(child), false) = (child, is_cut.load(Ordering::SeqCst)) {
                             child_side.send_to(&down[..len], child).await.unwrap();
                         }
@@ -52,7 +59,7 @@ impl Relay {
                 }
             }
         });
-        Self { address, cut, dropped, _tasks: tasks }
+        Self { address, cut, dropped, retries, _tasks: tasks }
     }
 }
 
