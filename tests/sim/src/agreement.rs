@@ -184,7 +184,8 @@ impl World {
             let lists = &shown[host.master];
             let copies = held(&host.name, &lists.allocations).filter(|copy| copy.intent.workload == *key);
             let view = lists.workloads.iter().find(|view| view.spec.key == *key);
-            let waits = view.is_some_and(is_stuck);
+            let waits =
+                view.is_some_and(|view| view.pending.iter().any(|pending| !pending.reasons.is_empty()));
             let copies = copies.count();
             if copies > 1 || copies == 0 && !waits {
                 wrong.push(format!("{} has {copies} copies of daemon {key}", host.name));

@@ -108,14 +108,15 @@ impl World {
         }
     }
 
-    /// Another copy that should run, and did at some time.
+    /// Another copy that should run, and did at some time; one of a schedule takes over while it rests.
     fn has_other(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
+        let rests = Rules::of(&intent.workload) == Rules::Cron;
         self.masters[at].state.intents().any(|(_, other)| {
             other.workload == intent.workload
                 && other.instance == intent.instance
                 && other.id != intent.id
                 && other.desired == Desired::Run
-                && self.judge.ran.contains(&(at, other.id.clone()))
+                && (rests || self.judge.ran.contains(&(at, other.id.clone())))
         })
     }
 

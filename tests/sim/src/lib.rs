@@ -9,8 +9,9 @@
 //! What must always hold: what operators were told is so stays so; nothing is acknowledged before it is on disk; no node is
 //! over-committed and no host port is given twice; an instance runs in one region, and in one more where it may be replaced; a
 //! healthy container is ended only when the region wants it ended; an update that makes before it breaks never stops the last
-//! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; what a job has done stays done; no
-//! schedule runs twice for one due time; no container is started twice; queues are bounded, no timer spins, and where nothing happens for ten minutes nobody has much to say.
+//! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; what a job has done stays
+//! done; no schedule runs twice for one due time; no container is started twice; queues are bounded, no timer spins, and where
+//! nothing happens for a quarter of an hour nobody has much to say.
 //!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
