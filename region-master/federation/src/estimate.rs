@@ -94,12 +94,25 @@ impl Need {
     }
 
     fn by_gpu(&self, free: MilliGpu) -> u64 {
-        let whole = free.0 / 1000;
+        let (whole, part) = (free.0 / 1000, free.0 % 1000);
         match self.resources.gpu.0 {
             0 => u64::MAX,
-            need @ 1..=1000 => whole * (1000 / need),
+            need @ 1..=1000 => whole * (1000 / need) + part / need,
             need => whole / need.div_ceil(1000),
         }
+    }
+
+    /// What is left on a node of a bucket with as many on it as fit.
+    pub(crate) fn left(&self, bucket: &SketchBucket) -> Resources {
+        let fitting = self.per_node(bucket);
+        let left = bucket.free.saturating_sub(&self.resources.times(fitting));
+        let (whole, part, need) = (bucket.free.gpu.0 / 1000, bucket.free.gpu.0 % 1000, self.resources.gpu.0);
+        if !(1..1000).contains(&need) || u64::from(fitting) < self.by_gpu(bucket.free.gpu) {
+            return left;
+        }
+        // Each processor has a rest that is too small; together they are not enough for one more.
+        let of_whole = if whole > 0 { 1000 % need } else { 0 };
+        Resources { gpu: MilliGpu(of_whole.max(part % need)), ..left }
     }
 
     /// The rule that keeps one more off a node with this much left.

@@ -15,14 +15,14 @@ pub(crate) fn down(amount: u64, bits: u32) -> u64 {
     (amount >> dropped) << dropped
 }
 
-/// A room with every amount rounded down. Graphics processors are counted whole.
+/// A room with every amount rounded down; of graphics processors the whole ones and the part apart.
 pub(crate) fn room_down((free, slots): Room, bits: u32) -> Room {
     let free = Resources {
         cpu: MilliCpu(down(free.cpu.0, bits)),
         memory: Bytes(down(free.memory.0, bits)),
         disk: Bytes(down(free.disk.0, bits)),
         bandwidth: Bandwidth(down(free.bandwidth.0, bits)),
-        gpu: MilliGpu(down(free.gpu.0 / 1000, bits) * 1000),
+        gpu: MilliGpu(down(free.gpu.0 / 1000, bits) * 1000 + down(free.gpu.0 % 1000, bits)),
     };
     let slots =
         u32::try_from(down(u64::from(slots), bits)).expect("rounding down keeps 32 bits within 32 bits");

@@ -20,7 +20,8 @@
 //! A sketch never promises what is not free, when it is made: each bucket's amounts are at most those of its nodes, and an
 //! attribute is told only where all have it. It may hide room: of each amount less than 1/(2^(b-1)+1) is lost by rounding to `b`
 //! bits, so a fifth at most with quarter octaves; joined buckets and nodes that are left out lose more, which only sites of
-//! hundreds of nodes with unlike rooms meet. Free parts of graphics processors in use are not told. What was true when the
+//! hundreds of nodes with unlike rooms meet. Of a node's graphics processors that are partly in use only the largest free part is told.
+//! What was true when the
 //! sketch was made may not be so when it is read: level 1 has to live with refusals, and level 2 decides.
 
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub struct SketchInput<'a> {
     pub attributes: &'a Attributes,
     /// Taints that keep workloads away.
     pub taints: &'a [Taint],
-    /// What is free; of graphics processors, those that are wholly free.
+    /// What is free; of graphics processors, those that are wholly free and the largest part that any other has free.
     pub free: Resources,
     /// How many more allocations it may hold.
     pub slots: u32,

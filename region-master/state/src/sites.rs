@@ -155,11 +155,13 @@ impl RegionState {
         }
     }
 
-    /// What is free on a node; of graphics processors those that are wholly free.
+    /// What is free on a node; of graphics processors those that are wholly free, and the largest part that any other has free.
     fn free_room(&self, name: &NodeName) -> Resources {
         let free = self.cluster.free(name).unwrap_or_default();
-        let whole = self.cluster.free_gpus(name).filter(|free| *free >= 1000).count();
-        Resources { gpu: MilliGpu(u64::try_from(whole).unwrap_or_default() * 1000), ..free }
+        let gpus = || self.cluster.free_gpus(name);
+        let whole: u64 = gpus().filter(|free| *free == 1000).sum();
+        let part = gpus().filter(|free| *free < 1000).max().unwrap_or_default();
+        Resources { gpu: MilliGpu(whole + part), ..free }
     }
 }
 

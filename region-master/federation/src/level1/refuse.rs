@@ -79,7 +79,7 @@ fn of_class(dealing: &Dealing<'_>, buckets: Buckets<'_>, refusals: &mut Vec<Refu
     });
     for bucket in buckets.all() {
         let fitting = dealing.need.per_node(&bucket);
-        let left = bucket.free.saturating_sub(&dealing.need.resources.times(fitting));
+        let left = dealing.need.left(&bucket);
         let rule = match &bound {
             Some(bound) if fitting > 0 => Some(bound.clone()),
             _ => dealing.need.shortage(&left, bucket.slots - fitting),

@@ -249,6 +249,21 @@ fn refusals_are_grouped() {
 }
 
 #[test]
+fn the_part_of_a_graphics_processor_that_is_left_is_told() {
+    let check = |free: u64, need: u64, line: &str| {
+        let site = site("r", "r", &[], &[node(&[], amounts(8000, 0, 0, 0, free))]);
+        let (instance, wanted) = (instance(amounts(100, 0, 0, 0, need)), InstanceSet::first(20));
+        let placement = placement("");
+        let demand = Demand { instance: &instance, placement: &placement, wanted: &wanted, round: TRIES_MAX };
+        let plan = plan(&demand, &[region("r", vec![site])]);
+        assert_eq!(plan.reasons.iter().map(ToString::to_string).collect::<Vec<_>>(), [line], "{free} {need}");
+    };
+    check(3000, 300, "1 node needs 300m gpu, at most 100m free");
+    check(2250, 300, "1 node needs 300m gpu, at most 250m free");
+    check(900, 1000, "1 node needs 1 gpu, at most 900m free");
+}
+
+#[test]
 fn a_plan_is_explained() {
     let mut regions = [plain("a", &[4000]), plain("b", &[1000])];
     regions[1].existing = set(&[0]);

@@ -16,9 +16,19 @@ fn told(sketch: &Sketch) -> u32 {
 
 /// How many instances fit on the nodes, counted one by one on each.
 fn truth(nodes: &[&Node], need: &Resources) -> u32 {
-    let fitting =
-        |node: &&Node| (1..=node.slots).take_while(|count| node.free.fits(&need.times(*count))).count();
+    let fitting = |node: &&Node| (1..=node.slots).take_while(|count| fits(node, need, *count)).count();
     nodes.iter().map(fitting).sum::<usize>().try_into().unwrap()
+}
+
+/// Whether so many fit on a node. Each part of a graphics processor is one processor's.
+fn fits(node: &Node, need: &Resources, count: u32) -> bool {
+    let gpus = (0..node.free.gpu.0.div_ceil(1000)).map(|at| (node.free.gpu.0 - at * 1000).min(1000));
+    let found: u64 = match need.gpu.0 {
+        0 => u64::MAX,
+        part @ 1..1000 => gpus.map(|free| free / part).sum(),
+        whole => gpus.map(|free| free / 1000).sum::<u64>() / (whole / 1000),
+    };
+    node.free.fits(&need.times(count)) && u64::from(count) <= found
 }
 
 #[test]
@@ -89,22 +99,32 @@ fn taints_never_mix_and_long_labels_are_left_out() {
 
 #[test]
 fn graphics_processors_are_shared_in_parts_and_taken_whole() {
-    let site = site("r", "s", &[], &[node(&[], amounts(64_000, 0, 0, 0, 3000))]);
-    let check = |gpu: u64, room: u32| {
-        assert_eq!(estimate(&site, &instance(amounts(100, 0, 0, 0, gpu)), &placement("")), room, "{gpu}");
+    let check = |free: u64, gpu: u64, room: u32| {
+        let site = site("r", "s", &[], &[node(&[], amounts(64_000, 0, 0, 0, free))]);
+        let need = instance(amounts(100, 0, 0, 0, gpu));
+        assert_eq!(estimate(&site, &need, &placement("")), room, "{gpu} of {free}");
     };
-    check(0, 250);
-    check(300, 9);
-    check(500, 6);
-    check(1000, 3);
-    check(2000, 1);
-    check(4000, 0);
+    check(3000, 0, 250);
+    check(3000, 300, 9);
+    check(3000, 500, 6);
+    check(3000, 1000, 3);
+    check(3000, 2000, 1);
+    check(3000, 4000, 0);
+    // Two whole ones, and a part of a third.
+    check(2700, 300, 8);
+    check(2700, 500, 5);
+    check(2700, 800, 2);
+    check(2700, 1000, 2);
+    check(2700, 3000, 0);
+    check(700, 700, 1);
+    check(700, 1000, 0);
 }
 
 /// Up to `most` nodes of a few kinds or of many, made from plain numbers, which is fast.
 fn nodes(most: usize) -> impl Strategy<Value = Vec<Node>> {
     let amount = || prop_oneof![Just(0u64), 1u64..64, 1u64..100_000];
-    let room = (amount(), amount(), amount(), amount(), 0u64..4, 0u32..250);
+    let gpu = (0u64..4, prop_oneof![Just(0u64), 1u64..1000]).prop_map(|(whole, part)| whole * 1000 + part);
+    let room = (amount(), amount(), amount(), amount(), gpu, 0u32..250);
     let raw = (room, 0u32..400, 0u32..8, 0u32..10);
     let kinds = prop_oneof![Just(1u32), Just(4), Just(1000)];
     (proptest::collection::vec(raw, 0..most), kinds).prop_map(|(raw, kinds)| {
@@ -122,7 +142,7 @@ fn nodes(most: usize) -> impl Strategy<Value = Vec<Node>> {
                 Node {
                     attributes: kept.map(|(_, pair)| pair).collect(),
                     taints: if odds == 0 { vec![Taint::new("t").unwrap()] } else { Vec::new() },
-                    free: amounts(cpu, memory, disk, bandwidth, gpu * 1000),
+                    free: amounts(cpu, memory, disk, bandwidth, gpu),
                     slots,
                 }
             });
@@ -138,7 +158,7 @@ proptest! {
         nodes in nodes(300),
         cpu in 1u64..3000,
         memory in 0u64..3000,
-        gpu in prop_oneof![Just(0u64), Just(1000), Just(2000)],
+        gpu in prop_oneof![Just(0u64), Just(1000), Just(2000), 1u64..1000],
         require in prop_oneof![
             Just(""), Just("node.arch=v1"), Just("node.arch!=v1"), Just("!node.rack"),
             Just("node.rack in (v1,v2,v3), node.label1!=v7"), Just("node.label2"), Just("node.name=n1")
