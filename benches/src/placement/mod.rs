@@ -15,9 +15,9 @@ use anyhow::Result;
 use crate::Measurement;
 use packer::{Packer, Plain};
 use partition::{Partitioned, Tenants};
-use replay::{churn, fill, number, stretch_for, uniform};
-use skerry::{OneLevel, TwoLevel};
-use trace::{Trace, TraceNode};
+use replay::{churn, fill, number, shuffled, stretch_for, uniform};
+use skerry::{OneLevel, Pace, TwoLevel};
+use trace::Trace;
 
 pub(crate) use region::fleet_update;
 
@@ -32,17 +32,23 @@ const EVERY: usize = 200;
 const OVER_BOUND: f64 = 1.03;
 const OVER_ONE_LEVEL: f64 = 1.02;
 
-type Make = fn(&[TraceNode]) -> Result<Box<dyn Packer>>;
+type Make = fn(&Trace) -> Result<Box<dyn Packer>>;
 
-const ONE: (&str, Make) = ("one level", |nodes| Ok(Box::new(OneLevel::new(nodes)?)));
+const ONE: (&str, Make) = ("one level", |trace| Ok(Box::new(OneLevel::new(&trace.nodes)?)));
 const TWO: [(&str, Make); 2] = [
-    ("10 regions", |nodes| Ok(Box::new(TwoLevel::new(nodes, 10)?))),
-    ("100 regions", |nodes| Ok(Box::new(TwoLevel::new(nodes, 100)?))),
+    ("10 regions", |trace| Ok(Box::new(TwoLevel::new(trace, 10, Pace::Seconds(2))?))),
+    ("100 regions", |trace| Ok(Box::new(TwoLevel::new(trace, 100, Pace::Seconds(2))?))),
 ];
+/// Pods come so fast that a region's digest is always some of its placements old.
+const HURRIED: (&str, Make) = ("100 regions, digests up to 25 placements old", |trace| {
+    Ok(Box::new(TwoLevel::new(trace, 100, Pace::Changes(25))?))
+});
 const KNOWN: [(&str, Make); 2] = [
-    ("first fit", |nodes| Ok(Box::new(Plain::first_fit(nodes)))),
-    ("best fit", |nodes| Ok(Box::new(Plain::best_fit(nodes)))),
+    ("first fit", |trace| Ok(Box::new(Plain::first_fit(&trace.nodes)))),
+    ("best fit", |trace| Ok(Box::new(Plain::best_fit(&trace.nodes)))),
 ];
+/// Other orders in which the pods of the trace come, to see what is the packer's and what is the order's.
+const SHUFFLES: u64 = 3;
 
 /// Placements with every one of them on disk.
 pub(crate) fn durable() -> Result<Vec<Measurement>> {
@@ -66,8 +72,8 @@ pub(crate) fn packing(folder: &Path) -> Result<Vec<Measurement>> {
 fn filled(trace: &Trace) -> Result<Vec<Measurement>> {
     let mut rows = Vec::new();
     let mut one_level = 0.0;
-    for (name, make) in [ONE].into_iter().chain(TWO).chain(KNOWN) {
-        let mut packer = make(&trace.nodes)?;
+    for (name, make) in [ONE].into_iter().chain(TWO).chain([HURRIED]).chain(KNOWN) {
+        let mut packer = make(trace)?;
         let found = fill(trace, trace.pods.len(), packer.as_mut());
         let gpus = 100.0 * gpus_in_use(trace, found.gpu_milli);
         let placed = 100.0 * number(found.placed) / number(trace.pods.len());
@@ -100,10 +106,24 @@ fn needed(trace: &Trace) -> Result<Vec<Measurement>> {
         let count = trace.pods.len() / part;
         let bound = bound::fewest_nodes(&trace.nodes, trace.pods[..count].iter().map(|pod| &pod.need))?;
         for (name, make) in [ONE].into_iter().chain(KNOWN) {
-            let found = fill(trace, count, make(&trace.nodes)?.as_mut());
+            let found = fill(trace, count, make(trace)?.as_mut());
             let row = Measurement::new(format!("nodes for {count} pods, {name}"), number(found.nodes), "");
             let row = row.with_peer("linear program", bound);
             rows.push(if name == ONE.0 { row.at_most(bound * OVER_BOUND) } else { row });
+        }
+    }
+    for seed in 1..=SHUFFLES {
+        let trace = &shuffled(trace, seed);
+        for part in [4, 2, 1] {
+            let count = trace.pods.len() / part;
+            let bound = bound::fewest_nodes(&trace.nodes, trace.pods[..count].iter().map(|pod| &pod.need))?;
+            let found = fill(trace, count, ONE.1(trace)?.as_mut());
+            let row = Measurement::new(
+                format!("nodes for {count} pods in random order {seed}, {}", ONE.0),
+                number(found.nodes),
+                "",
+            );
+            rows.push(row.with_peer("linear program", bound).at_most(bound * OVER_BOUND));
         }
     }
     Ok(rows)
@@ -114,8 +134,8 @@ fn churned(trace: &Trace) -> Result<Vec<Measurement>> {
     let stretch = stretch_for(trace, PEAK);
     let mut rows = Vec::new();
     let mut one_level = 0.0;
-    for (name, make) in [ONE].into_iter().chain(TWO).chain(KNOWN) {
-        let found = churn(trace, stretch, EVERY, make(&trace.nodes)?.as_mut());
+    for (name, make) in [ONE].into_iter().chain(TWO).chain([HURRIED]).chain(KNOWN) {
+        let found = churn(trace, stretch, EVERY, make(trace)?.as_mut());
         let moments = number(found.moments.len());
         let used = number(found.moments.iter().map(|(nodes, _)| nodes).sum::<usize>()) / moments;
         let row = Measurement::new(

@@ -128,6 +128,20 @@ fn peak_gpu_milli(trace: &Trace, stretch: u64) -> u64 {
     peak
 }
 
+/// The same pods in another order (Fisher and Yates' shuffle, by xorshift64 of Marsaglia 2003).
+pub(crate) fn shuffled(trace: &Trace, seed: u64) -> Trace {
+    let mut shuffled = trace.clone();
+    let mut noise = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for last in (1..shuffled.pods.len()).rev() {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        let other = noise % u64::try_from(last + 1).unwrap_or(u64::MAX);
+        shuffled.pods.swap(last, usize::try_from(other).unwrap_or(last));
+    }
+    shuffled
+}
+
 /// The trace on as many nodes of its most common kind as it takes to hold everything, without the few pods that no such node
 /// can hold.
 pub(crate) fn uniform(trace: &Trace) -> Trace {

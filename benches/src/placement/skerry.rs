@@ -15,11 +15,16 @@ use skerry_types::{
 };
 
 use super::packer::{Free, Packer};
-use super::trace::{Amount, TraceNode};
+use super::trace::{Amount, Trace, TraceNode};
 
-/// Placements between two digests of a region: they are as stale as those of a region that places as many in the two seconds
-/// between its digests.
-const DIGEST_EVERY: u32 = 25;
+/// How old digests get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// A region tells of changes when so many seconds have gone since it did last, by the time of the trace.
+    Seconds(u64),
+    /// After so many changes, as when a region places as many within the two seconds between its digests.
+    Changes(u32),
+}
 
 /// One region that sees all nodes.
 pub(crate) struct OneLevel {
@@ -32,10 +37,23 @@ pub(crate) struct TwoLevel {
     names: Vec<RegionName>,
     digests: Vec<Arc<SiteTable>>,
     alike: Alike,
-    /// Changes since each digest was made, and what was taken of the region since.
-    stale: Vec<(u32, Resources)>,
+    told: Vec<Told>,
+    pace: Pace,
+    /// When each pod arrives.
+    created: Vec<u64>,
     /// Times that a region handed something back.
     pub(crate) handed_back: u32,
+}
+
+/// What a region's parent knows of its digest.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    /// When it was made, in seconds of the trace.
+    at: u64,
+    /// Changes since.
+    changes: u32,
+    /// What was taken of the region since.
+    pending: Resources,
 }
 
 /// A cluster, and the place of each of its nodes in the trace.
@@ -61,9 +79,9 @@ impl OneLevel {
 
 impl TwoLevel {
     /// `count` regions of one site each, the nodes dealt out in turn.
-    pub(crate) fn new(nodes: &[TraceNode], count: usize) -> Result<Self> {
+    pub(crate) fn new(trace: &Trace, count: usize, pace: Pace) -> Result<Self> {
         let mut parts: Vec<Vec<(usize, &TraceNode)>> = vec![Vec::new(); count];
-        for (number, node) in nodes.iter().enumerate() {
+        for (number, node) in trace.nodes.iter().enumerate() {
             parts[number % count].push((number, node));
         }
         let mut two = Self {
@@ -71,7 +89,9 @@ impl TwoLevel {
             names: Vec::new(),
             digests: Vec::new(),
             alike: Alike::default(),
-            stale: vec![(0, Resources::ZERO); count],
+            told: vec![Told::default(); count],
+            pace,
+            created: trace.pods.iter().map(|pod| pod.created).collect(),
             handed_back: 0,
         };
         for (at, part) in parts.iter().enumerate() {
@@ -85,19 +105,38 @@ impl TwoLevel {
         Ok(two)
     }
 
+    /// Counts a change of a region.
     fn changed(&mut self, at: usize, taken: Resources) -> Result<()> {
-        let (changes, pending) = &mut self.stale[at];
-        *changes += 1;
-        *pending += taken;
-        if *changes >= DIGEST_EVERY {
-            self.stale[at] = (0, Resources::ZERO);
-            let digest = Arc::new(self.regions[at].digest(self.names[at].as_str())?);
-            self.digests[at] = Arc::new(SiteTable::new(vec![digest], &mut self.alike));
+        let told = &mut self.told[at];
+        told.changes += 1;
+        told.pending += taken;
+        match self.pace {
+            Pace::Changes(most) if told.changes >= most => self.tell(at, 0),
+            Pace::Changes(_) | Pace::Seconds(_) => Ok(()),
+        }
+    }
+
+    /// Lets every region tell that has something to tell, and has told nothing for a while.
+    fn tell_all(&mut self, now: u64) -> Result<()> {
+        let Pace::Seconds(seconds) = self.pace else { return Ok(()) };
+        for at in 0..self.regions.len() {
+            let told = &self.told[at];
+            if told.changes > 0 && now >= told.at + seconds {
+                self.tell(at, now)?;
+            }
         }
         Ok(())
     }
 
+    fn tell(&mut self, at: usize, now: u64) -> Result<()> {
+        self.told[at] = Told { at: now, ..Told::default() };
+        let digest = Arc::new(self.regions[at].digest(self.names[at].as_str())?);
+        self.digests[at] = Arc::new(SiteTable::new(vec![digest], &mut self.alike));
+        Ok(())
+    }
+
     fn try_place(&mut self, pod: usize, need: &Amount) -> Result<Option<usize>> {
+        self.tell_all(self.created[pod])?;
         let asked = Asked::new(pod, need)?;
         let wanted = InstanceSet::first(1);
         let mut back: BTreeMap<usize, HandBack> = BTreeMap::new();
@@ -128,7 +167,7 @@ impl TwoLevel {
     fn view(&self, at: usize, back: &BTreeMap<usize, HandBack>) -> RegionView {
         let mut view = RegionView::new(self.names[at].clone());
         view.sites = Arc::clone(&self.digests[at]);
-        view.pending = self.stale[at].1;
+        view.pending = self.told[at].pending;
         view.handed_back = back.get(&at).cloned();
         view
     }
@@ -232,9 +271,11 @@ impl Region {
             .numbers
             .keys()
             .map(|node| {
-                let whole = self.cluster.free_gpus(node).filter(|milli| *milli == 1000).count();
+                let gpus = || self.cluster.free_gpus(node);
+                let whole: u64 = gpus().filter(|milli| *milli == 1000).sum();
+                let part = gpus().filter(|milli| *milli < 1000).max().unwrap_or_default();
                 let mut free = self.cluster.free(node).unwrap_or_default();
-                free.gpu = MilliGpu(u64::try_from(whole).unwrap_or(0) * 1000);
+                free.gpu = MilliGpu(whole + part);
                 (free, ALLOCATIONS_MAX - self.cluster.allocations(node).unwrap_or(0))
             })
             .collect();
@@ -245,6 +286,12 @@ impl Region {
             slots: *slots,
         });
         let nodes = u32::try_from(self.gpus.len())?;
+        let (mut capacity, mut reserved) = (Resources::ZERO, Resources::ZERO);
+        for node in self.numbers.keys() {
+            let used = self.cluster.used(node).unwrap_or_default();
+            capacity += used + self.cluster.free(node).unwrap_or_default();
+            reserved += used;
+        }
         Ok(SiteDigest {
             region: RegionName::new(name)?,
             spec: SiteSpec {
@@ -258,8 +305,8 @@ impl Region {
             reachable: nodes,
             allocations: 0,
             running: 0,
-            capacity: Resources::ZERO,
-            reserved: Resources::ZERO,
+            capacity,
+            reserved,
             last_seen: WallTime(1),
             sketch: sketch(inputs),
         })
