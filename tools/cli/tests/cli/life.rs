@@ -108,6 +108,9 @@ fn earlier_generations_are_listed() {
     let said = desk.run(&["rollout", "history", "web"]);
     assert!(said.out.starts_with("GENERATION   STATE   AGE"), "{said:?}");
     assert!(said.out.trim_end().ends_with("registry.example/main:1"), "{said:?}");
+    let said = desk.run(&["rollout", "history", "web", "-o", "wide"]);
+    assert!(said.out.starts_with("GENERATION   STATE   AGE"), "{said:?}");
+    assert!(said.out.contains("ENDED"), "{said:?}");
 }
 
 #[test]

@@ -129,8 +129,12 @@ async fn history(args: RolloutArgs) -> Result<(), Failure> {
             say(&format!("{} has no earlier generations", subject.shown()));
         }
         Output::Table | Output::Wide => {
-            let titles = vec!["GENERATION", "STATE", "AGE", "ENDED", "IMAGES"];
-            out(&Table::new(titles, has_color()).whole(&history_rows(&found, now())))?;
+            let is_wide = subject.output == Output::Wide;
+            let mut titles = vec!["GENERATION", "STATE", "AGE", "IMAGES"];
+            if is_wide {
+                titles.insert(3, "ENDED");
+            }
+            out(&Table::new(titles, has_color()).whole(&history_rows(&found, now(), is_wide)))?;
         }
     }
     Ok(())

@@ -66,17 +66,15 @@ pub(super) fn state_cell(state: &str) -> Cell {
     Cell::toned(state.replace('_', " "), tone)
 }
 
-/// Generations as rows: which, what became of them, how long ago they were applied and that was so, and the images by which
-/// people know them.
-pub(super) fn history_rows(revisions: &[Revision], now: WallTime) -> Vec<Vec<Cell>> {
+/// Generations as rows: which, what became of them, how long ago they were applied and, where it is wide, since when that is so,
+/// and the images by which people know them.
+pub(super) fn history_rows(revisions: &[Revision], now: WallTime, is_wide: bool) -> Vec<Vec<Cell>> {
     let row = |one: &Revision| {
-        vec![
-            Cell::new(one.generation.to_string()),
-            state_cell(&one.state),
-            Cell::age(age(now, one.at_ms)),
-            Cell::age(if one.ended_at_ms == 0 { String::new() } else { age(now, one.ended_at_ms) }),
-            Cell::new(images(&one.manifest).join(", ")),
-        ]
+        let ended = if one.ended_at_ms == 0 { String::new() } else { age(now, one.ended_at_ms) };
+        let known =
+            [Cell::new(one.generation.to_string()), state_cell(&one.state), Cell::age(age(now, one.at_ms))];
+        let ended = is_wide.then(|| Cell::age(ended));
+        known.into_iter().chain(ended).chain([Cell::new(images(&one.manifest).join(", "))]).collect()
     };
     revisions.iter().map(row).collect()
 }
@@ -147,12 +145,11 @@ mod tests {
                 .to_owned(),
             ended_at_ms: 0,
         };
-        let rows = history_rows(std::slice::from_ref(&one), NOW);
+        let rows = history_rows(std::slice::from_ref(&one), NOW, false);
         let texts: Vec<&str> = rows[0].iter().map(Cell::shown).collect();
-        assert_eq!(texts[..3], ["2", "waiting promotion", "1h"]);
-        assert_eq!(texts[4], "registry.example/a:1, registry.example/b:2");
+        assert_eq!(texts, ["2", "waiting promotion", "1h", "registry.example/a:1, registry.example/b:2"]);
         let done = Revision { state: "done".to_owned(), ended_at_ms: NOW.0 - 120_000, ..one.clone() };
-        assert_eq!(history_rows(&[done], NOW)[0][3].shown(), "2m");
+        assert_eq!(history_rows(&[done], NOW, true)[0][3].shown(), "2m");
         assert_eq!(
             history_document(&one)["manifest"]["spec"]["containers"][0]["image"],
             "registry.example/a:1"
