@@ -56,18 +56,16 @@ impl RegionState {
 
     pub(crate) fn cluster_reachable(&mut self, name: &NodeName, reachable: bool) {
         self.node_changed(name);
-        let held = self.nodes.get(name).map(|node| node.allocations.clone()).unwrap_or_default();
-        for id in &held {
-            if let Some(key) = self.allocations.get(id).map(|record| record.intent.workload.clone()) {
-                self.mark_share(&key);
-            }
-        }
         if reachable {
             self.life.away.remove(name);
         } else {
             self.life.away.entry(name.clone()).or_insert(self.now.mono);
         }
-        self.look_at_node(name);
+        for key in &self.workloads_on(name) {
+            self.mark_share(key);
+            self.look_at_reach(key);
+        }
+        self.changed = true;
         if self.cluster.set_reachable(name, reachable).is_ok() && reachable {
             self.room_appeared();
         }

@@ -161,13 +161,17 @@ impl RegionState {
 
     /// Looks at every workload with something on a node.
     pub(crate) fn look_at_node(&mut self, node: &NodeName) {
-        let Some(node) = self.nodes.get(node) else { return };
-        let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
-        let keys: BTreeSet<WorkloadKey> = records.map(|record| record.intent.workload.clone()).collect();
-        for key in &keys {
+        for key in &self.workloads_on(node) {
             self.look_at(key);
         }
         self.changed = true;
+    }
+
+    /// The workloads with something on a node.
+    pub(crate) fn workloads_on(&self, node: &NodeName) -> BTreeSet<WorkloadKey> {
+        let ids = self.nodes.get(node).into_iter().flat_map(|node| &node.allocations);
+        let records = ids.filter_map(|id| self.allocations.get(id));
+        records.map(|record| record.intent.workload.clone()).collect()
     }
 
     pub(crate) fn running_on<'a>(

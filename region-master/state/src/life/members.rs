@@ -195,9 +195,18 @@ impl RegionState {
     /// Something about a workload's instances changed: looks at it now, or a little later when it has many instances and was
     /// looked at just before, so that ten thousand reports do not cost ten thousand looks at ten thousand instances.
     pub(crate) fn look_at(&mut self, key: &WorkloadKey) {
-        const PER_INSTANCE: Duration = Duration::from_micros(50);
+        self.look_after(key, Duration::from_micros(50));
+    }
+
+    /// The same for a node that went away or came back: it may have all workloads of its region on it, and after a master's start ten
+    /// thousand nodes come back within seconds. What follows from that is counted in tens of seconds.
+    pub(crate) fn look_at_reach(&mut self, key: &WorkloadKey) {
+        self.look_after(key, Duration::from_micros(200));
+    }
+
+    fn look_after(&mut self, key: &WorkloadKey, per_instance: Duration) {
         let many = self.allocations.count_of(key);
-        let gap = PER_INSTANCE * u32::try_from(many).unwrap_or(u32::MAX);
+        let gap = per_instance * u32::try_from(many).unwrap_or(u32::MAX);
         let looked = self.life.moving.get(key).map(|moving| moving.looked);
         match looked.map(|looked| looked + gap).filter(|at| many > 100 && *at > self.now.mono) {
             Some(at) => self.life.timers.hasten(key, at),
