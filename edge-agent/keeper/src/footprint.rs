@@ -1,6 +1,20 @@
-//! Memory that an idle keeper does not need.
+//! Memory that a keeper or worker does not need while it waits.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
 use rustix::mm::{Advice, madvise};
+
+/// How long a process waits with all of its pages: longer than an announced create takes to come.
+const IDLE_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+
+/// Waits until there is something to read, with little memory if that takes long.
+pub(crate) fn wait_lean(source: &impl AsFd) {
+    let mut sources = [PollFd::new(source, PollFlags::IN)];
+    // An error, if it is one, shows again when it is read.
+    if poll(&mut sources, Some(&IDLE_AFTER)) == Ok(0) {
+        give_back();
+    }
+}
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

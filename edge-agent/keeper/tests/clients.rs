@@ -67,6 +67,31 @@ fn has_died(pid: u32) -> bool {
 }
 
 #[test]
+fn a_worker_that_waits_long_holds_little_and_works() {
+    let node = Node::start();
+    let mut client = node.client();
+    assert!(matches!(client.call(Request::Expect), Ok(Reply::Done)));
+    let worker = workers(&node)[0];
+    let first = || {
+        let children = std::fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).ok()?;
+        children.trim().parse::<u32>().ok()
+    };
+    let first = eventually("its first process is there", first);
+    let gave_back = |pid| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let kib = |name: &str| -> u32 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        // Its own pages of code, of which it needs few to wait; a library that is linked to it stays.
+        kib("VmHWM:") > kib("VmRSS:") + 500
+    };
+    eventually("they have given pages back", || (gave_back(worker) && gave_back(first)).then_some(()));
+    client.create(node.shell("a", "exit 3"));
+    assert_eq!(client.exit("a").status, ExitStatus::Code(3));
+}
+
+#[test]
 fn an_announced_create_finds_its_worker_and_others_end_with_the_connection() {
     let node = Node::start();
     let (mut used, mut unused) = (node.client(), node.client());

@@ -13,6 +13,7 @@ use super::standard::{Standard, strip};
 use super::world::World;
 use super::{chain, open_output, plain_args, reset_inherited, take_filter};
 use crate::cgroup::Hierarchies;
+use crate::footprint;
 use crate::job::Job;
 use crate::layout::ContainerDir;
 use crate::process;
@@ -126,6 +127,7 @@ impl Waiting<'_> {
     fn work(self, main: &mut MainSender, init: &mut InitReceiver) -> Result<(), String> {
         let failed = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
         let prepared = self.prepare().map_err(failed("prepare a process"))?;
+        footprint::wait_lean(&self.orders.0);
         let received = self.orders.receive::<Job>().map_err(failed("read what to make"))?;
         let Some((job, _)) = received else { return Ok(()) };
         let checked =

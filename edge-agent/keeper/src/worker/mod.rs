@@ -18,6 +18,7 @@ mod trace;
 mod world;
 
 use crate::cgroup::Hierarchies;
+use crate::footprint;
 use crate::job::{Job, Outcome};
 use crate::layout::ContainerDir;
 use crate::process;
@@ -95,6 +96,7 @@ pub(crate) fn run(words: &Path) -> io::Result<()> {
     // Before the job comes, as a worker may wait for it.
     let traces = Traces::collect();
     let ready = Ready::prepare(words);
+    footprint::wait_lean(&io::stdin());
     let Some(job) = read_frame()? else { return Ok(()) };
     let outcome = match ready.and_then(|ready| make(&job, ready)) {
         Ok(process) => Outcome::Started(process),
