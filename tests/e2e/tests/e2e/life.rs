@@ -109,8 +109,10 @@ fn a_canary_waits(region: &Region) -> Result<()> {
         Ok(region.operator.allocations("web")?.iter().filter(|one| is_new(one)).count())
     };
     until("the canary", SOON, || Ok((new()? == 1).then_some(())))?;
-    let status = region.operator.run(&["rollout", "status", "web"])?;
-    status.says(&["promote"])?;
+    until("a canary that was well for long enough", SOON, || {
+        let said = region.operator.run(&["rollout", "status", "web"])?;
+        Ok(said.out.contains("promote").then_some(()))
+    })?;
     more(&load)?;
     ensure!(new()? == 1, "the rest did not wait");
     region.operator.run(&["rollout", "promote", "web"])?.ok()?;
