@@ -13,10 +13,12 @@ mod placement;
 mod process;
 mod schedules;
 mod sizes;
+mod soak;
 mod stage;
 mod start;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
@@ -37,7 +39,11 @@ const MEASUREMENTS: &[(&str, Measure)] = &[
     ("packing", |arguments| placement::packing(&arguments.openb)),
     ("durable", |_| placement::durable()),
     ("rollout", |_| placement::fleet_update()),
+    (SOAK, |arguments| soak::measure(Duration::from_mins(arguments.minutes))),
 ];
+
+/// Takes as long as it is told to, and so is run only by its whole name.
+const SOAK: &str = "soak";
 
 /// Measures speeds and sizes of the release binaries in `$SKERRY_BIN_DIR`.
 #[derive(Debug, Parser)]
@@ -46,12 +52,16 @@ struct Arguments {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
-    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, schedules, packing, durable, rollout
+    /// Only the measurements whose name contains this: sizes, start, fleet, applies, idle, schedules, packing, durable,
+    /// rollout; soak only by its whole name
     #[arg(default_value = "")]
     filter: String,
     /// Folder of the openb trace
     #[arg(long, env = "SKERRY_OPENB", default_value = "../shared/data/openb")]
     openb: std::path::PathBuf,
+    /// How long the soak takes
+    #[arg(long, env = "SKERRY_SOAK_MINUTES", default_value_t = 30)]
+    minutes: u64,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +77,11 @@ fn main() -> ExitCode {
 /// Runs every measurement that is asked for, also when one fails, and fails when a goal is missed.
 fn run(arguments: &Arguments) -> Result<()> {
     skerry_ground::catch_interrupts()?;
-    let chosen: Vec<_> = MEASUREMENTS.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    let is_chosen = |name: &str| match name {
+        SOAK => arguments.filter == SOAK,
+        _ => name.contains(&arguments.filter),
+    };
+    let chosen: Vec<_> = MEASUREMENTS.iter().filter(|(name, _)| is_chosen(name)).collect();
     ensure!(!chosen.is_empty(), "no measurement has '{}' in its name", arguments.filter);
     let mut rows = Vec::new();
     let mut failed = Vec::new();

@@ -40,7 +40,8 @@ enum Verb {
         /// Print one JSON object per line instead of a table.
         #[arg(long)]
         json: bool,
-        /// Only the measurements whose name contains this; `swarm` for ten thousand agents on one master.
+        /// Only the measurements whose name contains this; `swarm` for ten thousand agents on one master, `soak` for half an hour of
+        /// links that flap and workloads that come and go.
         #[arg(default_value = "")]
         filter: String,
     },
