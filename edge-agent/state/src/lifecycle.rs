@@ -229,7 +229,8 @@ impl Lifecycle {
     pub(crate) fn timeout(&self, now: Now) -> Option<MonoTime> {
         let want = self.want();
         let stage = match self.stage {
-            Stage::Wait(at) if want == Want::Run || self.looks_ahead() => Some(at),
+            // A rest waits only for images that it fetches ahead.
+            Stage::Wait(at) if want == Want::Run || self.looks_ahead() && !self.is_made => Some(at),
             Stage::ReleaseAgain(at) if want != Want::Stop => Some(at),
             Stage::RemoveAgain(at) if want == Want::Stop => Some(at),
             _ => None,

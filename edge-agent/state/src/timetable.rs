@@ -97,6 +97,8 @@ impl Timetable {
     /// A run for this due time begins.
     pub(crate) fn run(&mut self, due: WallTime) {
         if mutant::is(Mutant::ForgetsRuns) {
+            // Only until the agent starts again.
+            self.next = self.times.next_after(due);
             return;
         }
         self.settled.ran.push(due);

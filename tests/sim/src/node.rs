@@ -234,7 +234,7 @@ impl World {
         if let Some(agent) = &host.agent
             && agent.poll_timeout().is_some_and(|due| due <= now)
         {
-            let what = format!("a time of {} stays due: {agent:#?}", host.name);
+            let what = format!("a time of {} stays due: {:?}", host.name, agent.poll_timeout());
             self.fail(what);
         }
     }
