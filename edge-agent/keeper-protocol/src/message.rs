@@ -74,8 +74,8 @@ pub enum Request {
         /// Kill what runs.
         force: bool,
     },
-    /// Says that a create will follow soon; answered with [`Reply::Done`]. A worker is started for it meanwhile, and ends
-    /// unused when the connection closes first. Asking is never needed.
+    /// Says that a create will follow, soon or some time; answered with [`Reply::Done`]. A worker is started for it meanwhile, and
+    /// ends unused when the connection closes first. Asking is never needed.
     Expect,
     /// Lets a container that has a time to be killed at run up to a later one; an earlier one changes nothing. Answered with
     /// [`Reply::Done`], or [`FailureKind::NotRunning`] when it is too late.
