@@ -2,6 +2,7 @@
 
 mod below;
 mod bench;
+mod endings;
 mod join;
 mod kinds;
 mod leases;
