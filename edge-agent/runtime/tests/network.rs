@@ -268,25 +268,22 @@ fn half_made_networks_are_made_anew() {
 }
 
 #[test]
-fn attaching_is_quick() {
+fn forty_networks_come_and_go() {
     on_a_node(|| async {
         let dir = tempfile::tempdir().unwrap();
         let _pins = Pins(dir.path());
         let network = open(dir.path()).await;
         network.settled().await.unwrap();
-        let mut times = Vec::new();
+        let mut addresses = std::collections::BTreeSet::new();
         for n in 0..40 {
-            let start = std::time::Instant::now();
-            network.attach(&alloc(n), None, &[]).await.unwrap();
-            times.push(start.elapsed());
+            addresses.insert(network.attach(&alloc(n), None, &[]).await.unwrap().ip);
         }
-        times.sort();
-        println!("attach: p50 {:?}, slowest {:?}", times[20], times[39]);
-        // Ten times what a quiet machine takes: a wait for nft or a process spawn would show.
-        assert!(times[20] < Duration::from_millis(20), "{times:?}");
+        assert_eq!(addresses.len(), 40, "each has an address of its own");
         for n in 0..40 {
             network.detach(&alloc(n)).await.unwrap();
         }
+        let next = network.attach(&alloc(40), None, &[]).await.unwrap();
+        assert!(next.netns.exists());
         network.close().await;
     });
 }
