@@ -22,6 +22,12 @@ pub(super) fn bounds_over_regions(region: &Region) -> Result<()> {
         Ok([region.containers_in("west", "uneven")?.len(), region.containers_in("east", "uneven")?.len()])
     };
     ensure!(counts(region)? == [2, 1], "{:?}", region.containers());
+    region.operator.apply(&[&uneven.clone().instances(4)])?;
+    let said = region.operator.run(&["wait", "workload/uneven", "--for", "running", "--timeout", "2s"])?;
+    said.exits(3)?.says(&["1 not placed", "would break max_skew 1 over region.name"])?;
+    let said = region.operator.run(&["explain", "uneven"])?.ok()?;
+    said.says(&["would break max_skew 1 over region.name", "1 without a place"])?;
+    ensure!(counts(region)? == [2, 1], "{:?}", region.containers());
     region.operator.delete("uneven")
 }
 
