@@ -222,6 +222,27 @@ fn an_agent_that_starts_again_finds_the_lease_at_the_keeper() {
 }
 
 #[test]
+fn what_loses_its_lease_amid_a_wait_does_not_wake_for_that_wait() {
+    let (mut bench, asked) = holder();
+    bench.restart();
+    let mut running = found(ID, "main", 0);
+    running.deadline = Some(asked + KILLED_AT);
+    bench.feed(Input::Inventory(vec![running]));
+    while bench.begun() != ["ask main"] {
+        if !bench.begun().is_empty() {
+            bench.fail(ReasonCode::CreateFailed, true);
+        }
+        bench.pass(SECOND / 10);
+    }
+    for _ in 0..1000 {
+        bench.feed(Input::Timeout);
+        let due = bench.state.poll_timeout().expect("the kill");
+        assert!(due > bench.now.mono, "{due:?} stays due");
+        bench.pass(SECOND / 10);
+    }
+}
+
+#[test]
 fn what_runs_without_a_deadline_is_stopped() {
     let (mut bench, _) = holder();
     bench.restart();
