@@ -27,7 +27,7 @@ pub enum Carrier {
     KeeperForgets,
     /// A region that is cut off is taken out of the tree, and what it has goes elsewhere.
     RegionAwayIsGone,
-    /// Clocks of nodes go wrong by a fifth.
+    /// Clocks of nodes go wrong by a half.
     ClocksRunWild,
     /// A link answers by itself when a node asks for its leases.
     LinksGrantLeases,
