@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use skerry_e2e::{Container, Plan, Region, Still, Workload, in_region};
-use skerry_ground::until;
+use skerry_ground::{until, until_ok};
 
 const ROUNDS: usize = 50;
 /// Rounds between two looks at whether all agree.
@@ -195,8 +195,12 @@ impl Chaos {
         .with_context(|| format!("wanted {:?}, there are {last:?}", self.wanted))?;
         for (name, version) in &self.wanted {
             region.operator.wait(&format!("workload/{name}"), "running", AGREED)?;
-            let seen = region.operator.allocations(name)?;
-            ensure!(seen.len() == usize::try_from(version.instances)?, "{name}: {seen:?}");
+            // What was replaced has ended by then, and is cleared away a moment later.
+            until_ok("no allocation too many", AGREED, || {
+                let seen = region.operator.allocations(name)?;
+                ensure!(seen.len() == usize::try_from(version.instances)?, "{name}: {seen:?}");
+                Ok(())
+            })?;
         }
         for (name, before) in &self.healthy {
             let now = of(name, &last);
