@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// For how many seconds fresh seeds are tried; 0 tries none.
 const FRESH_S: &str = "SKERRY_SIM_FRESH_S";
 /// Where it is not set. With what else is tried here, a build plays for two minutes.
-const FRESH_USUALLY_S: u64 = 60;
+const FRESH_USUALLY_S: u64 = 20;
 
 fn play(seed: u64) -> Outcome {
     play_with(Options::of_seed(seed))
