@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::classes::index;
+use crate::classes::{index, number_of};
 use crate::cluster::Cluster;
 use crate::room::{Most, Room};
 
@@ -40,10 +40,6 @@ pub(crate) struct Block {
 
 const NONE: u32 = u32::MAX;
 
-fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("a region has fewer than 2^32 nodes")
-}
-
 impl Blocks {
     /// Puts all slots of which `class` says one of `classes` into blocks.
     pub(crate) fn new(cluster: &Cluster, classes: usize, class: impl Fn(usize) -> Option<usize>) -> Self {
@@ -55,25 +51,25 @@ impl Blocks {
         }
         let mut begin = 0;
         for place in &mut places {
-            made.firsts.push(number(made.all.len()));
+            made.firsts.push(number_of(made.all.len()));
             let end = begin + *place;
             for first in (begin..end).step_by(BLOCK) {
                 let last = end.min(first + BLOCK);
-                made.all.push(Block { first: number(first), last: number(last), ..Block::default() });
+                made.all.push(Block { first: number_of(first), last: number_of(last), ..Block::default() });
             }
             *place = begin;
             begin = end;
         }
-        made.firsts.push(number(made.all.len()));
+        made.firsts.push(number_of(made.all.len()));
         made.order = vec![0; begin];
         for slot in cluster.slots() {
             let Some(class) = class(slot) else { continue };
             let place = places[class];
             places[class] += 1;
-            made.order[place] = number(slot);
+            made.order[place] = number_of(slot);
             let first_block = made.firsts[class];
             let before = (place - index(made.all[index(first_block)].first)) / BLOCK;
-            made.of_slot[slot] = first_block + number(before);
+            made.of_slot[slot] = first_block + number_of(before);
         }
         made.refresh_all(cluster);
         made

@@ -83,7 +83,7 @@ impl Pairs {
 
     /// The number of a pair; `fresh` if it has none.
     fn number(&mut self, pair: (u32, u32), fresh: usize) -> u32 {
-        let fresh = u32::try_from(fresh).expect("a region has fewer than 2^32 nodes");
+        let fresh = number_of(fresh);
         match self {
             Self::Table { numbers, width } => {
                 let number = &mut numbers[index(pair.0) * *width + index(pair.1)];
@@ -99,6 +99,11 @@ impl Pairs {
 
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).expect("a 32-bit number fits")
+}
+
+/// The number of what is at an index of something of which there is at most one for each node.
+pub(crate) fn number_of(index: usize) -> u32 {
+    u32::try_from(index).expect("a region has fewer than 2^32 nodes")
 }
 
 #[cfg(test)]

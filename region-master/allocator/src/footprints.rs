@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use skerry_types::{Labels, TenantName, WorkloadKey, WorkloadName};
 
+use crate::classes::index;
+
 /// The number of a workload with a set of labels, while it has instances.
 pub(crate) type FootprintId = u32;
 /// The number of a node for as long as it is known. Unlike its slot it does not change when other nodes come and go.
@@ -99,8 +101,4 @@ impl Footprints {
         let names = self.ids.get(&key.tenant).into_iter().flatten();
         names.filter(|(name, _)| **name != key.name).flat_map(|(_, ids)| ids).map(|id| self.get(*id))
     }
-}
-
-fn index(id: FootprintId) -> usize {
-    usize::try_from(id).expect("a 32-bit number fits")
 }

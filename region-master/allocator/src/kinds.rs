@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skerry_types::{Point, Taint};
 
-use crate::classes::{Classes, index};
+use crate::classes::{Classes, index, number_of};
 
 /// What tells a node from others, whatever it has room for, beside its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,7 @@ impl Kinds {
             let told = Kind { point: kind.point.filter(|_| near), ..kind.clone() };
             let class = *known.entry(told).or_insert_with(|| {
                 alike.firsts.push(number);
-                u32::try_from(alike.firsts.len() - 1).expect("a region has fewer than 2^32 nodes")
+                number_of(alike.firsts.len() - 1)
             });
             alike.classes.push(class);
         }
@@ -104,7 +104,7 @@ impl Kinds {
         let all = &mut self.all;
         *self.numbers.entry(kind).or_insert_with_key(|kind| {
             all.push(kind.clone());
-            u32::try_from(all.len() - 1).expect("a region has fewer than 2^32 nodes")
+            number_of(all.len() - 1)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Numbers of nodes that stay when other nodes come and go.
 
+use crate::classes::{index, number_of};
 use crate::footprints::Seat;
 
 /// Which node has which number.
@@ -9,10 +10,6 @@ pub(crate) struct Seats {
     // The slot of each seat; of an empty one, anything.
     slots: Vec<usize>,
     empty: Vec<Seat>,
-}
-
-fn index(seat: Seat) -> usize {
-    usize::try_from(seat).expect("a 32-bit number fits")
 }
 
 impl Seats {
@@ -30,7 +27,7 @@ impl Seats {
     pub(crate) fn insert(&mut self, slot: usize) {
         let seat = self.empty.pop().unwrap_or_else(|| {
             self.slots.push(slot);
-            Seat::try_from(self.slots.len() - 1).expect("a region has fewer than 2^32 nodes")
+            number_of(self.slots.len() - 1)
         });
         self.of_slot.insert(slot, seat);
         self.renumber(slot);

@@ -3,7 +3,8 @@
 use skerry_types::{Placement, Rule, Spread, SpreadBy};
 
 use crate::SPREAD_POINTS;
-use crate::columns::{Columns, ValueId};
+use crate::classes::index;
+use crate::columns::Columns;
 use crate::standing::{Group, Standing, key};
 
 /// The counts of one workload's instances by value, for each of its spreads but those over nodes without a bound.
@@ -31,10 +32,6 @@ struct Bound {
     floor: u32,
     /// How many values of the domain have that count.
     at_floor: usize,
-}
-
-fn index(value: ValueId) -> usize {
-    usize::try_from(value).expect("a 32-bit number fits")
 }
 
 /// Whether a spread only says that a node's own instances cost it points. It needs no counts here: with them every node

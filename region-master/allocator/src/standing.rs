@@ -8,7 +8,7 @@ use std::sync::Arc;
 use skerry_types::{Near, Place, Placement, Point, Preference, Rule, Selector, SiteName, SpreadBy, Taint};
 
 use crate::blocks::{BLOCK, Block, Blocks};
-use crate::classes::index;
+use crate::classes::{index, number_of};
 use crate::cluster::Cluster;
 use crate::columns::{Selected, ValueId};
 use crate::layout::{By, Class, Layout};
@@ -197,7 +197,7 @@ impl Standing {
                 let of = own.of(number);
                 group.blocks = index(of.start)..index(of.end);
             }
-            self.order = (0..number(own.len())).collect();
+            self.order = (0..number_of(own.len())).collect();
             self.own = Some(own);
             return;
         }
@@ -307,7 +307,7 @@ impl<'a> Sorter<'a> {
             }
             at = self.before[index(number)];
         }
-        let number = number(self.groups.len());
+        let number = number_of(self.groups.len());
         let Traits { points, link, gpus } = traits;
         self.groups.push(Group { values: Arc::clone(&values[class]), points, link, gpus, blocks: 0..0 });
         self.before.push(self.last[class].replace(number));
@@ -321,12 +321,8 @@ impl<'a> Sorter<'a> {
                 Miss::Term(place) => Rule::Require { term: terms.require.term(place).unwrap_or_default() },
                 Miss::Taint(taint) => Rule::Taint { taint: taint.clone() },
             });
-            number(misses.len() - 1)
+            number_of(misses.len() - 1)
         });
         Stand::Miss(*number)
     }
-}
-
-fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("a region has fewer than 2^32 nodes")
 }
