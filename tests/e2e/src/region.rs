@@ -242,6 +242,16 @@ impl Region {
         child.master.host().cut(&Cut::Between(child.above.clone()))
     }
 
+    /// Waits until the root shows a region as not connected.
+    pub fn is_away(&self, region: &str) -> Result<()> {
+        until(&format!("the root sees that {region} is away"), SOON, || {
+            let regions = self.operator.list("regions -A")?;
+            let found = regions.iter().find(|one| one["name"] == region);
+            let found = found.with_context(|| format!("{region} is not listed: {regions:?}"))?;
+            Ok((found["connected"] == false).then_some(()))
+        })
+    }
+
     /// Undoes [`Region::cut_uplink`].
     pub fn heal_uplink(&self, region: &str) -> Result<()> {
         self.child(region)?.master.host().heal()

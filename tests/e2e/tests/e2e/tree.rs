@@ -142,11 +142,7 @@ fn a_region_on_its_own(region: &Region) -> Result<()> {
     let child = region.child("west")?;
     let before = region.containers();
     region.cut_uplink("west")?;
-    until("the root sees that west is away", SOON, || {
-        let regions = region.operator.list("regions -A")?;
-        let west = regions.iter().find(|one| one["name"] == "west").context("west is listed")?;
-        Ok((west["connected"] == false).then_some(()))
-    })?;
+    region.is_away("west")?;
     let nodes = region.operator.run(&["get", "nodes", "-A"])?.ok()?;
     ensure!(nodes.out.contains("unreachable"), "what is old says so: {}", nodes.out);
 

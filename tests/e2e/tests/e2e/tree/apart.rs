@@ -111,10 +111,7 @@ pub(super) fn each_way_alone(region: &Region) -> Result<()> {
     for cut in [Cut::FromHost, Cut::ToHost] {
         region.step(&format!("the master of west: {cut:?}"));
         host.cut(&cut)?;
-        until("the root sees that west is away", SOON, || {
-            let regions = region.operator.list("regions -A")?;
-            Ok(below(&regions).any(|one| one["name"] == "west" && one["connected"] == false).then_some(()))
-        })?;
+        region.is_away("west")?;
         host.heal()?;
         until_ok("all agree", AGREES, || connected(&region.operator))?;
         ensure!(region.containers() == before, "a container restarted");

@@ -31,11 +31,7 @@ pub(super) fn a_limit_holds(region: &Region) -> Result<()> {
     }
     region.step("one region is cut off, and both are asked for more than is left");
     region.cut_uplink("west")?;
-    until("the root sees that west is away", SOON, || {
-        let regions = region.operator.list("regions -A")?;
-        let west = regions.iter().find(|one| one["name"] == "west").context("west is listed")?;
-        Ok((west["connected"] == false).then_some(()))
-    })?;
+    region.is_away("west")?;
     let (alone, linked) = (fill(region, west, "alone")?, fill(region, east, "linked")?);
     let admitted = 2 + alone.admitted.len() + linked.admitted.len();
     ensure!(admitted <= LIMIT, "{admitted} were admitted of {LIMIT}: {alone:?}, {linked:?}");
