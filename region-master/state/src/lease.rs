@@ -178,11 +178,7 @@ impl RegionState {
 
     /// Another copy of an exclusive instance is about to be written: those that may have been one are told to stop before.
     pub(crate) fn give_up_others(&mut self, key: &WorkloadKey, instance: InstanceIndex) {
-        let others = self.allocations.of(key).filter(|known| known.instance == instance);
-        let ids: Vec<AllocationId> = others.map(|known| known.id().clone()).collect();
-        for id in &ids {
-            self.stop(id);
-        }
+        self.stop_all(key, |known| known.instance == instance);
     }
 
     /// Refuses to forget a node that may run what is exclusive.

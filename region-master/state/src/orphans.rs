@@ -158,14 +158,10 @@ impl RegionState {
 
     /// Ends the orphans of a workload that is not known.
     pub(crate) fn release_orphans(&mut self, key: &WorkloadKey) -> Result<u32, ApiError> {
-        let ids: Vec<AllocationId> = self.orphans_of(key).map(|record| record.intent.id.clone()).collect();
-        if ids.is_empty() {
-            return Err(ApiError::NotFound { what: "workload", name: key.to_string() });
+        match self.stop_all(key, |known| known.desired == Desired::Keep) {
+            0 => Err(ApiError::NotFound { what: "workload", name: key.to_string() }),
+            stopped => Ok(u32::try_from(stopped).unwrap_or(u32::MAX)),
         }
-        for id in &ids {
-            self.stop(id);
-        }
-        Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
     }
 
     /// Ends the orphans on nodes that are being emptied, when nothing else is left there or time is up: nobody makes another

@@ -147,14 +147,19 @@ impl RegionState {
         }
     }
 
-    /// Stops those of a workload's allocations that are not wanted.
+    /// Stops those of a workload's allocations that are not wanted; orphans are not asked about.
     pub(crate) fn stop_where(&mut self, key: &WorkloadKey, unwanted: impl Fn(&Allocation) -> bool) {
-        let run = self.allocations.of(key).filter(|known| known.desired == Desired::Run);
-        let ids: Vec<AllocationId> =
-            run.filter(|known| unwanted(known)).map(|known| known.id().clone()).collect();
+        self.stop_all(key, |known| known.desired == Desired::Run && unwanted(known));
+    }
+
+    /// Stops all of a workload's allocations that are meant, orphans too. Gives how many are meant.
+    pub(crate) fn stop_all(&mut self, key: &WorkloadKey, is_meant: impl Fn(&Allocation) -> bool) -> usize {
+        let meant = self.allocations.of(key).filter(|known| is_meant(known));
+        let ids: Vec<AllocationId> = meant.map(|known| known.id().clone()).collect();
         for id in &ids {
             self.stop(id);
         }
+        ids.len()
     }
 
     pub(crate) fn stop(&mut self, id: &AllocationId) {
