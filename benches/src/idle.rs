@@ -61,10 +61,9 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
 
 /// PSS of a node's keeper, the worker that stands by for the next create, and the first process that this one has ready.
 fn keeper_pss_kib(node: &Node) -> Result<f64> {
-    let all = node.host().processes().into_iter().filter(|seen| seen.program() == "skerry-keeper");
-    let sizes = all.map(|seen| pss_kib(seen.pid)).collect::<Result<Vec<f64>>>()?;
-    ensure!(!sizes.is_empty(), "there is no keeper on {}", node.name());
-    Ok(sizes.iter().sum())
+    let all = node.keeper_and_workers();
+    ensure!(!all.is_empty(), "there is no keeper on {}", node.name());
+    all.iter().map(|seen| pss_kib(seen.pid)).sum()
 }
 
 /// What an agent did over a while.

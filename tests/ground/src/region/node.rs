@@ -160,10 +160,13 @@ impl Node {
 
     /// The keeper's process; `None` when there is none.
     pub fn keeper(&self) -> Option<Seen> {
-        let is_keeper = |seen: &Seen| seen.program() == KEEPER;
-        let all: Vec<Seen> = self.host.processes().into_iter().filter(is_keeper).collect();
-        // Its workers are the same program, and its children.
+        let all = self.keeper_and_workers();
         all.iter().find(|seen| !all.iter().any(|other| other.pid == seen.parent)).cloned()
+    }
+
+    /// The keeper, its workers, which are the same program and its children, and the first processes that those have ready.
+    pub fn keeper_and_workers(&self) -> Vec<Seen> {
+        self.host.processes().into_iter().filter(|seen| seen.program() == KEEPER).collect()
     }
 
     /// Kills the keeper as a crash would and waits until it is gone.
