@@ -12,8 +12,8 @@ use crate::Measurement;
 use crate::process::{cpu, pss_kib};
 use crate::stage::{LIMIT, Stage};
 
-/// The most allocations that a node holds.
-const SCHEDULES: usize = 250;
+/// [`skerry_types::AllocationLimit::MAX`], for whom counts by `usize`.
+const SCHEDULES: usize = 1000;
 /// Time after the last change before anything is read.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Four of the looks at the clock that schedules make an agent take.

@@ -82,7 +82,7 @@ async fn sample(host: &Host, rootfs: &Path) -> Result<Times> {
         keeper_binary: binary("skerry-keeper")?,
         cgroup_parent: format!("/{}", host.cgroup()),
         bridge: "skerry0".to_owned(),
-        pool: "10.210.0.0/24".parse().map_err(|error| anyhow!("the pool: {error}"))?,
+        pool: "10.210.0.0/22".parse().map_err(|error| anyhow!("the pool: {error}"))?,
         log_max_bytes: 1 << 20,
         log_max_files: 2,
         create_deadline: Duration::from_secs(20),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use anyhow::Result;
-use skerry_allocator::{ALLOCATIONS_MAX, Cluster, Demand, NodeView};
+use skerry_allocator::{Cluster, Demand, NodeView};
 use skerry_federation::level1::{self, HandBack, ROUNDS_MAX, RegionView};
 use skerry_federation::{Alike, SiteTable, SketchInput, sketch};
 use skerry_types::{
-    AllocationId, Attributes, Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec, InstanceSet,
-    InstanceSpec, Labels, Limits, LinkClass, MilliCpu, MilliGpu, NodeName, OnDisconnect, Placement, Probes,
-    RegionName, Resources, RestartPolicy, RestartWhen, SiteDigest, SiteName, SiteSpec, TenantName,
-    UpdatePolicy, WallTime, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
+    AllocationId, AllocationLimit, Attributes, Bandwidth, Bytes, Capabilities, ContainerName, ContainerSpec,
+    InstanceSet, InstanceSpec, Labels, Limits, LinkClass, MilliCpu, MilliGpu, NodeName, OnDisconnect,
+    Placement, Probes, RegionName, Resources, RestartPolicy, RestartWhen, SiteDigest, SiteName, SiteSpec,
+    TenantName, UpdatePolicy, WallTime, WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
 
 use super::packer::{Free, Packer};
@@ -224,6 +224,7 @@ impl Region {
                 taints: Vec::new(),
                 capacity: resources(&node.room),
                 gpus: count,
+                limit: AllocationLimit::MAX,
                 port_range: (0, 0),
                 reachable: true,
                 schedulable: true,
@@ -276,7 +277,7 @@ impl Region {
                 let part = gpus().filter(|milli| *milli < 1000).max().unwrap_or_default();
                 let mut free = self.cluster.free(node).unwrap_or_default();
                 free.gpu = MilliGpu(whole + part);
-                (free, ALLOCATIONS_MAX - self.cluster.allocations(node).unwrap_or(0))
+                (free, AllocationLimit::MAX.get() - self.cluster.allocations(node).unwrap_or(0))
             })
             .collect();
         let inputs = rooms.iter().map(|(free, slots)| SketchInput {

@@ -50,7 +50,7 @@ pub use life::{
     ScaleTarget, Schedule, TimeZone, UpdatePolicy, Wave, WaveSize, Window,
 };
 pub use mutant::Mutant;
-pub use node::{Gpu, NodeFacts, NodeUsage, Reachability};
+pub use node::{AllocationLimit, Gpu, NodeFacts, NodeUsage, Reachability};
 pub use placement::{Affinity, Near, Place, Placement, Preference, Refusal, Rule, Spread, SpreadBy};
 pub use region::{
     HandedBack, LinkClass, NodeDigest, Point, PointError, RegionDigest, Share, ShareStatus, SiteDigest,

@@ -18,6 +18,8 @@ pub struct NodeFacts {
     pub labels: Labels,
     /// Taints from the node's configuration.
     pub taints: Vec<Taint>,
+    /// How many allocations it may hold: it has addresses for no more.
+    pub allocations: AllocationLimit,
     /// First and last port of the range for `host: auto`.
     pub port_range: (u16, u16),
     /// Graphics processors that workloads may have, in the order of their numbers.
@@ -36,6 +38,39 @@ pub struct NodeFacts {
     pub boot_id: String,
     /// The address people reach the node's host ports at, if it knows one.
     pub address: Option<IpAddr>,
+}
+
+/// How many allocations a node may hold, whatever they take: 0 to [`AllocationLimit::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "u32")]
+pub struct AllocationLimit(u32);
+
+impl AllocationLimit {
+    /// The most that any node holds. A bridge of Linux has 1,023 ports, and a `/22` 1,021 addresses for allocations.
+    pub const MAX: Self = Self(1000);
+
+    /// A bound, or the most that any node holds if that is less.
+    pub fn new(bound: u32) -> Self {
+        Self(bound.min(Self::MAX.0))
+    }
+
+    /// As a number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// [`AllocationLimit::MAX`]: a node that says nothing is bound by nothing of its own.
+impl Default for AllocationLimit {
+    fn default() -> Self {
+        Self::MAX
+    }
+}
+
+impl From<u32> for AllocationLimit {
+    fn from(bound: u32) -> Self {
+        Self::new(bound)
+    }
 }
 
 /// A graphics processor of a node.

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bandwidth, Bytes, MilliCpu, MilliGpu, Point, Protocol, Selector, SiteName, Taint};
+use crate::{
+    AllocationLimit, Bandwidth, Bytes, MilliCpu, MilliGpu, Point, Protocol, Selector, SiteName, Taint,
+};
 
 /// Where instances may and should go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,10 +208,7 @@ pub enum Rule {
         max_skew: u32,
     },
     /// The node holds as many allocations as it may.
-    AllocationLimit {
-        /// The bound.
-        limit: u32,
-    },
+    AllocationLimit,
 }
 
 impl fmt::Display for Rule {
@@ -241,9 +240,11 @@ impl fmt::Display for Rule {
             Self::HostPort { port, protocol } => write!(f, "host port {port}/{protocol} is taken"),
             Self::HostPortRange { need } => write!(f, "needs {need} host ports, fewer are free"),
             Self::MaxSkew { by, max_skew } => write!(f, "would break max_skew {max_skew} over {by}"),
-            Self::AllocationLimit { limit } => {
-                write!(f, "already holds {limit} allocations, the most a node may")
-            }
+            Self::AllocationLimit => write!(
+                f,
+                "already holds as many allocations as it may: {}, or fewer where its agent's 'pool' of addresses is smaller",
+                AllocationLimit::MAX.get()
+            ),
         }
     }
 }

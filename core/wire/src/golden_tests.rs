@@ -296,6 +296,7 @@ fn rows_up() {
         },
         labels: BTreeMap::from([("tier".into(), "edge".into())]),
         taints: vec![Taint::new("maintenance").unwrap()],
+        allocations: AllocationLimit::new(253),
         port_range: (20_000, 29_999),
         gpus: vec![Gpu { model: "t4".into(), devices: vec!["/dev/nvidia0".into()] }],
         arch: "arm64".into(),

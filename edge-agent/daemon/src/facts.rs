@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use skerry_types::{Bytes, MilliCpu, MilliGpu, NodeFacts, NodeUsage, Resources};
+use skerry_types::{AllocationLimit, Bytes, MilliCpu, MilliGpu, NodeFacts, NodeUsage, Resources};
 use sysinfo::System;
 
 use crate::Settings;
@@ -49,6 +49,7 @@ impl Machine {
             machine,
             labels: settings.labels.clone(),
             taints: settings.taints.clone(),
+            allocations: AllocationLimit::new(settings.pool.addresses()),
             port_range: settings.port_range,
             gpus: settings.gpus.clone(),
             arch: image_arch(std::env::consts::ARCH).to_owned(),

@@ -98,7 +98,7 @@ pub struct Flags {
     #[arg(long, env = "SKERRY_PORT_RANGE", value_name = "FIRST-LAST", global = true)]
     #[serde(deserialize_with = "text::parsed")]
     pub port_range: Option<PortRange>,
-    /// Addresses of allocations [default: 10.210.0.0/24]
+    /// Addresses of allocations [default: 10.210.0.0/22]
     #[arg(long, env = "SKERRY_POOL", value_name = "NETWORK/PREFIX", global = true)]
     pub pool: Option<Subnet>,
     /// Name of the bridge of allocations [default: skerry0]

@@ -16,7 +16,7 @@ use support::{inside, mounts_below, on_a_node, run};
 fn config(dir: &Path) -> NetworkConfig {
     NetworkConfig {
         bridge: "skerry0".to_owned(),
-        pool: "10.210.0.0/24".parse().unwrap(),
+        pool: "10.210.0.0/22".parse().unwrap(),
         netns_dir: dir.join("netns"),
         spares: 0,
     }

@@ -17,7 +17,7 @@ const SPARES: usize = 2;
 fn config(dir: &Path) -> NetworkConfig {
     NetworkConfig {
         bridge: "skerry0".to_owned(),
-        pool: "10.210.0.0/24".parse().unwrap(),
+        pool: "10.210.0.0/22".parse().unwrap(),
         netns_dir: dir.join("netns"),
         spares: SPARES,
     }

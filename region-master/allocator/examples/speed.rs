@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use skerry_allocator::{Cluster, Demand, NodeView};
 use skerry_types::{
-    Affinity, AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, HostPort,
-    InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, NodeName, Placement, PortName, PortSpec,
+    Affinity, AllocationId, AllocationLimit, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec,
+    HostPort, InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, NodeName, Placement, PortName, PortSpec,
     Preference, Protocol, Resources, RestartPolicy, RestartWhen, SiteName, Spread, SpreadBy, TenantName,
     WorkloadKey, WorkloadName,
 };
@@ -102,6 +102,7 @@ fn node(index: usize) -> Outcome<NodeView> {
             ..Resources::default()
         },
         gpus: 0,
+        limit: AllocationLimit::MAX,
         port_range: (20_000, 32_000),
         reachable: true,
         schedulable: true,

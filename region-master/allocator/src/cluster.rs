@@ -84,6 +84,7 @@ impl Cluster {
         self.sides[slot] = side;
         let load = &mut self.loads[slot];
         load.capacity = view.capacity;
+        load.limit = view.limit;
         load.ports.set_range(view.port_range);
         load.gpus.set_count(view.gpus);
         self.generation += u64::from(changed);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use skerry_types::{AllocationId, InstanceSpec, Protocol, Resources, Rule};
+use skerry_types::{AllocationId, AllocationLimit, InstanceSpec, Protocol, Resources, Rule};
 
-use crate::ALLOCATIONS_MAX;
 use crate::footprints::FootprintId;
 use crate::gpus::{GpuBook, GpuNeed, Holds};
 use crate::ports::{PortBook, PortNeed, PortRefusal};
@@ -21,6 +20,8 @@ pub(crate) struct Need {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Load {
     pub(crate) capacity: Resources,
+    /// How many allocations it may hold.
+    pub(crate) limit: AllocationLimit,
     pub(crate) used: Resources,
     pub(crate) ports: PortBook,
     pub(crate) gpus: GpuBook,
@@ -82,7 +83,7 @@ impl Load {
     pub(crate) fn refusal(&self, need: &Need) -> Option<Rule> {
         let (free, want) = (self.free(), need.resources);
         if !self.room_for_one() {
-            return Some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX });
+            return Some(Rule::AllocationLimit);
         }
         if want.cpu > free.cpu {
             return Some(Rule::Cpu { need: want.cpu, most_free: free.cpu });
@@ -122,6 +123,6 @@ impl Load {
 
     /// Whether the node may hold one more allocation, however small.
     pub(crate) fn room_for_one(&self) -> bool {
-        self.allocations() < ALLOCATIONS_MAX
+        self.allocations() < self.limit.get()
     }
 }

@@ -4,7 +4,7 @@
 //! missing instances to nodes; it never moves one that is placed. The same calls in the same order give the same answers.
 //!
 //! A node may hold an instance when it is connected and not cordoned, matches `require`, has no taint that is not tolerated, meets
-//! the affinities that are musts, and has room: resources, graphics processors, host ports, a place under [`ALLOCATIONS_MAX`]; and when no
+//! the affinities that are musts, and has room: resources, graphics processors, host ports, an address; and when no
 //! spread with a `max_skew` would be broken. Among the nodes that may, the best is taken, by these in turn:
 //!
 //! 1. points: the weights of the matching preferences and of the affinities that hold (less those of the anti-affinities that do
@@ -75,9 +75,6 @@ pub use near::NEAR_KM;
 pub use node::{NodeView, attributes};
 pub use preempt::{Preemption, Taken};
 pub use rebalance::{Asked, Move};
-
-/// Most allocations on one node: a node's bridge has a /24 of addresses, less the network, the bridge, broadcast and a few.
-pub const ALLOCATIONS_MAX: u32 = 250;
 
 /// What one instance with the same value of a spread costs: as much as the heaviest preference earns.
 pub const SPREAD_POINTS: i64 = 100;

@@ -1,6 +1,8 @@
 //! What placement sees of a node.
 
-use skerry_types::{Attributes, Labels, NodeFacts, NodeName, Point, Resources, SiteName, Taint};
+use skerry_types::{
+    AllocationLimit, Attributes, Labels, NodeFacts, NodeName, Point, Resources, SiteName, Taint,
+};
 
 /// What placement sees of a node, apart from what is used on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct NodeView {
     pub taints: Vec<Taint>,
     /// What workloads may reserve.
     pub capacity: Resources,
+    /// How many allocations it may hold.
+    pub limit: AllocationLimit,
     /// How many graphics processors of the capacity there are, by number from 0.
     pub gpus: u16,
     /// First and last port of the range for `host: auto`.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use skerry_types::{AllocationId, NodeName, Resources, TenantName};
 
-use crate::ALLOCATIONS_MAX;
 use crate::cluster::Cluster;
 use crate::demand::Demand;
 use crate::fit::{Held, Load, Need};
@@ -119,7 +118,7 @@ impl Cluster {
 pub(crate) fn fits_without(load: &Load, leaving: &[Victim<'_>], need: &Need) -> bool {
     let left = leaving.iter().fold(load.used, |used, victim| used.saturating_sub(&victim.held.resources));
     let count = load.allocations().saturating_sub(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
-    if count >= ALLOCATIONS_MAX || !load.capacity.saturating_sub(&left).fits(&need.resources) {
+    if count >= load.limit.get() || !load.capacity.saturating_sub(&left).fits(&need.resources) {
         return false;
     }
     if !need.gpus.is_empty() {

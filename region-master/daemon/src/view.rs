@@ -186,6 +186,7 @@ pub(crate) fn node(view: &NodeView) -> v1::Node {
         used: Some(skerry_api::resources(&view.usage.used)),
         allocations: view.allocations,
         orphans: view.orphans,
+        allocations_max: facts.map_or(0, |facts| facts.allocations.get()),
         arch: text(|facts| &facts.arch),
         os: text(|facts| &facts.os),
         kernel: text(|facts| &facts.kernel),

@@ -6,7 +6,6 @@ use skerry_types::{
     HostPort, InstanceSpec, MilliGpu, Placement, Refusal, Resources, Rule, SiteDigest, SketchBucket, Taint,
 };
 
-use crate::ALLOCATIONS_MAX;
 use crate::roster::{Roster, Site};
 use crate::selecting::{Holds, Selecting};
 use crate::table::{Buckets, SiteTable};
@@ -133,7 +132,7 @@ impl Need {
         if need.gpu > left.gpu {
             return Some(Rule::Gpu { need: need.gpu, most_free: left.gpu });
         }
-        (slots == 0).then_some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX })
+        (slots == 0).then_some(Rule::AllocationLimit)
     }
 }
 

@@ -34,9 +34,6 @@ pub use replacement::{Contact, Disconnect, RETURN_GRACE, Replacement, UNDECIDED_
 pub use sketch::{SKETCH_BYTES_MAX, SketchInput, UNKNOWN, sketch};
 pub use table::{Alike, SiteTable};
 
-/// Most allocations on one node: what level 2 keeps to.
-const ALLOCATIONS_MAX: u32 = 250;
-
 /// What one instance with the same value of a spread costs, as at level 2: as much as the heaviest preference earns.
 pub const SPREAD_POINTS: i64 = 100;
 

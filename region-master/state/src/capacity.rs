@@ -34,6 +34,7 @@ impl RegionState {
             attributes,
             taints: facts.taints.clone(),
             capacity: facts.capacity,
+            limit: facts.allocations,
             gpus: u16::try_from(facts.gpus.len()).unwrap_or(u16::MAX),
             port_range: facts.port_range,
             reachable: node.is_reachable(),

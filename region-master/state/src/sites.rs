@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_allocator::ALLOCATIONS_MAX;
 use skerry_federation::{SketchInput, sketch};
 use skerry_types::{
     Attributes, Labels, LinkClass, MilliGpu, NodeName, Resources, SiteDigest, SiteName, SiteSpec, Sketch,
@@ -136,8 +135,8 @@ impl RegionState {
             last_seen = last_seen.max(self.last_seen(&node.child));
             let takes_more = node.is_reachable() && !self.is_cordoned(node_name);
             let Some(facts) = node.facts.as_ref().filter(|_| takes_more) else { continue };
-            let slots =
-                ALLOCATIONS_MAX.saturating_sub(self.cluster.allocations(node_name).unwrap_or_default());
+            let held = self.cluster.allocations(node_name).unwrap_or_default();
+            let slots = facts.allocations.get().saturating_sub(held);
             let attributes = self.cluster_attributes(node_name).unwrap_or_default();
             open.push((attributes, facts.taints.clone(), self.free_room(node_name), slots));
         }

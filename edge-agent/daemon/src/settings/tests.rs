@@ -54,7 +54,7 @@ fn defaults_are_those_of_the_manual() {
     let settings = flag("");
     assert_eq!(settings.keep_alive.interval().as_secs(), 25);
     assert_eq!(settings.port_range, (20_000, 29_999));
-    assert_eq!(settings.pool.to_string(), "10.210.0.0/24");
+    assert_eq!(settings.pool.to_string(), "10.210.0.0/22");
     assert_eq!((settings.bridge.as_str(), settings.cgroup_root.as_str()), ("skerry0", "/skerry"));
     assert!(settings.keeper.ends_with("skerry-keeper"));
     assert!(settings.token().unwrap().is_none());

@@ -51,7 +51,7 @@ pub(super) fn host_label(host: &str) -> Result<NodeName, SettingsError> {
 }
 
 pub(super) fn default_pool() -> Subnet {
-    "10.210.0.0/24".parse().expect("the default pool is a subnet")
+    "10.210.0.0/22".parse().expect("the default pool is a subnet")
 }
 
 /// Why a text is not one of these forms.

@@ -37,6 +37,10 @@ use rules::Rules;
 use spare::{Spare, Stock};
 use state::{Claim, State};
 
+/// Neighbours that the kernel must be able to know, over all network namespaces: the node knows each allocation and each allocation the
+/// node, for 1,000 of them, and twice that for what else there is. Its own bound is 1,024, past which packets are lost.
+const NEIGHBOURS: u32 = 4096;
+
 /// What the node's network is made with.
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
@@ -286,6 +290,10 @@ fn prepare_node(config: &NetworkConfig) -> Result<u32, NetworkError> {
     // Lets the node reach a host port by its loopback address: the packet leaves by the bridge with a loopback source and is
     // masqueraded there. The rules keep containers from using it the other way.
     enable(&Path::new("/proc/sys/net/ipv4/conf").join(&config.bridge).join("route_localnet"))?;
+    let neighbours = Path::new("/proc/sys/net/ipv4/neigh/default/gc_thresh3");
+    if let Err(error) = raise(neighbours, NEIGHBOURS) {
+        tracing::warn!(%error, file = %neighbours.display(), "cannot let the kernel know more neighbours");
+    }
     Ok(index)
 }
 
@@ -296,6 +304,19 @@ fn enable(path: &Path) -> Result<(), NetworkError> {
         return Ok(());
     }
     fs::write(path, "1").map_err(|source| NetworkError::Sysctl { path: path.to_owned(), source })
+}
+
+/// Sets a number of the kernel to `least` where it is lower. One that is not there is not ours to set: this one is the machine's and
+/// not to be seen from within a network namespace.
+fn raise(path: &Path, least: u32) -> io::Result<()> {
+    let value = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    match value.trim().parse::<u32>() {
+        Ok(value) if value >= least => Ok(()),
+        _ => fs::write(path, least.to_string()),
+    }
 }
 
 /// Makes namespace and link, of what lies ready if there is something. May leave the calling thread in the fresh namespace.

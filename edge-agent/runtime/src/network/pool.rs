@@ -16,7 +16,7 @@ const PREFIX_MIN: u8 = 8;
 /// Why a text is not a subnet of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{text}' is not an address pool: write an IPv4 network and a prefix from /{PREFIX_MIN} to /{PREFIX_MAX}, as in '10.210.0.0/24'"
+    "'{text}' is not an address pool: write an IPv4 network and a prefix from /{PREFIX_MIN} to /{PREFIX_MAX}, as in '10.210.0.0/22'"
 )]
 pub struct SubnetError {
     /// The text.
@@ -45,6 +45,11 @@ impl Subnet {
     /// Whether an address may be handed to a container.
     pub fn holds(self, ip: Ipv4Addr) -> bool {
         (self.first()..=self.last()).contains(&ip.to_bits())
+    }
+
+    /// How many containers may have an address at a time.
+    pub fn addresses(self) -> u32 {
+        self.last() - self.first() + 1
     }
 
     fn first(self) -> u32 {
@@ -178,7 +183,7 @@ mod tests {
         let handed: Vec<_> = (0..5).map(|n| pool.claim(&alloc(n), None).unwrap().octets()[3]).collect();
         assert_eq!(handed, [2, 3, 4, 5, 6]);
         assert_eq!(pool.claim(&alloc(5), None), None);
-        assert_eq!(pool.in_use(), 5);
+        assert_eq!((pool.in_use(), subnet.addresses()), (5, 5));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Machine {
             keeper_binary: keeper_binary(),
             cgroup_parent: format!("/skerry-test-{}-{name}", std::process::id()),
             bridge: "skerry0".to_owned(),
-            pool: "10.210.0.0/24".parse().unwrap(),
+            pool: "10.210.0.0/22".parse().unwrap(),
             log_max_bytes: 1 << 20,
             log_max_files: 2,
             create_deadline: Duration::from_secs(20),

@@ -1,9 +1,9 @@
 //! Choices that people can foresee, and the words when there is none.
 
-use skerry_allocator::{ALLOCATIONS_MAX, BookError, Cluster, NodeView};
+use skerry_allocator::{BookError, Cluster, NodeView};
 use skerry_types::{
-    Affinity, Attributes, Bytes, HostPort, MilliCpu, MilliGpu, Near, NodeName, Place, Placement, Point,
-    Preference, Protocol, Refusal, Resources, Spread, SpreadBy, Taint,
+    Affinity, AllocationLimit, Attributes, Bytes, HostPort, MilliCpu, MilliGpu, Near, NodeName, Place,
+    Placement, Point, Preference, Protocol, Refusal, Resources, Spread, SpreadBy, Taint,
 };
 
 use crate::model::{Work, site, workload_spec};
@@ -25,6 +25,7 @@ pub(crate) fn view(node: &str, at: usize) -> NodeView {
             ..Resources::default()
         },
         gpus: 0,
+        limit: AllocationLimit::MAX,
         port_range: (20000, 20002),
         reachable: true,
         schedulable: true,
@@ -248,15 +249,33 @@ fn a_region_without_nodes_says_how_to_get_one() {
 
 #[test]
 fn a_node_holds_so_many_and_no_more() {
-    let mut cluster = cluster(&[view("a1", 0)]);
-    let work = Work::new("other", workload_spec(0, 0, &[]), Placement::default());
-    for serial in 0..u64::from(ALLOCATIONS_MAX) {
-        cluster.reserve(&name("a1"), &work.booking(&work.id(serial), &[], &[])).unwrap();
-    }
-    assert_eq!(
-        place(&mut cluster, &Placement::default(), &[], 1),
-        ["1 node already holds 250 allocations, the most a node may"]
-    );
+    let check = |limit: AllocationLimit| {
+        let mut cluster = cluster(&[NodeView { limit, ..view("a1", 0) }]);
+        let work = Work::new("web", workload_spec(0, 0, &[]), Placement::default());
+        let mut serial = 0;
+        let mut id = |_| {
+            serial += 1;
+            work.id(serial)
+        };
+        let bound = limit.get();
+        let answers = cluster.place(&work.demand(&[]), bound + 1, &mut id);
+        let placed = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(placed, usize::try_from(bound).unwrap());
+        assert_eq!(
+            place(&mut cluster, &Placement::default(), &[], 1),
+            [
+                "1 node already holds as many allocations as it may: 1000, or fewer where its agent's 'pool' of \
+              addresses is smaller"
+            ]
+        );
+        let taken = NodeView { limit: AllocationLimit::new(bound / 2), ..view("a1", 0) };
+        cluster.set_node(taken);
+        assert_eq!(cluster.allocations(&name("a1")), Some(bound), "what is there stays");
+        assert!(cluster.place_on(&name("a1"), &work.demand(&[]), work.id(5000)).is_err());
+    };
+    check(AllocationLimit::MAX);
+    check(AllocationLimit::new(5));
+    check(AllocationLimit::new(0));
 }
 
 #[test]

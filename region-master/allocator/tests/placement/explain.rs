@@ -2,8 +2,9 @@
 
 use skerry_allocator::{Cluster, NodeView};
 use skerry_types::{
-    Affinity, Attributes, Bytes, Explanation, HostPort, InstanceIndex, InstanceSet, MilliCpu, Near, NodeName,
-    Place, Placement, Point, Preference, Protocol, Resources, Spread, SpreadBy, Taint, Target,
+    Affinity, AllocationLimit, Attributes, Bytes, Explanation, HostPort, InstanceIndex, InstanceSet,
+    MilliCpu, Near, NodeName, Place, Placement, Point, Preference, Protocol, Resources, Spread, SpreadBy,
+    Taint, Target,
 };
 
 use crate::model::{Work, site, workload_spec};
@@ -20,6 +21,7 @@ fn view(node: &str, at: usize) -> NodeView {
         taints: Vec::new(),
         capacity: Resources { cpu: MilliCpu(4000), memory: Bytes(4 << 30), ..Resources::default() },
         gpus: 0,
+        limit: AllocationLimit::MAX,
         port_range: (20000, 20002),
         reachable: true,
         schedulable: true,

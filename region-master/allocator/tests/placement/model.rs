@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skerry_allocator::{ALLOCATIONS_MAX, Booking, Cluster, Demand, NEAR_KM, NodeView, Placed, SPREAD_POINTS};
+use skerry_allocator::{Booking, Cluster, Demand, NEAR_KM, NodeView, Placed, SPREAD_POINTS};
 use skerry_types::{
     Affinity, AllocationId, Attributes, Bytes, Capabilities, ContainerName, ContainerSpec, GpuBinding,
     HostPort, InstanceIndex, InstanceSpec, Labels, Limits, MilliCpu, MilliGpu, NodeName, Place, Placement,
@@ -314,8 +314,8 @@ impl World {
     fn room(&self, view: &NodeView, spec: &InstanceSpec) -> Option<Rule> {
         let free = view.capacity.saturating_sub(&self.used(&view.name));
         let need = spec.resources();
-        if self.on_node(&view.name) >= usize::try_from(ALLOCATIONS_MAX).unwrap() {
-            return Some(Rule::AllocationLimit { limit: ALLOCATIONS_MAX });
+        if self.on_node(&view.name) >= usize::try_from(view.limit.get()).unwrap() {
+            return Some(Rule::AllocationLimit);
         }
         if need.cpu > free.cpu {
             return Some(Rule::Cpu { need: need.cpu, most_free: free.cpu });
@@ -328,6 +328,10 @@ impl World {
         }
         if let Some(most) = self.gpu_miss(view, need.gpu.0) {
             return Some(Rule::Gpu { need: need.gpu, most_free: MilliGpu(most).min(free.gpu) });
+        }
+        // What is held on a processor that is gone counts against those that are left.
+        if need.gpu > free.gpu {
+            return Some(Rule::Gpu { need: need.gpu, most_free: free.gpu });
         }
         let mut taken: BTreeSet<_> = self.ports(&view.name).into_iter().collect();
         let mut fixed: Vec<_> = spec

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use skerry_allocator::{Cluster, NodeView, Taken};
 use skerry_types::{
-    AllocationId, Attributes, Bytes, HostPort, MilliCpu, MilliGpu, NodeName, Placement, Protocol, Resources,
-    TenantName,
+    AllocationId, AllocationLimit, Attributes, Bytes, HostPort, MilliCpu, MilliGpu, NodeName, Placement,
+    Protocol, Resources, TenantName,
 };
 
 use crate::model::{Work, site, workload_spec};
@@ -24,6 +24,7 @@ fn node(name: usize, cpu: u64, memory: u64, gpus: u16) -> NodeView {
             ..Resources::default()
         },
         gpus,
+        limit: AllocationLimit::MAX,
         port_range: (200, 201),
         reachable: true,
         schedulable: true,

@@ -6,8 +6,8 @@ use crate::model::{Held, Work, World, site, workload_spec};
 use proptest::prelude::*;
 use skerry_allocator::{Cluster, NodeView};
 use skerry_types::{
-    Affinity, Attributes, Bandwidth, Bytes, HostPort, MilliCpu, MilliGpu, Near, NodeName, Place, Placement,
-    Point, Preference, Protocol, Resources, Selector, Spread, SpreadBy, Taint,
+    Affinity, AllocationLimit, Attributes, Bandwidth, Bytes, HostPort, MilliCpu, MilliGpu, Near, NodeName,
+    Place, Placement, Point, Preference, Protocol, Resources, Selector, Spread, SpreadBy, Taint,
 };
 
 #[derive(Debug, Clone)]
@@ -28,10 +28,12 @@ fn point(site: usize) -> Option<Point> {
 pub(crate) fn node(index: usize) -> impl Strategy<Value = NodeView> {
     let tier = prop::option::of(prop::sample::select(vec!["edge", "metro"]));
     let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.9), prop::bool::weighted(0.9));
-    let room = (0..5u64, 0..5u64, 0..4u16, 0..3u16);
+    let room = (0..5u64, 0..5u64, 0..4u16, 0..3u16, 0..8u32);
     (0..3usize, tier, flags, room, 0..2u64).prop_map(move |(at, tier, flags, room, link)| {
         let (tainted, reachable, schedulable) = flags;
-        let (cpu, memory, ports, gpus) = room;
+        let (cpu, memory, ports, gpus, limit) = room;
+        // None, few, or as many as any node.
+        let limit = if limit < 6 { AllocationLimit::new(limit) } else { AllocationLimit::MAX };
         let mut attributes = Attributes::new();
         if let Some(tier) = tier {
             attributes.insert("node.tier".to_owned(), tier.to_owned());
@@ -50,6 +52,7 @@ pub(crate) fn node(index: usize) -> impl Strategy<Value = NodeView> {
                 gpu: MilliGpu(u64::from(gpus) * 1000),
             },
             gpus,
+            limit,
             port_range: (200, 199 + ports),
             reachable,
             schedulable,
@@ -213,8 +216,10 @@ fn take(cluster: &mut Cluster, world: &mut World, workloads: &[Work], step: Step
             let workload = workload % workloads.len();
             let work = &workloads[workload];
             let existing = world.nodes_of(workload);
-            let fresh =
-                made_anew(world).place(&work.demand(&existing), count, &mut |nth| work.id(u64::from(nth)));
+            // No id of an allocation that is there.
+            let unused = world.serial + 1;
+            let mut id = |nth| work.id(unused + u64::from(nth));
+            let fresh = made_anew(world).place(&work.demand(&existing), count, &mut id);
             let answers = cluster.place(&work.demand(&existing), count, &mut |_| {
                 world.serial += 1;
                 work.id(world.serial)
@@ -296,6 +301,7 @@ fn a_cluster_made_from_its_allocations_answers_the_same() {
                 ..Resources::default()
             },
             gpus: 0,
+            limit: AllocationLimit::MAX,
             port_range: (200, 210),
             reachable: true,
             schedulable: true,

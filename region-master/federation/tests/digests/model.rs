@@ -71,7 +71,7 @@ pub(crate) struct Node {
 
 pub(crate) fn node(pairs: &[(&str, &str)], free: Resources) -> Node {
     let attributes = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Node { attributes, taints: Vec::new(), free, slots: 250 }
+    Node { attributes, taints: Vec::new(), free, slots: 1000 }
 }
 
 pub(crate) fn inputs(nodes: &[Node]) -> impl Iterator<Item = SketchInput<'_>> {

@@ -100,11 +100,11 @@ fn taints_never_mix_and_long_labels_are_left_out() {
 #[test]
 fn graphics_processors_are_shared_in_parts_and_taken_whole() {
     let check = |free: u64, gpu: u64, room: u32| {
-        let site = site("r", "s", &[], &[node(&[], amounts(64_000, 0, 0, 0, free))]);
+        let site = site("r", "s", &[], &[node(&[], amounts(128_000, 0, 0, 0, free))]);
         let need = instance(amounts(100, 0, 0, 0, gpu));
         assert_eq!(estimate(&site, &need, &placement("")), room, "{gpu} of {free}");
     };
-    check(3000, 0, 250);
+    check(3000, 0, 1000);
     check(3000, 300, 9);
     check(3000, 500, 6);
     check(3000, 1000, 3);
@@ -124,7 +124,7 @@ fn graphics_processors_are_shared_in_parts_and_taken_whole() {
 fn nodes(most: usize) -> impl Strategy<Value = Vec<Node>> {
     let amount = || prop_oneof![Just(0u64), 1u64..64, 1u64..100_000];
     let gpu = (0u64..4, prop_oneof![Just(0u64), 1u64..1000]).prop_map(|(whole, part)| whole * 1000 + part);
-    let room = (amount(), amount(), amount(), amount(), gpu, 0u32..250);
+    let room = (amount(), amount(), amount(), amount(), gpu, 0u32..1000);
     let raw = (room, 0u32..400, 0u32..8, 0u32..10);
     let kinds = prop_oneof![Just(1u32), Just(4), Just(1000)];
     (proptest::collection::vec(raw, 0..most), kinds).prop_map(|(raw, kinds)| {

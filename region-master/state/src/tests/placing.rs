@@ -1,6 +1,9 @@
 //! Which instance is where, and how that changes.
 
-use skerry_types::{Affinity, Bytes, HostPort, MilliCpu, Phase, Refusal, Rule, SpreadBy, WorkloadSpec};
+use skerry_types::{
+    Affinity, AllocationLimit, Bytes, HostPort, MilliCpu, NodeFacts, Phase, Refusal, Rule, SpreadBy,
+    WorkloadSpec,
+};
 
 use super::bench::*;
 use super::node::Manner;
@@ -45,6 +48,36 @@ fn what_finds_no_place_says_why_and_goes_where_room_appears() {
     bench.connect("n2");
     assert_eq!(bench.placed()[4..], ["4@n2/1", "5@n2/1"]);
     assert!(bench.workload("web").unwrap().pending.is_empty());
+}
+
+#[test]
+fn a_node_is_given_no_more_allocations_than_it_has_addresses_for() {
+    let with = |addresses| NodeFacts { allocations: AllocationLimit::new(addresses), ..facts(4) };
+    let mut bench = Bench::with_nodes(1);
+    bench.node("n1").facts(with(2));
+    bench.exchange();
+    bench.apply(&small(spec("web", 5)));
+    let placed = |bench: &mut Bench| bench.workload("web").unwrap().placed;
+    let reasons = bench.workload("web").unwrap().pending[0].reasons.clone();
+    assert_eq!(
+        (placed(&mut bench), reasons.as_slice()),
+        (2, &[Refusal { rule: Rule::AllocationLimit, nodes: 1 }][..])
+    );
+    let slots = |bench: &mut Bench| {
+        let site = bench.state.site_digest(&bench.state.nodes[&node_name("n1")].site.clone()).unwrap();
+        site.sketch.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.slots).sum::<u32>()
+    };
+    assert_eq!(slots(&mut bench), 0, "the region above is told");
+
+    bench.restart();
+    bench.connect_all();
+    assert_eq!(placed(&mut bench), 2, "what the node said is in the store");
+    bench.node("n1").facts(with(4));
+    bench.exchange();
+    assert_eq!(placed(&mut bench), 4, "a wider pool is room");
+    bench.node("n1").facts(with(1));
+    bench.exchange();
+    assert_eq!(placed(&mut bench), 4, "what is there stays");
 }
 
 #[test]

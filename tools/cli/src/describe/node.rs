@@ -24,6 +24,7 @@ pub(super) fn text(
         .field("State", node_state(node.reachable, node.last_seen_ms, now))
         .field("Last heard", ago(now, node.last_seen_ms))
         .field("Allocations", maintenance(node))
+        .field("Holds", holds(node))
         .field("Orphans", orphans(node))
         .field("Joined", if node.joined_at_ms == 0 { String::new() } else { ago(now, node.joined_at_ms) })
         .field("Address", &node.address)
@@ -47,6 +48,14 @@ pub(super) fn text(
     add_allocations(&mut sheet, allocations, setting);
     add_events(&mut sheet, events, setting);
     sheet.finish()
+}
+
+/// How many allocations, of how many that it may.
+fn holds(node: &v1::Node) -> String {
+    match node.allocations_max {
+        0 => String::new(),
+        most => format!("{} of at most {}", node.allocations, counted(most, "allocation")),
+    }
 }
 
 /// How many of its allocations nobody is known to want, and what to do about them.

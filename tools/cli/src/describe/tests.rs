@@ -199,6 +199,8 @@ fn a_node_shows_what_it_has_and_when_it_was_heard_from() {
         kernel: "6.1".to_owned(),
         cgroup: "v1".to_owned(),
         agent_version: "0.1.0".to_owned(),
+        allocations: 3,
+        allocations_max: 253,
         certificate_expires_ms: NOW.0 + 90 * MINUTE_MS,
         ..v1::Node::default()
     };
@@ -212,6 +214,7 @@ node/n1
   Site          oslo
   State         unreachable 3h
   Last heard    3h ago
+  Holds         3 of at most 253 allocations
   Joined        3d ago
   Machine       amd64 linux 6.1
   Cgroups       v1
