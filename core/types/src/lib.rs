@@ -47,7 +47,7 @@ pub use layer::{LayerId, LayerSize, NodeLayers};
 pub use lease::{FencingToken, Lease, LeaseError};
 pub use life::{
     Hold, JobPolicy, Leave, OnDisconnect, OnReturn, Overlap, PartProgress, Probe, ProbeCheck, Probes, Scale,
-    ScaleTarget, Schedule, TimeZone, UpdatePolicy, Wave, WaveSize, Window,
+    ScaleTarget, Schedule, TimeZone, UpdatePolicy, Wave, WaveMembers, WaveSize, Window,
 };
 pub use mutant::Mutant;
 pub use node::{AllocationLimit, Gpu, NodeFacts, NodeUsage, Reachability};

@@ -228,7 +228,7 @@ pub enum ScaleTarget {
 
 /// How far a region may take its part of a workload to the share's generation. The workload's owner decides that for all regions; one
 /// that is cut off goes on within what it was last told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     /// Whether anything may move.
     pub hold: Hold,
@@ -238,6 +238,10 @@ pub struct Leave {
     pub promoted: bool,
     /// Waves that may go, counted from the first.
     pub waves: u32,
+    /// How many members of the region each wave takes, from the first; those of later waves are not dealt out yet.
+    pub sizes: Vec<u32>,
+    /// Instances of a job that may run at a time.
+    pub parallelism: u32,
     /// Whether it takes back a generation that failed, so that there is nothing to go back to.
     pub reverts: bool,
 }
@@ -255,8 +259,15 @@ pub enum Hold {
 
 impl Leave {
     /// No bound but those of the workload's own policy in each region.
-    pub const FREE: Self =
-        Self { hold: Hold::Moves, canaries: 0, promoted: true, waves: u32::MAX, reverts: false };
+    pub const FREE: Self = Self {
+        hold: Hold::Moves,
+        canaries: 0,
+        promoted: true,
+        waves: u32::MAX,
+        sizes: Vec::new(),
+        parallelism: u32::MAX,
+        reverts: false,
+    };
 }
 
 impl Default for Leave {
@@ -286,4 +297,15 @@ pub struct PartProgress {
     pub canaries_well: bool,
     /// Waves, counted from the first, whose members here have been well for as long as the wave asks.
     pub waves_done: u32,
+    /// Whom the first wave that is not dealt out could take here; `None` while that is not known.
+    pub matching: Option<WaveMembers>,
+}
+
+/// Members that a wave could take: they match it, and are in none before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveMembers {
+    /// Which wave, from 0: as many as have been dealt out.
+    pub wave: u32,
+    /// How many there are.
+    pub members: u32,
 }

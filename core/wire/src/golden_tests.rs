@@ -347,7 +347,15 @@ fn rows_to_a_region() {
         instances: InstanceSet::from(vec![(0, 2), (7, 7)]),
         offer: 4,
         floor: 70,
-        leave: Leave { hold: Hold::Paused, canaries: 2, promoted: false, waves: 3, reverts: true },
+        leave: Leave {
+            hold: Hold::Paused,
+            canaries: 2,
+            promoted: false,
+            waves: 3,
+            sizes: vec![4, 0],
+            parallelism: 5,
+            reverts: true,
+        },
     };
     check("region.share", &RegionRow::Share(share));
     let kinds =

@@ -78,10 +78,12 @@ pub struct Member<'a> {
     pub instance: InstanceIndex,
     /// Its site, which matters for `per_site` only; `None` while it has no copy.
     pub site: Option<SiteName>,
-    /// Its wave, from 0; see [`crate::waves::assign`].
+    /// Its wave, from 0; see [`crate::waves::Seating`].
     pub wave: usize,
     /// Whether its site's maintenance window is open.
     pub open: bool,
+    /// Whether it may be heard from at any moment, for the master has only just begun: its wave waits for it.
+    pub awaited: bool,
     /// Its copies that should run.
     pub replicas: &'a [Replica<'a>],
 }
@@ -101,6 +103,8 @@ pub struct Course {
     pub has_former: bool,
     /// How far it may go, where that is decided elsewhere: nothing is then given up or promoted here.
     pub told: Option<Leave>,
+    /// Waves, from the first, of which it is settled whom they take here; more than there are where nothing has to be.
+    pub dealt: usize,
     /// The regions below that have a part of it.
     pub parts: Vec<Part>,
     /// Instances that nobody has, for want of room.
@@ -112,6 +116,8 @@ pub struct Course {
 pub struct Part {
     /// Whether it is heard from.
     pub reachable: bool,
+    /// Whether it may be heard from at any moment, for the master has only just begun: waves wait for it.
+    pub awaited: bool,
     /// Whether it has said anything of this generation.
     pub answered: bool,
     /// What it said; before that only how many instances it has.
@@ -199,6 +205,17 @@ impl Part {
         PartProgress { total, settled, updated: settled, deferred, ..PartProgress::default() }
     }
 
+    /// Whether waves wait for it: what is cut off is left behind.
+    pub fn is_waited_for(&self) -> bool {
+        self.reachable || self.awaited
+    }
+
+    /// How many of its members a wave could take, if it has said so.
+    pub fn could_take(&self, wave: usize) -> Option<u32> {
+        let said = self.progress.matching.filter(|_| self.answered)?;
+        usize::try_from(said.wave).is_ok_and(|of| of == wave).then_some(said.members)
+    }
+
     /// Whether so many canaries of it are well.
     fn is_well(&self, canaries: u32) -> bool {
         let said = self.progress;
@@ -214,12 +231,12 @@ impl Part {
 
     /// Whether it holds up what comes after the waves before this one.
     fn holds_up(&self, wave: u32) -> bool {
-        self.reachable && (!self.answered || self.progress.waves_done <= wave)
+        self.is_waited_for() && (!self.answered || self.progress.waves_done <= wave)
     }
 }
 
 impl Progress {
-    /// What is told of it to the region above.
+    /// What is told of it to the region above, but for whom the next wave could take.
     pub fn as_part(&self) -> PartProgress {
         PartProgress {
             total: self.total,
@@ -231,6 +248,7 @@ impl Progress {
             waiting: self.waiting,
             canaries_well: self.canaries_well,
             waves_done: self.waves_done,
+            matching: None,
         }
     }
 }

@@ -57,11 +57,13 @@ pub use input::{Action, CallId, ChildIdentity, Input, LinkId, NodeIdentity, Regi
 pub use ledger::{LedgerRow, LoadError, TABLES};
 pub use life::{
     DrainView, DrainWhat, JobResult, JobView, LifeCall, LifeError, LifeReply, PlanView, PlannedMember,
-    PlannedWave, RevisionState, RevisionView, RolloutState, RolloutView, SitePull, to_pull,
+    RevisionState, RevisionView, RolloutState, RolloutView, to_pull,
 };
 pub use listing::{
     AllocationView, DueView, EventView, Filter, LeaseView, NodeTotal, NodeView, Page, PartView, PendingView,
     RegionView, SiteView, TenantView, WorkloadView,
 };
 pub use records::{SecretHash, TokenId, TokenRecord, TokenScope};
+/// How a plan deals out the waves of an update among the members of all regions.
+pub use skerry_rollout::waves::assign as assign_waves;
 pub use state::{RegionConfig, RegionState};

@@ -33,7 +33,7 @@ impl RegionState {
             owner: share.owner.clone(),
             offer: share.offer,
             instances: share.instances.clone(),
-            leave: share.leave,
+            leave: share.leave.clone(),
             handed_back: Vec::new(),
         };
         if let Some(record) = known.as_ref().filter(|record| !record.deleting)
@@ -237,6 +237,7 @@ impl RegionState {
         let total = received.instances.len();
         status.progress = moving
             .map_or(PartProgress { total, ..PartProgress::default() }, |moving| moving.progress.as_part());
+        status.progress.matching = self.wave_members(record);
         if let Some(job) = self.life.jobs.get(key).filter(|job| job.generation == record.generation) {
             add(&mut status.completed, &job.done);
             // One that is tried again has not failed.

@@ -17,6 +17,7 @@ mod placing;
 mod pulls;
 mod quotas;
 mod rollouts;
+mod seats;
 mod store;
 mod storm;
 mod stuck;

@@ -36,6 +36,7 @@ fn digests() {
             waiting: 3,
             canaries_well: true,
             waves_done: 2,
+            matching: Some(WaveMembers { wave: 1, members: 7 }),
         },
         completed: instances(1),
         unreachable: instances(0),

@@ -50,7 +50,7 @@ impl Api {
             }
         }
         if !is_part {
-            view::plan::finish(&mut answer);
+            view::plan::finish(&mut answer, &spec.update.waves);
         }
         Ok(Response::new(answer))
     }
@@ -123,9 +123,8 @@ impl Api {
 
 /// Each image of a workload for each architecture among the nodes of a plan.
 fn wanted(spec: &WorkloadSpec, plan: &PlanView) -> Result<Vec<(String, ImageRef)>, ImageRefError> {
-    let members = plan.waves.iter().flat_map(|wave| &wave.members);
     let archs: BTreeSet<&str> =
-        members.map(|member| member.arch.as_str()).filter(|arch| !arch.is_empty()).collect();
+        plan.members.iter().map(|member| member.arch.as_str()).filter(|arch| !arch.is_empty()).collect();
     let texts: BTreeSet<&str> =
         spec.instance.all_containers().map(|container| container.image.as_str()).collect();
     let mut wanted = Vec::new();

@@ -63,7 +63,7 @@ impl Gate {
     /// Chooses the canaries among the members and deals out the rest to the regions below.
     fn choose_canaries(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
         let own = if course.has_former { policy.canary } else { 0 };
-        let count = course.told.map_or(own, |leave| leave.canaries);
+        let count = course.told.as_ref().map_or(own, |leave| leave.canaries);
         let wanted = usize::try_from(count).unwrap_or(usize::MAX);
         // Those that have moved stay the canaries; the rest are the first that are heard from. One that has nothing to lose
         // goes before one that runs: as a canary that one may have to wait for ever until the others run, too.
@@ -84,11 +84,15 @@ impl Gate {
         let here = members.iter().map(|member| member.wave + 1).max().unwrap_or(1);
         let waves = if course.parts.is_empty() { here } else { here.max(policy.waves.len() + 1) };
         let mut heard: Vec<Vec<&Member<'_>>> = vec![Vec::new(); waves];
-        for member in members.iter().filter(|member| !member.is_deferred()) {
+        for member in members.iter().filter(|member| !member.is_deferred() || member.awaited) {
             heard[member.wave].push(member);
         }
         let mut done = 0;
         while let Some(heard) = heard.get(done) {
+            // A wave that nobody is in yet is not over.
+            if done >= course.dealt && done < policy.waves.len() {
+                break;
+            }
             let healthy_for = policy.waves.get(done).map_or(Duration::ZERO, |wave| wave.healthy_for);
             let least = policy.min_healthy.max(healthy_for);
             self.wait_for(least, heard);
@@ -106,13 +110,14 @@ impl Gate {
 
     /// Releases members, by what is told from above or decided here.
     fn decide(&mut self, policy: &UpdatePolicy, course: &Course, members: &[Member<'_>]) {
-        let leave = course.told.unwrap_or_else(|| self.own_leave(policy, course, members));
-        self.leave = Leave { canaries: 0, ..leave };
+        let told = course.told.clone();
+        let leave = told.unwrap_or_else(|| self.own_leave(policy, course, members));
         if leave.hold != Hold::Moves {
             self.canaries.clear();
         } else if leave.promoted {
             self.waves = usize::try_from(leave.waves).unwrap_or(usize::MAX);
         }
+        self.leave = Leave { canaries: 0, ..leave };
     }
 
     /// Broken members of later waves go ahead of them where they use up all gaps that an update may make: the waves that are
@@ -154,7 +159,7 @@ impl Gate {
         let promoted = !waits || self.progress.canaries_well && all;
         // What takes back a failed one has nothing to try out, and those that it broke wait for it.
         let waves = if course.has_former { self.progress.waves_done.saturating_add(1) } else { u32::MAX };
-        Leave { hold, canaries: 0, promoted, waves, reverts: !course.has_former }
+        Leave { hold, promoted, waves, reverts: !course.has_former, ..Leave::FREE }
     }
 
     /// Whether members are left that the canaries' success would release.
@@ -200,11 +205,18 @@ impl Gate {
             Hold::Paused => State::Paused,
             Hold::Moves if self.leave.promoted => {
                 let below = course.homeless > 0 || course.parts.iter().any(Part::is_left);
-                if left || below { State::Running } else { State::Done }
+                let left = left || below || self.has_waves_left(policy, course);
+                if left { State::Running } else { State::Done }
             }
             Hold::Moves if self.progress.canaries_well && !policy.auto_promote => State::WaitingPromotion,
             Hold::Moves => State::Running,
         }
+    }
+
+    /// Whether another region may wait for a wave of this one to have been well for long enough.
+    fn has_waves_left(&self, policy: &UpdatePolicy, course: &Course) -> bool {
+        let is_bound = course.told.as_ref().is_some_and(|leave| leave.waves < u32::MAX);
+        is_bound && self.progress.waves_done <= number(policy.waves.len())
     }
 
     /// Why the move is to be given up, if this region is the one to say so.

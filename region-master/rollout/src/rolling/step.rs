@@ -31,7 +31,7 @@ pub(super) fn plan(
 ) -> Plan {
     let mut plan = Plan {
         progress: gate.progress.clone(),
-        leave: gate.leave,
+        leave: gate.leave.clone(),
         canaries: gate.dealt.clone(),
         again_in: gate.again_in,
         ..Plan::default()

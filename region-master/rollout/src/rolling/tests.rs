@@ -21,6 +21,7 @@ fn course() -> Course {
         since_progress: Duration::ZERO,
         has_former: true,
         told: None,
+        dealt: usize::MAX,
         parts: Vec::new(),
         homeless: 0,
     }
@@ -62,6 +63,7 @@ fn member(number: u32, text: &str) -> Member<'static> {
         site: Some(SiteName::new("oslo").unwrap()),
         wave: 0,
         open: true,
+        awaited: false,
         replicas: replicas.collect::<Vec<_>>().leak(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skerry_rollout::rolling::{Progress, State};
 use skerry_types::{
-    Generation, InstanceIndex, NodeLayers, NodeName, SiteName, WallTime, Wave, WorkloadKey, WorkloadSpec,
+    Generation, InstanceIndex, NodeLayers, NodeName, SiteName, WallTime, WorkloadKey, WorkloadSpec,
 };
 
 use super::RevisionRecord;
@@ -250,21 +250,10 @@ pub struct RevisionView {
     pub spec: Arc<WorkloadSpec>,
 }
 
-/// What a rollout would do.
+/// What a rollout would move here: the waves are made of the members of all regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanView {
-    /// Its waves; the last one takes all that no other does.
-    pub waves: Vec<PlannedWave>,
-    /// Members that are not heard from.
-    pub deferred: Vec<PlannedMember>,
-}
-
-/// A wave that would be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedWave {
-    /// As it was written; `None` for the last one.
-    pub wave: Option<Wave>,
-    /// Who is in it.
+    /// Members on the own nodes, in order of their numbers.
     pub members: Vec<PlannedMember>,
 }
 
@@ -281,6 +270,10 @@ pub struct PlannedMember {
     pub arch: String,
     /// Layers of images that its node holds, as far as it said.
     pub layers: Option<Arc<NodeLayers>>,
+    /// A bit for each wave that it matches, the first the lowest.
+    pub matching: u64,
+    /// Whether its node is not heard from.
+    pub is_deferred: bool,
 }
 
 impl RegionState {

@@ -1,15 +1,13 @@
 //! How a workload goes from one generation to the next, kept over restarts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_rollout::rolling::{Course, Progress, State};
-use skerry_types::{
-    EventLevel, EventSubject, Generation, InstanceIndex, MonoTime, WallTime, WorkloadKey, WorkloadSpec,
-};
+use skerry_types::{EventLevel, EventSubject, Generation, MonoTime, WallTime, WorkloadKey, WorkloadSpec};
 
 use super::parts::Given;
+use super::seats::Waves;
 use crate::api::ApiError;
 use crate::ledger::{ROLLOUT, Value, put, workload_key};
 use crate::records::Origin;
@@ -31,6 +29,8 @@ pub(crate) struct RolloutRecord {
     pub(crate) failed: Option<String>,
     /// The generation that it takes back, if that failed.
     pub(crate) reverts: Option<Generation>,
+    /// How many of the own nodes' members each wave takes, as far as waves are dealt out.
+    pub(crate) seats: Vec<u32>,
 }
 
 /// What this process saw of a workload's moves.
@@ -47,8 +47,8 @@ pub(crate) struct Moving {
     pub(crate) best: u32,
     /// When its allocations were last held against its spec.
     pub(crate) looked: MonoTime,
-    /// The waves of its members, in the generation of the key.
-    pub(crate) waves: (Generation, Arc<BTreeMap<InstanceIndex, usize>>),
+    /// The waves of its members.
+    pub(crate) waves: Waves,
 }
 
 impl RegionState {
@@ -93,6 +93,7 @@ impl RegionState {
             promoted: false,
             failed: None,
             reverts,
+            seats: Vec::new(),
         };
         self.save_rollout(key, rollout);
     }
@@ -102,9 +103,9 @@ impl RegionState {
         let moving = self.life.moving.get(key);
         let rollout = self.life.rollouts.get(key);
         let record = self.workloads.get(key).map(|workload| &workload.record);
-        let told = record.and_then(|record| record.received()).map(|received| received.leave);
+        let told = record.and_then(|record| record.received()).map(|received| received.leave.clone());
         // What takes a failed one back has nothing to go back to.
-        let reverts = told.is_some_and(|leave| leave.reverts);
+        let reverts = told.as_ref().is_some_and(|leave| leave.reverts);
         Course {
             paused: rollout.is_some_and(|rollout| rollout.paused),
             promoted: rollout.is_some_and(|rollout| rollout.promoted),
@@ -115,6 +116,10 @@ impl RegionState {
                 .map(|moving| self.now.mono.since(moving.at))
                 .unwrap_or_default(),
             has_former: rollout.is_some_and(|rollout| rollout.reverts.is_none()) && !reverts,
+            // Where nothing moves, or all may, there is nothing to settle.
+            dealt: rollout
+                .filter(|_| told.as_ref().is_none_or(|leave| leave.waves < u32::MAX))
+                .map_or(usize::MAX, |rollout| rollout.seats.len()),
             told,
             parts: self.moving_parts(key),
             homeless: record.map_or(0, |record| self.homeless(record)),
@@ -248,6 +253,7 @@ impl RegionState {
 
     /// Begins with what was on disk: all nodes are away from this moment on.
     pub(crate) fn restore_life(&mut self) {
+        self.life.began = self.now.mono;
         self.life.away = self.nodes.keys().map(|name| (name.clone(), self.now.mono)).collect();
         let gone: Vec<_> =
             self.life.drains.keys().filter(|name| !self.nodes.contains_key(*name)).cloned().collect();

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_rollout::rolling::{Health, Member, Reach, Replica};
-use skerry_rollout::waves;
 use skerry_schedule::{Zone, window_is_open, window_opens_after};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
-    Attributes, Desired, InstanceIndex, InstanceSet, InstanceSpec, NodeName, WorkloadKey, WorkloadKind,
+    Desired, InstanceIndex, InstanceSet, InstanceSpec, MonoTime, NodeName, WorkloadKey, WorkloadKind,
     WorkloadSpec,
 };
 
@@ -66,6 +65,7 @@ impl RegionState {
             let site = node.filter(|_| spec.update.per_site.is_some()).and_then(|node| self.nodes.get(node));
             Member {
                 instance,
+                awaited: node.is_some_and(|node| self.is_awaited(self.life.away.get(node))),
                 open: node.is_none_or(|node| self.window_is_open(spec, node)),
                 site: site.map(|node| node.site.clone()),
                 wave: waves.get(&instance).copied().unwrap_or(spec.update.waves.len()),
@@ -106,6 +106,12 @@ impl RegionState {
         if is_over || mutant::is(Mutant::OfflineIsLost) { Reach::Lost } else { Reach::Unreachable }
     }
 
+    /// Whether what is away since then has not been heard from since the master began, a moment ago.
+    pub(crate) fn is_awaited(&self, away: Option<&MonoTime>) -> bool {
+        let began = self.life.began;
+        away.is_some_and(|since| *since <= began) && self.now.mono.since(began) < ABSENT_AFTER
+    }
+
     /// While nodes of the workload's are away for only a moment, how long until they count as not heard from: a link that is
     /// dialled anew and a master that starts are no reason to call anything over.
     pub(crate) fn next_absence(&self, record: &WorkloadRecord) -> Option<Duration> {
@@ -126,51 +132,6 @@ impl RegionState {
         let after = record.spec.on_disconnect.replace_after?;
         let away = self.absences(&record.spec.key);
         away.filter(|away| *away < after).map(|away| after.saturating_sub(away)).min()
-    }
-
-    /// The wave of each member, the same from the beginning of a generation to its end.
-    pub(crate) fn waves(
-        &mut self,
-        record: &WorkloadRecord,
-        set: &InstanceSet,
-    ) -> Arc<BTreeMap<InstanceIndex, usize>> {
-        let key = &record.spec.key;
-        if record.spec.update.waves.is_empty() || !self.life.rollouts.contains_key(key) {
-            return Arc::default();
-        }
-        let known = self.life.moving.get(key).map(|moving| &moving.waves);
-        if let Some((generation, waves)) = known
-            && *generation == record.generation
-        {
-            return Arc::clone(waves);
-        }
-        let placed = self.allocations_of(key).filter(|a| a.intent.desired == Desired::Run);
-        let placed = placed.map(|allocation| (allocation.intent.instance, &allocation.node));
-        let mut nodes: Vec<(InstanceIndex, NodeName)> = placed
-            .filter(|(instance, _)| set.contains(*instance))
-            .map(|(instance, node)| (instance, node.clone()))
-            .collect();
-        nodes.sort_by_key(|(instance, _)| *instance);
-        nodes.dedup_by_key(|(instance, _)| *instance);
-        let assigned = Arc::new(self.assign_waves(&record.spec, &nodes));
-        let moving = self.life.moving.entry(key.clone()).or_default();
-        moving.at = self.now.mono;
-        moving.waves = (record.generation, Arc::clone(&assigned));
-        assigned
-    }
-
-    pub(crate) fn assign_waves(
-        &self,
-        spec: &WorkloadSpec,
-        nodes: &[(InstanceIndex, NodeName)],
-    ) -> BTreeMap<InstanceIndex, usize> {
-        let attributes: Vec<(InstanceIndex, Attributes)> = nodes
-            .iter()
-            .map(|(instance, node)| (*instance, self.cluster_attributes(node).unwrap_or_default()))
-            .collect();
-        let members: Vec<(InstanceIndex, &Attributes)> = attributes.iter().map(|(i, a)| (*i, a)).collect();
-        let waves = waves::assign(&spec.update.waves, &members);
-        members.iter().map(|(instance, _)| *instance).zip(waves).collect()
     }
 
     fn window_is_open(&self, spec: &WorkloadSpec, node: &NodeName) -> bool {

@@ -16,6 +16,7 @@ mod parts;
 mod preview;
 mod pulls;
 mod scale;
+mod seats;
 mod service;
 mod timers;
 
@@ -25,8 +26,8 @@ use skerry_rollout::scale::Scaler;
 use skerry_types::{AllocationId, AllocationLoad, Generation, MonoTime, NodeName, WorkloadKey};
 
 pub use calls::{
-    DrainWhat, LifeCall, LifeError, LifeReply, PlanView, PlannedMember, PlannedWave, RevisionState,
-    RevisionView, RolloutState, RolloutView,
+    DrainWhat, LifeCall, LifeError, LifeReply, PlanView, PlannedMember, RevisionState, RevisionView,
+    RolloutState, RolloutView,
 };
 pub(crate) use course::{Moving, RolloutRecord};
 pub(crate) use drain::DrainRecord;
@@ -35,7 +36,7 @@ pub(crate) use history::RevisionRecord;
 pub(crate) use homes::Homes;
 pub(crate) use job::JobRecord;
 pub use job::{JobResult, JobView};
-pub use pulls::{SitePull, to_pull};
+pub use pulls::to_pull;
 pub(crate) use timers::Timers;
 
 /// What is known of the life of workloads.
@@ -52,6 +53,8 @@ pub(crate) struct Life {
     pub(crate) loads: BTreeMap<AllocationId, AllocationLoad>,
     /// Since when a node is not heard from. All begin with the process: its own absence is nobody's loss.
     pub(crate) away: BTreeMap<NodeName, MonoTime>,
+    /// When the process began.
+    pub(crate) began: MonoTime,
     pub(crate) moving: BTreeMap<WorkloadKey, Moving>,
     pub(crate) timers: Timers,
     /// Where the instances of daemons belong.

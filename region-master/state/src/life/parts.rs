@@ -21,7 +21,7 @@ pub(crate) struct Given {
 
 impl RegionState {
     /// The regions below that have a part of a workload.
-    fn holders(&self, key: &WorkloadKey) -> impl Iterator<Item = (&RegionName, &ChildRegion)> {
+    pub(crate) fn holders(&self, key: &WorkloadKey) -> impl Iterator<Item = (&RegionName, &ChildRegion)> {
         self.regions.iter().filter(|(_, region)| {
             region
                 .shares
@@ -40,6 +40,7 @@ impl RegionState {
             });
             Part {
                 reachable: region.is_reachable(),
+                awaited: !region.is_reachable() && self.is_awaited(Some(&region.contact_since)),
                 answered: said.is_some(),
                 progress: said
                     .map_or(PartProgress { total, ..PartProgress::default() }, |status| status.progress),
@@ -70,7 +71,7 @@ impl RegionState {
         let key = &record.spec.key;
         let names: Vec<RegionName> = self.holders(key).map(|(name, _)| name.clone()).collect();
         let moves = self.life.rollouts.contains_key(key) || record.received().is_some();
-        let leave = if moves { plan.leave } else { Leave::FREE };
+        let leave = if moves { plan.leave.clone() } else { Leave::FREE };
         let canaries = names.iter().cloned().zip(plan.canaries.iter().copied());
         let given = Given { generation: record.generation, leave, canaries: canaries.collect() };
         if let Some(moving) = self.life.moving.get_mut(key) {
@@ -91,19 +92,24 @@ impl RegionState {
 
     /// How far a region below may go: what the last look said; before the first one of a generation, what holds of any.
     pub(crate) fn leave_of(&self, name: &RegionName, record: &WorkloadRecord) -> Leave {
+        let leave = self.general_leave(name, record);
+        Leave { sizes: self.seats_below(name, record), ..leave }
+    }
+
+    fn general_leave(&self, name: &RegionName, record: &WorkloadRecord) -> Leave {
         let key = &record.spec.key;
         let given = self.life.moving.get(key).and_then(|moving| moving.given.as_ref());
         if let Some(given) = given.filter(|given| given.generation == record.generation) {
             let canaries = given.canaries.get(name).copied().unwrap_or_default();
-            return Leave { canaries, ..given.leave };
+            return Leave { canaries, ..given.leave.clone() };
         }
         let told = self.regions.get(name).and_then(|region| region.shares.get(key));
         if let Some(share) = told.filter(|share| share.generation == record.generation) {
-            return share.leave;
+            return share.leave.clone();
         }
         let rollout = self.life.rollouts.get(key);
         match (&record.origin, rollout) {
-            (Origin::Parent(received), _) => Leave { canaries: 0, ..received.leave },
+            (Origin::Parent(received), _) => Leave { canaries: 0, ..received.leave.clone() },
             (Origin::Own, None) => Leave::FREE,
             (Origin::Own, Some(rollout)) => {
                 let reverts = rollout.reverts.is_some();
@@ -114,7 +120,7 @@ impl RegionState {
                     (None, false) => Hold::Moves,
                 };
                 let waves = if reverts { u32::MAX } else { 1 };
-                Leave { hold, canaries: 0, promoted, waves, reverts }
+                Leave { hold, promoted, waves, reverts, ..Leave::FREE }
             }
         }
     }

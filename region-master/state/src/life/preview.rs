@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use skerry_rollout::waves::matching;
 use skerry_types::{Desired, InstanceIndex, NodeName, WorkloadSpec};
 
-use super::calls::{LifeReply, PlanView, PlannedMember, PlannedWave};
+use super::calls::{LifeReply, PlanView, PlannedMember};
 use crate::state::RegionState;
 
 impl RegionState {
-    /// The waves of a workload's members as they are placed. Those that are not placed are in none.
+    /// The members of a workload as they are placed, and the waves that could take them. Those that are not placed are in none.
     pub(crate) fn plan_rollout(&self, spec: &Arc<WorkloadSpec>) -> LifeReply {
         let mut nodes: Vec<(InstanceIndex, NodeName)> = self
             .allocations_of(&spec.key)
@@ -17,24 +18,18 @@ impl RegionState {
             .collect();
         nodes.sort();
         nodes.dedup_by_key(|(instance, _)| *instance);
-        let waves = self.assign_waves(spec, &nodes);
-        let last = spec.update.waves.len();
-        let mut plan = PlanView { waves: Vec::new(), deferred: Vec::new() };
-        for number in 0..=last {
-            let wave = spec.update.waves.get(number);
-            plan.waves.push(PlannedWave { wave: wave.cloned(), members: Vec::new() });
-        }
-        for (instance, node) in nodes {
-            let Some(known) = self.nodes.get(&node) else { continue };
-            let arch = known.facts.as_ref().map(|facts| facts.arch.clone()).unwrap_or_default();
-            let layers = known.layers.clone();
-            let member = PlannedMember { instance, site: known.site.clone(), node, arch, layers };
-            if known.is_reachable() {
-                plan.waves[waves.get(&instance).copied().unwrap_or(last)].members.push(member);
-            } else {
-                plan.deferred.push(member);
-            }
-        }
-        LifeReply::Plan(plan)
+        let member = |(instance, node): (InstanceIndex, NodeName)| {
+            let known = self.nodes.get(&node)?;
+            Some(PlannedMember {
+                instance,
+                site: known.site.clone(),
+                arch: known.facts.as_ref().map(|facts| facts.arch.clone()).unwrap_or_default(),
+                layers: known.layers.clone(),
+                matching: matching(&spec.update.waves, &self.cluster_attributes(&node).unwrap_or_default()),
+                is_deferred: !known.is_reachable(),
+                node,
+            })
+        };
+        LifeReply::Plan(PlanView { members: nodes.into_iter().filter_map(member).collect() })
     }
 }

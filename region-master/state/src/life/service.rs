@@ -135,7 +135,8 @@ mod tests {
         let (current, drain, age) = (false, Drain::No, Duration::ZERO);
         let replicas = [Replica { id: &id, current, health, reach, drain, age }];
         let instance = InstanceIndex(0);
-        let member = Member { instance, site: None, wave: 0, open: true, replicas: &replicas };
+        let member =
+            Member { instance, site: None, wave: 0, open: true, awaited: false, replicas: &replicas };
         let stop = if stops { vec![id.clone()] } else { Vec::new() };
         let plan = Plan { start: vec![Start { instance, current: true }], stop, ..Plan::default() };
         let gaps = Gaps::of(&policy, &plan, &[member]);

@@ -376,10 +376,10 @@ fn a_plan_shows_waves_and_who_is_away() {
     let Ok(LifeReply::Plan(plan)) = bench.life(LifeCall::Plan(Arc::new(changed(&web, "x")))) else {
         panic!()
     };
-    let waves: Vec<Vec<String>> =
-        plan.waves.iter().map(|wave| wave.members.iter().map(|m| m.node.to_string()).collect()).collect();
-    assert_eq!(waves, [vec!["n1"], vec!["n2"]]);
-    assert_eq!(plan.deferred.len(), 1);
+    let members: Vec<(String, u64, bool)> =
+        plan.members.iter().map(|m| (m.node.to_string(), m.matching, m.is_deferred)).collect();
+    let member = |node: &str, matching, is_deferred| (node.to_owned(), matching, is_deferred);
+    assert_eq!(members, [member("n1", 1, false), member("n2", 0, false), member("n3", 0, true)]);
     assert_eq!(bench.disk, before, "nothing moves");
     bench.apply(&changed(&web, "x"));
     bench.wait(Duration::from_secs(50));

@@ -15,10 +15,10 @@ fn pull(bench: &mut Bench) -> (u64, usize) {
         panic!("a plan is due")
     };
     let size = LayerSize { layer: LayerId::of(&[1; 32]), size: Bytes(700) };
-    let members: Vec<PlannedMember> = plan.waves.into_iter().flat_map(|wave| wave.members).collect();
-    assert_eq!(members.len(), 2);
-    let sites = to_pull(&members, &BTreeMap::from([(members[0].arch.clone(), vec![size])]));
-    (sites.values().map(|site| site.bytes.0).sum(), sites.values().map(|site| site.unknown.len()).sum())
+    assert_eq!(plan.members.len(), 2);
+    let layers = BTreeMap::from([(plan.members[0].arch.clone(), vec![size])]);
+    let pulls: Vec<Option<Bytes>> = plan.members.iter().map(|member| to_pull(member, &layers)).collect();
+    (pulls.iter().flatten().map(|bytes| bytes.0).sum(), pulls.iter().filter(|pull| pull.is_none()).count())
 }
 
 #[test]

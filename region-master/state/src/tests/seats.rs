@@ -1,0 +1,124 @@
+//! Waves of so many members, over regions.
+
+use std::time::Duration;
+
+use skerry_types::{Desired, UpdatePolicy, Wave, WaveSize, WorkloadSpec};
+
+use super::bench::*;
+use super::tree::*;
+use crate::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn wave(text: &str, size: WaveSize) -> Wave {
+    Wave { matches: text.parse().unwrap(), size, healthy_for: SECOND * 60 }
+}
+
+/// A root with a node of its own, two regions below it, and one below the second, with eight instances of `web`.
+fn tree_of(waves: Vec<Wave>) -> (Tree, WorkloadSpec) {
+    let mut tree = Tree::new(&[("root", 1), ("a<root", 1), ("b<root", 1), ("c<b", 1)]);
+    tree.pass(SECOND * 60);
+    let mut web = spec("web", 8);
+    web.update = UpdatePolicy { waves, max_unavailable: 8, ..UpdatePolicy::default() };
+    tree.of("root").apply(&web);
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(moved(&tree, ""), [2, 2, 2, 2]);
+    (tree, web)
+}
+
+/// How many instances on the nodes of each region are to run with this argument.
+fn moved(tree: &Tree, arg: &str) -> [usize; 4] {
+    ["root", "a", "b", "c"].map(|region| {
+        let key = key("web");
+        let run =
+            tree.masters[region].state.allocations_of(&key).filter(|a| a.intent.desired == Desired::Run);
+        run.filter(|known| arg.is_empty() || known.intent.spec.containers[0].args == [arg]).count()
+    })
+}
+
+/// How many moved in each region when each wave has had its time.
+fn course(tree: &mut Tree, web: &WorkloadSpec, looks: usize) -> Vec<[usize; 4]> {
+    tree.of("root").apply(&changed(web, "x"));
+    tree.settle();
+    follow(tree, looks)
+}
+
+fn follow(tree: &mut Tree, looks: usize) -> Vec<[usize; 4]> {
+    let look = |_| {
+        tree.pass(SECOND * 30);
+        let found = moved(tree, "x");
+        tree.pass(SECOND * 42);
+        found
+    };
+    (0..looks).map(look).collect()
+}
+
+#[test]
+fn a_wave_has_so_many_members_over_all_regions() {
+    let check = |waves: Vec<Wave>, expect: &[[usize; 4]]| {
+        let (mut tree, web) = tree_of(waves.clone());
+        assert_eq!(course(&mut tree, &web, expect.len()), expect, "{waves:?}");
+        assert_eq!(tree.of("root").rollout("web").state, RolloutState::Done);
+    };
+    let count = |text, count| wave(text, WaveSize::Count(count));
+    let percent = |text, percent| wave(text, WaveSize::Percent(percent));
+    let all = [2, 2, 2, 2];
+    check(vec![count("", 3)], &[[2, 1, 0, 0], all]);
+    check(vec![count("", 7)], &[[2, 2, 2, 1], all]);
+    check(vec![count("", 1), count("", 5)], &[[1, 0, 0, 0], [2, 2, 2, 0], all]);
+    check(vec![percent("", 50), percent("", 50)], &[[2, 2, 0, 0], [2, 2, 2, 0], all]);
+    // Of those that match: what is below the second region is asked by way of it.
+    check(
+        vec![count("region.name in (b,c)", 3), percent("region.name=c", 100)],
+        &[[0, 0, 2, 1], [0, 0, 2, 2], all],
+    );
+    check(vec![count("region.name=moon", 3), percent("", 10)], &[[1, 0, 0, 0], all]);
+}
+
+#[test]
+fn what_was_dealt_out_stays_over_restarts() {
+    let (mut tree, web) = tree_of(vec![wave("", WaveSize::Count(1)), wave("", WaveSize::Count(6))]);
+    assert_eq!(course(&mut tree, &web, 1), [[1, 0, 0, 0]]);
+    for name in ["root", "b", "c", "root"] {
+        tree.restart(name);
+        tree.settle();
+    }
+    tree.pass(SECOND * 50);
+    assert_eq!(moved(&tree, "x"), [2, 2, 2, 1]);
+    for name in ["a", "b", "c", "root"] {
+        tree.restart(name);
+        tree.settle();
+    }
+    tree.pass(SECOND * 10);
+    assert_eq!(moved(&tree, "x"), [2, 2, 2, 1]);
+    tree.pass(SECOND * 240);
+    assert_eq!(moved(&tree, "x"), [2, 2, 2, 2]);
+}
+
+#[test]
+fn a_region_that_is_away_holds_no_wave_up_and_is_in_the_last() {
+    let (mut tree, web) = tree_of(vec![wave("", WaveSize::Count(3)), wave("", WaveSize::Count(2))]);
+    tree.cut("a");
+    assert_eq!(course(&mut tree, &web, 3), [[2, 0, 1, 0], [2, 0, 2, 1], [2, 0, 2, 2]]);
+    tree.pass(SECOND * 60);
+    assert_eq!(tree.of("root").rollout("web").state, RolloutState::Done);
+    tree.heal("a");
+    tree.pass(SECOND * 30);
+    assert_eq!(moved(&tree, "x"), [2, 2, 2, 2], "it catches up");
+}
+
+#[test]
+fn a_region_that_is_cut_amid_its_wave_goes_on_within_its_seats() {
+    let (mut tree, web) = tree_of(vec![wave("", WaveSize::Count(3)), wave("", WaveSize::Count(2))]);
+    tree.of("root").apply(&changed(&web, "x"));
+    tree.settle();
+    // Regions tell of themselves every two seconds.
+    tree.pass(SECOND * 8);
+    tree.cut("a");
+    let expect = [[2, 1, 0, 0], [2, 1, 1, 0], [2, 1, 2, 2]];
+    assert_eq!(follow(&mut tree, 3), expect, "seats of the next wave stay with it");
+    tree.heal("a");
+    tree.pass(SECOND * 30);
+    assert_eq!(moved(&tree, "x"), [2, 2, 2, 2]);
+}
