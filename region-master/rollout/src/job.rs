@@ -22,6 +22,8 @@ pub enum CompletionState {
     Waiting,
     /// It has one that is on its way or runs.
     Active,
+    /// A region below looks after it.
+    Below,
     /// It came to a good end.
     Done,
     /// Its last allocation failed.
@@ -53,11 +55,12 @@ pub enum JobState {
     Failed(String),
 }
 
-/// What to do next for a job that began `age` ago. `completions` are in order of their numbers, each once.
+/// What to do next for a job that began `age` ago, of which so many may run on the own nodes at a time. `completions` are in order of their
+/// numbers, each once.
 ///
 /// A completion that failed is tried again up to `retries` times; one that has used them up fails the job, and what still
 /// runs of it is ended: its result cannot be whole any more. So does the deadline.
-pub fn plan(policy: &JobPolicy, age: Duration, completions: &[Completion]) -> JobPlan {
+pub fn plan(policy: &JobPolicy, room: u32, age: Duration, completions: &[Completion]) -> JobPlan {
     let count = |state| completions.iter().filter(|completion| completion.state == state).count();
     if count(CompletionState::Done) == completions.len() {
         return JobPlan { state: JobState::Complete, ..JobPlan::default() };
@@ -67,7 +70,7 @@ pub fn plan(policy: &JobPolicy, age: Duration, completions: &[Completion]) -> Jo
         let stop = active.map(|completion| completion.instance).collect();
         return JobPlan { stop, state: JobState::Failed(why), ..JobPlan::default() };
     }
-    let room = usize::try_from(policy.parallelism).unwrap_or(usize::MAX);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
     let room = room.saturating_sub(count(CompletionState::Active));
     let waiting = completions
         .iter()
@@ -77,6 +80,42 @@ pub fn plan(policy: &JobPolicy, age: Duration, completions: &[Completion]) -> Jo
         again_in: policy.deadline.map(|deadline| deadline.saturating_sub(age)),
         ..JobPlan::default()
     }
+}
+
+/// A region below that has a part of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobPart {
+    /// Whether it is heard from.
+    pub reachable: bool,
+    /// How many it was told that it may run at a time.
+    pub given: u32,
+    /// How many of its instances have not come to a good end, as far as it said.
+    pub left: u32,
+}
+
+impl JobPart {
+    /// How many it may have running: what is over never runs again, whatever it was told.
+    fn held(&self) -> u32 {
+        self.given.min(self.left)
+    }
+}
+
+/// How many of `most` may run on the own nodes at a time.
+pub fn room(most: u32, parts: &[JobPart]) -> u32 {
+    most.saturating_sub(parts.iter().map(JobPart::held).fold(0, u32::saturating_add))
+}
+
+/// How many each region may run of `most`, while `own` run on the own nodes. What a region may have running stays with it, also while it
+/// is not heard from; what is free goes to those that are, in their order.
+pub fn deal(most: u32, own: u32, parts: &[JobPart]) -> Vec<u32> {
+    let mut free = room(most, parts).saturating_sub(own);
+    let share = |part: &JobPart| {
+        let held = part.held();
+        let more = if part.reachable { (part.left - held).min(free) } else { 0 };
+        free -= more;
+        held + more
+    };
+    parts.iter().map(share).collect()
 }
 
 fn failure(policy: &JobPolicy, age: Duration, completions: &[Completion]) -> Option<String> {
@@ -95,7 +134,7 @@ fn failure(policy: &JobPolicy, age: Duration, completions: &[Completion]) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use CompletionState::{Active, Done, Failed, Waiting};
+    use CompletionState::{Active, Below, Done, Failed, Waiting};
 
     use super::*;
 
@@ -115,7 +154,7 @@ mod tests {
         let minute = Duration::from_mins(1);
         let policy = JobPolicy { parallelism: 2, retries: 1, deadline: Some(minute) };
         let check = |age, states: &[(CompletionState, u32)], start: &[u32], stop: &[u32], word: &str| {
-            let plan = plan(&policy, Duration::from_secs(age), &completions(states));
+            let plan = plan(&policy, 2, Duration::from_secs(age), &completions(states));
             let numbers = |list: &[InstanceIndex]| list.iter().map(|i| i.0).collect::<Vec<_>>();
             assert_eq!(
                 (numbers(&plan.start), numbers(&plan.stop)),
@@ -132,6 +171,8 @@ mod tests {
         check(0, &[(Waiting, 0), (Waiting, 0), (Waiting, 0)], &[0, 1], &[], "active");
         check(0, &[(Active, 0), (Waiting, 0), (Waiting, 0)], &[1], &[], "active");
         check(0, &[(Active, 0), (Active, 0), (Waiting, 0)], &[], &[], "active");
+        check(0, &[(Below, 0), (Below, 0), (Waiting, 0)], &[2], &[], "active");
+        check(60, &[(Below, 0), (Active, 0)], &[], &[1], "deadline of 1m");
         check(0, &[(Done, 0), (Failed, 1), (Waiting, 0)], &[1, 2], &[], "active");
         check(0, &[(Done, 0), (Failed, 2), (Active, 0)], &[], &[2], "instance 1 failed 2 times");
         check(60, &[(Done, 0), (Active, 0), (Waiting, 0)], &[], &[1], "deadline of 1m");
@@ -139,9 +180,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_free_goes_to_regions_that_are_heard_from() {
+        let check = |most, own, parts: &[(bool, u32, u32)], expect: &[u32]| {
+            let part = |&(reachable, given, left)| JobPart { reachable, given, left };
+            let parts: Vec<JobPart> = parts.iter().map(part).collect();
+            assert_eq!(deal(most, own, &parts), expect, "{most} less {own} among {parts:?}");
+        };
+        check(5, 2, &[(true, 0, 2), (true, 0, 9)], &[2, 1]);
+        check(5, 0, &[(false, 0, 9), (true, 0, 9)], &[0, 5]);
+        check(5, 0, &[(false, 3, 9), (true, 0, 9)], &[3, 2]);
+        // What came to an end gives its part to others, wherever it was.
+        check(5, 0, &[(false, 3, 1), (true, 2, 9)], &[1, 4]);
+        check(5, 0, &[(true, 3, 0), (true, 2, 2)], &[0, 2]);
+        check(2, 5, &[(true, 3, 9), (true, 0, 9)], &[3, 0]);
+        check(2, 0, &[(true, u32::MAX, 1), (true, 0, 9)], &[1, 1]);
+    }
+
+    #[test]
     fn the_deadline_is_named_in_time() {
         let policy = JobPolicy { parallelism: 1, retries: 0, deadline: Some(Duration::from_secs(10)) };
-        let plan = plan(&policy, Duration::from_secs(4), &completions(&[(Active, 0)]));
+        let plan = plan(&policy, 1, Duration::from_secs(4), &completions(&[(Active, 0)]));
         assert_eq!(plan.again_in, Some(Duration::from_secs(6)));
     }
 }

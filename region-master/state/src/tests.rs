@@ -13,6 +13,7 @@ mod lists;
 mod node;
 mod order;
 mod orphans;
+mod parallel;
 mod placing;
 mod pulls;
 mod quotas;

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skerry_rollout::job::{self, Completion, CompletionState, JobState};
+use skerry_rollout::job::{self, Completion, CompletionState, JobPart, JobState};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     AllocationId, AllocationStatus, ContainerStatus, Desired, EventLevel, EventSubject, Generation,
-    InstanceIndex, InstanceSet, JobPolicy, Phase, WallTime, WorkloadKey,
+    InstanceIndex, InstanceSet, JobPolicy, Leave, Phase, RegionName, WallTime, WorkloadKey, WorkloadKind,
 };
 
 use crate::ledger::{JOB, Value, put, workload_key};
 use crate::records::WorkloadRecord;
+use crate::regions::ChildRegion;
 use crate::state::RegionState;
 
 /// Results kept of a job: its last ends, for people. With 1 KiB of log each they stay far below the bound of a row.
@@ -99,7 +100,7 @@ impl RegionState {
             }
             match (job.done.contains(instance), below.failed.contains(instance)) {
                 (true, _) => Completion { instance, state: CompletionState::Done, failures: 0 },
-                (false, false) => Completion { instance, state: CompletionState::Active, failures: 0 },
+                (false, false) => Completion { instance, state: CompletionState::Below, failures: 0 },
                 // The region that has it tried as often as it may.
                 (false, true) => {
                     let failures = policy.retries.saturating_add(1);
@@ -108,7 +109,11 @@ impl RegionState {
             }
         };
         let completions: Vec<Completion> = wanted.iter().map(completion).collect();
-        let plan = job::plan(policy, self.now.wall.since(job.began_at), &completions);
+        let told = record.received().map_or(u32::MAX, |received| received.leave.parallelism);
+        let (most, parts) = (policy.parallelism.min(told), self.job_parts(record, &job.done));
+        let plan =
+            job::plan(policy, job::room(most, &parts), self.now.wall.since(job.began_at), &completions);
+        let running = active.intersection(&set.iter().collect()).count();
         match plan.state {
             JobState::Active => {}
             JobState::Complete => self.end_job(key, &job, None),
@@ -118,11 +123,44 @@ impl RegionState {
             }
         }
         let pending = self.place_missing(record, &plan.start.iter().copied().collect());
+        let homeless: u32 = pending.iter().map(|pending| pending.instances.len()).sum();
         self.found_no_place(pending);
+        let started = number(plan.start.len()).saturating_sub(homeless);
+        self.deal_parallelism(record, &job::deal(most, number(running) + started, &parts));
         match plan.again_in {
             Some(wait) => self.life.timers.set(key, self.now.mono + wait.max(Duration::from_millis(10))),
             None => self.life.timers.clear(key),
         }
+    }
+
+    /// The regions below that have a part of a job, in their order.
+    fn job_parts(&self, record: &WorkloadRecord, done: &InstanceSet) -> Vec<JobPart> {
+        let key = &record.spec.key;
+        let part = |(name, region): (&RegionName, &ChildRegion)| JobPart {
+            reachable: region.is_reachable(),
+            given: self.parallelism_below(name, record),
+            left: region.shares.get(key).map_or(0, |share| share.instances.difference(done).len()),
+        };
+        self.holders(key).map(part).collect()
+    }
+
+    /// Tells regions below how many instances of a job they may run at a time, those to which that is news.
+    fn deal_parallelism(&mut self, record: &WorkloadRecord, dealt: &[u32]) {
+        let names: Vec<RegionName> = self.holders(&record.spec.key).map(|(name, _)| name.clone()).collect();
+        for (name, parallelism) in names.iter().zip(dealt) {
+            let leave = Leave { parallelism: *parallelism, ..self.leave_of(name, record) };
+            self.tell_leave(name, &record.spec.key, leave);
+        }
+    }
+
+    /// How many instances a region below was told that it may run at a time: of a job none before they are dealt out.
+    pub(crate) fn parallelism_below(&self, name: &RegionName, record: &WorkloadRecord) -> u32 {
+        if !matches!(record.spec.kind, WorkloadKind::Job(_)) {
+            return u32::MAX;
+        }
+        let share = self.regions.get(name).and_then(|region| region.shares.get(&record.spec.key));
+        let told = share.filter(|share| share.generation == record.generation);
+        told.map_or(0, |share| share.leave.parallelism)
     }
 
     /// What regions below say of instances of this generation; what they say of an earlier one is another job's.
@@ -248,6 +286,10 @@ impl RegionState {
             results: job.results.iter().cloned().collect(),
         })
     }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn completion(job: &JobRecord, instance: InstanceIndex, active: bool) -> Completion {

@@ -79,21 +79,27 @@ impl RegionState {
         }
         for name in &names {
             let leave = self.leave_of(name, record);
-            let known = self.regions.get_mut(name).and_then(|region| region.shares.get_mut(key));
-            // The same offer: nothing of it is to be placed anew.
-            if let Some(share) = known.filter(|share| share.leave != leave) {
-                share.leave = leave;
-                let row = RegionRow::Share(share.clone());
-                self.send_down(name, row);
-                self.seal_if_full();
-            }
+            self.tell_leave(name, key, leave);
+        }
+    }
+
+    /// Tells a region below how far it may go with its share, if that is news.
+    pub(crate) fn tell_leave(&mut self, name: &RegionName, key: &WorkloadKey, leave: Leave) {
+        let known = self.regions.get_mut(name).and_then(|region| region.shares.get_mut(key));
+        // The same offer: nothing of it is to be placed anew.
+        if let Some(share) = known.filter(|share| share.leave != leave) {
+            share.leave = leave;
+            let row = RegionRow::Share(share.clone());
+            self.send_down(name, row);
+            self.seal_if_full();
         }
     }
 
     /// How far a region below may go: what the last look said; before the first one of a generation, what holds of any.
     pub(crate) fn leave_of(&self, name: &RegionName, record: &WorkloadRecord) -> Leave {
         let leave = self.general_leave(name, record);
-        Leave { sizes: self.seats_below(name, record), ..leave }
+        let (sizes, parallelism) = (self.seats_below(name, record), self.parallelism_below(name, record));
+        Leave { sizes, parallelism, ..leave }
     }
 
     fn general_leave(&self, name: &RegionName, record: &WorkloadRecord) -> Leave {
