@@ -273,6 +273,11 @@ impl ContainerLife {
         self.remove(intent, Then::End, fx);
     }
 
+    /// A start of it began, and a listing does not name it: something may be there all the same.
+    pub(crate) fn remove_unseen(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
+        self.remove(intent, Then::Start, fx);
+    }
+
     fn remove(&mut self, intent: &AllocationIntent, then: Then, fx: &mut Effects) {
         let removal = Operation::RemoveContainer { container: self.reference(intent) };
         // Its record at the keeper is the only witness of an end until the ledger has it.

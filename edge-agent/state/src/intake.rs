@@ -163,6 +163,7 @@ impl AgentState {
                 Change::Drop(id) => {
                     if let Some(lifecycle) = self.lifecycles.get_mut(&id) {
                         lifecycle.disown();
+                        self.leaves_room(&id);
                     }
                     id
                 }
@@ -192,6 +193,7 @@ impl AgentState {
         let (id, now) = (intent.id.clone(), self.fx.now());
         match self.lifecycles.get_mut(&id) {
             Some(lifecycle) => {
+                self.leaving.remove(&id);
                 self.report.orphan(&intent);
                 lifecycle.intend(intent, now);
             }

@@ -21,6 +21,7 @@ mod load;
 mod probe;
 mod report;
 mod restart;
+mod room;
 mod state;
 mod strangers;
 mod timers;

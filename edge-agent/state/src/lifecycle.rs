@@ -12,6 +12,7 @@ mod rest;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skerry_types::{
     AllocationId, AllocationIntent, ContainerName, Desired, MonoTime, Now, Phase, Reason, WallTime,
@@ -25,6 +26,9 @@ use crate::{OpId, Operation};
 
 use lease::Hold;
 use leave::Leaving;
+
+/// How often an allocation looks whether what leaves has left it room.
+const LOOKS_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// One allocation on this node, from the arrival of its intent until nothing of it is left.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ pub struct Lifecycle {
     ready_since: Option<WallTime>,
     unsaved: bool,
     boot: String,
+    room: Room,
     /// Something may be left of it on the node when no container is.
     is_made: bool,
     /// It is to stop, and goes on for a while.
@@ -67,6 +72,16 @@ struct Course {
     is_replaced: bool,
     /// Its images were on disk when that was last looked at, in this boot.
     has_images: bool,
+    /// What the ledger has of it was written in this boot.
+    is_of_this_boot: bool,
+}
+
+/// What an allocation needs of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    There,
+    /// It is taken by what is on its way out: nothing is made before that has left.
+    Taken,
 }
 
 /// What a link, or the want of one, means for it.
@@ -131,6 +146,7 @@ impl Lifecycle {
             ready_since: life.ready_since,
             unsaved: false,
             boot: boot.to_owned(),
+            room: Room::There,
             is_made: life.is_made,
             leaving: life.leaving.map(|since| Leaving::again(since, &intent, now)),
             course: Course {
@@ -139,6 +155,7 @@ impl Lifecycle {
                 timetable: None,
                 is_replaced: false,
                 has_images: life.has_images && life.boot == boot,
+                is_of_this_boot: life.boot == boot,
             },
             tether: Tether { is_cut_off: life.is_cut_off, at: None },
             hold: Hold::new(&intent, life.starts),
@@ -200,6 +217,11 @@ impl Lifecycle {
             self.reason = None;
             self.unsaved = true;
         }
+    }
+
+    /// How it stands with its room on the node.
+    pub(crate) fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// The intent row is gone.
@@ -328,6 +350,11 @@ impl Lifecycle {
     }
 
     fn prepare(&mut self, fx: &mut Effects) {
+        // What runs is there already.
+        if self.room == Room::Taken && !self.containers.iter().any(ContainerLife::is_running) {
+            self.stage = Stage::Wait(fx.now().mono + LOOKS_FOR_ROOM_EVERY);
+            return;
+        }
         self.will_make();
         let prepare = Operation::Prepare { intent: Arc::clone(&self.intent), address: self.address };
         // A run may fall due while its images are fetched ahead: then this is the first thing done for it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     AllocationId, AllocationIntent, EventLevel, EventSubject, ImageDigest, MonoTime, NodeName, Now, Reason,
-    ReasonCode,
+    ReasonCode, Resources,
 };
 use skerry_wire::{Epoch, Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, ToChild, ToParent};
 
@@ -47,6 +47,10 @@ pub struct AgentState {
     pub(crate) copy: Copy,
     pub(crate) report: Report,
     pub(crate) lifecycles: BTreeMap<AllocationId, Lifecycle>,
+    /// Allocations whose rows are gone, and of which something is here still.
+    pub(crate) leaving: BTreeSet<AllocationId>,
+    /// What the node has for allocations, once it is known.
+    pub(crate) capacity: Option<Resources>,
     /// Who waits for an operation.
     ops: BTreeMap<OpId, AllocationId>,
     /// Allocations found here that nothing is known of.
@@ -89,6 +93,8 @@ impl AgentState {
             copy,
             report: Report::new(config.epoch, events),
             lifecycles: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            capacity: None,
             ops: BTreeMap::new(),
             strangers: BTreeMap::new(),
             timers: Timers::default(),
@@ -172,6 +178,7 @@ impl AgentState {
             Input::Inventory(found) => self.take_inventory(&found),
             Input::Facts(facts) => {
                 self.facts = true;
+                self.capacity = Some(facts.capacity);
                 self.report.facts(facts);
             }
             Input::Layers(layers) => self.report.layers(layers),
@@ -294,6 +301,7 @@ impl AgentState {
 
     fn done(&mut self, op: OpId, result: &Result<Outcome, Failure>) {
         let Some(id) = self.ops.remove(&op) else { return };
+        self.look_for_room(&id);
         if let Some(lifecycle) = self.lifecycles.get_mut(&id) {
             lifecycle.done(op, result, &mut self.fx);
         }
@@ -325,6 +333,7 @@ impl AgentState {
 
     /// Lets an allocation go on, and keeps and reports what changed.
     pub(crate) fn advance(&mut self, id: &AllocationId) {
+        self.look_for_room(id);
         // Before the inventory nothing is known that could be told.
         let Some(lifecycle) = self.lifecycles.get_mut(id).filter(|_| self.inventory) else { return };
         let is_free = !self.strangers.contains_key(id);
@@ -351,6 +360,7 @@ impl AgentState {
             self.timers.set(id, lifecycle.armed, None);
         }
         self.scheduled.remove(id);
+        self.leaving.remove(id);
         self.watched.remove(id);
         self.leases.members.remove(id);
         self.report.forget_status(id);

@@ -13,6 +13,7 @@ mod loads;
 mod order;
 mod orphans;
 mod probes;
+mod room;
 mod running;
 mod runs;
 mod schedule;

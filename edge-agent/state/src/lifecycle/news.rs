@@ -45,6 +45,15 @@ impl Lifecycle {
                 None if running => Some(container.vanished(&intent, fx)),
                 // It ran, and a reboot took it: it must not run again.
                 None if is_new && once && container.has_begun() => Some(container.vanished(&intent, fx)),
+                // It ran in this boot, and a listing may miss what is there: nothing of it is to be left when it starts again.
+                None if is_new
+                    && self.course.is_of_this_boot
+                    && container.has_begun()
+                    && !container.is_over() =>
+                {
+                    container.remove_unseen(&intent, fx);
+                    None
+                }
                 Some(_) | None => None,
             };
             self.note(at, ending, fx);

@@ -156,7 +156,7 @@ fn a_boot_in_the_middle_of_a_stop_goes_on_with_it() {
     };
     check(vec![found(ID, "main", 0)], &["ask main", "remove main", "remove allocation"]);
     check(vec![found_dead(ID, "main", 0, ExitKind::Signal(15))], &["remove main", "remove allocation"]);
-    check(Vec::new(), &["remove allocation"]);
+    check(Vec::new(), &["remove main", "remove allocation"]);
 }
 
 #[test]

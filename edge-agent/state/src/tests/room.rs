@@ -1,0 +1,69 @@
+//! A master that takes for gone what is still here: what its room was given to waits.
+
+use std::time::Duration;
+
+use skerry_types::{
+    AllocationIntent, ExitKind, MilliCpu, NodeFacts, Phase, PortBinding, PortName, Protocol, Resources,
+    RestartWhen,
+};
+use skerry_wire::{Revision, Row, RowsFrame, ToChild};
+
+use super::bench::*;
+use crate::*;
+
+const OLD: &str = "old-0-1";
+const NEW: &str = "new-0-2";
+
+fn sized(id: &str, cpu: u64, port: Option<u16>) -> AllocationIntent {
+    let need = Resources { cpu: MilliCpu(cpu), ..Resources::default() };
+    let intent = with(intent(id, &["main"], RestartWhen::Always), |spec| spec.containers[0].resources = need);
+    let name = PortName::new("http").unwrap();
+    let bind = |host| PortBinding { name: name.clone(), protocol: Protocol::Tcp, container: 80, host };
+    AllocationIntent { ports: port.map(bind).into_iter().collect(), ..intent }
+}
+
+/// `old` runs on a node of one processor, and the master says in one word that it has no row and that `new` has one.
+fn replaced(old: &AllocationIntent, new: &AllocationIntent) -> Bench {
+    let mut bench = Bench::running(old);
+    let capacity = Resources { cpu: MilliCpu(1000), ..Resources::default() };
+    bench.feed(Input::Facts(NodeFacts { capacity, ..NodeFacts::default() }));
+    bench.feed(Input::LinkUp);
+    bench.hello();
+    bench.feed(Input::Received(ToChild::Welcome(welcome(skerry_wire::Cursor::default()))));
+    let rows: Vec<Row> = vec![row(9, new)];
+    let frame = RowsFrame::Snapshot { epoch: EPOCH, first: true, rows, end: Some(Revision(9)) };
+    bench.feed(Input::Received(ToChild::Rows(frame)));
+    bench
+}
+
+#[test]
+fn what_does_not_fit_beside_what_leaves_waits_until_it_has_left() {
+    let check = |(old, new): (AllocationIntent, AllocationIntent), waits: bool| {
+        let mut bench = replaced(&old, &new);
+        let rest: &[&str] = if waits { &[] } else { &["prepare", "start main 0"] };
+        let begun = bench.live(Duration::from_secs(5), |_| true);
+        let expect: Vec<&str> = ["ask main", "pull"].into_iter().chain(rest.iter().copied()).collect();
+        let mut begun: Vec<String> = begun.into_iter().filter(|word| word != "pull").collect();
+        begun.insert(1, "pull".to_owned());
+        assert_eq!(begun, expect);
+        bench.exit(OLD, "main", 0, ExitKind::Code(0));
+        bench.live(Duration::from_secs(5), |_| true);
+        assert!(!bench.holds(OLD));
+        assert_eq!(bench.phase(NEW), Phase::Running);
+    };
+    check((sized(OLD, 600, None), sized(NEW, 600, None)), true);
+    check((sized(OLD, 600, None), sized(NEW, 400, None)), false);
+    check((sized(OLD, 100, Some(8080)), sized(NEW, 100, Some(8080))), true);
+    check((sized(OLD, 100, Some(8080)), sized(NEW, 100, Some(8081))), false);
+}
+
+#[test]
+fn what_runs_already_does_not_wait() {
+    let (old, new) = (sized(OLD, 600, None), sized(NEW, 600, None));
+    let mut bench = replaced(&old, &new);
+    bench.live(Duration::from_secs(5), |_| true);
+    bench.restart();
+    bench.feed(Input::Inventory(vec![found(OLD, "main", 0), found(NEW, "main", 0)]));
+    assert!(bench.answer_all().contains(&"prepare".to_owned()), "it is taken over as it is");
+    assert_eq!(bench.phase(NEW), Phase::Running);
+}
