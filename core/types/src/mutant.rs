@@ -42,11 +42,17 @@ pub enum Mutant {
     ForgetsRuns,
     /// Host ports are given as often as they are asked for.
     SharesPorts,
+    /// An agent takes it that nothing is there of what a listing does not name.
+    TrustsListings,
+    /// An agent does not ask whether what leaves has left.
+    TakesRoomBlindly,
+    /// A second machine with a key takes the place of the first.
+    SecondTakesLink,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::SkipsPersistWait,
         Self::ForgetsEpoch,
         Self::OfflineIsLost,
@@ -65,6 +71,9 @@ impl Mutant {
         Self::ForgetsCompletions,
         Self::ForgetsRuns,
         Self::SharesPorts,
+        Self::TrustsListings,
+        Self::TakesRoomBlindly,
+        Self::SecondTakesLink,
     ];
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use skerry_types::mutant::{self, Mutant};
 use skerry_types::{EventLevel, EventSubject};
 use skerry_wire::{
     Acknowledged, Cursor, Epoch, Hello, RefusalCode, Refused, Row, RowKey, RowsFrame, TableId, ToChild,
@@ -60,6 +61,9 @@ impl RegionState {
 
     /// Two machines with one key: the first one stays, the second is told so at each try, operators now and then.
     pub(crate) fn refuse_twin(&mut self, link: LinkId, identity: &ChildIdentity, from: &[String; 2]) {
+        if mutant::is(Mutant::SecondTakesLink) {
+            return self.link_up(link, identity);
+        }
         let name = child_name(identity);
         let [first, second] = from;
         let words = name.words();

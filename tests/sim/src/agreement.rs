@@ -44,7 +44,7 @@ impl World {
             wrong.extend(rests.filter_map(|view| self.disagreement(view, far)));
             wrong.extend(self.unkept(at, lists, far));
         }
-        for host in &self.hosts {
+        for host in self.hosts.iter().take(self.machines()) {
             wrong.extend(surplus(host, &shown[host.master].allocations, far));
         }
         if far {
@@ -98,7 +98,7 @@ impl World {
         }
         let is_leaf = self.masters.iter().all(|master| master.parent != Some(at));
         // Each node says its facts and one status for each of its allocations.
-        let nodes = self.hosts.iter().filter(|host| host.master == at).count();
+        let nodes = self.hosts.iter().filter(|host| host.master == at && host.past.copy_of.is_none()).count();
         // One that was placed just now has none yet.
         let told = shown.allocations.iter().filter(|view| far || view.status.is_some());
         let observed = (disk.count("observed"), nodes + told.count());

@@ -80,7 +80,7 @@ impl World {
     }
 
     fn empty_node(&mut self) {
-        let node = self.rng.below(self.hosts.len());
+        let node = self.rng.below(self.machines());
         let name = self.hosts[node].name.clone();
         self.judge.emptied.insert(node);
         let what = DrainWhat::Node(name.clone());
@@ -96,7 +96,7 @@ impl World {
     }
 
     fn open_node(&mut self) {
-        let node = self.rng.below(self.hosts.len());
+        let node = self.rng.below(self.machines());
         self.uncordon(node);
     }
 
@@ -139,7 +139,7 @@ impl World {
                 }
             }
         }
-        for node in 0..self.hosts.len() {
+        for node in 0..self.machines() {
             self.uncordon(node);
         }
         true

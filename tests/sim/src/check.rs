@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skerry_region_state::LinkId;
 use skerry_types::{AllocationId, Desired, Overlap, Resources};
 use skerry_wire::{Cursor, ToParent, Welcome, decode};
 
@@ -51,9 +52,17 @@ impl World {
             "is not a node of this region",
             "is not a region below this one",
             "the regions above have changed",
+            "this is a second machine with its key",
         ];
         if !known.iter().any(|known| reason.contains(known)) {
             self.fail(format!("a link is closed: {reason}"));
+        }
+    }
+
+    /// The link of a child that answers is not closed for another one.
+    pub(crate) fn check_superseded(&mut self, link: LinkId, reason: &str) {
+        if reason.contains("dialled again") && self.answers(link) {
+            self.fail(format!("{link:?} answers, and is closed for another one: {reason}"));
         }
     }
 
@@ -79,7 +88,10 @@ impl World {
     /// What a master acknowledged it has as long as the child's tables live.
     pub(crate) fn check_welcome(&mut self, child: Party, welcome: &Welcome) {
         let life = match child {
-            Party::Node(at) => Some(self.hosts[at].life),
+            Party::Node(at) => {
+                self.share(at);
+                Some(self.hosts[at].life)
+            }
             Party::Master(_) => None,
         };
         let acked = self.way(child).acked_by_parent;

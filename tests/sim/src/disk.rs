@@ -63,6 +63,16 @@ impl Disk {
         }
     }
 
+    /// What a copy of it holds.
+    pub(crate) fn image(&self) -> Self {
+        Self { rows: self.rows.clone(), ..Self::new() }
+    }
+
+    /// Holds what another one does.
+    pub(crate) fn put_in(&mut self, image: Self) {
+        self.rows = image.rows;
+    }
+
     pub(crate) fn wipe(&mut self) {
         self.rows.clear();
     }

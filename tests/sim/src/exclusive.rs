@@ -80,13 +80,15 @@ impl World {
     /// Of an exclusive instance nothing else runs anywhere when a container of it starts, and no token is given again.
     pub(crate) fn judge_exclusive(&mut self, at: NodeAt, intent: &AllocationIntent, fence: Option<Fence>) {
         let Some(fence) = fence else { return };
-        for (other, host) in self.hosts.iter().enumerate() {
+        // A copy that got in while the first was away has its leases: this is what the token is for.
+        let strict = |at: NodeAt| !self.hosts[at].past.was_shared;
+        for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| strict(at) && strict(*other)) {
             let now = host.now(self.now_us).mono;
             let twin = host.containers.values().find(|container| {
                 let is_twin = container.runs()
                     && container.intent.workload == intent.workload
                     && container.intent.instance == intent.instance
-                    && container.intent.id != intent.id;
+                    && (container.intent.id != intent.id || other != at);
                 // Nobody is there to end what is late: this is what the token is for.
                 let is_fenced_off = !host.keeper_is_up && container.fence.is_some_and(|f| now >= f.deadline);
                 is_twin && !is_fenced_off
@@ -95,6 +97,10 @@ impl World {
                 let what = format!("{} starts on n{at} while {} runs on n{other}", intent.id, twin.intent.id);
                 return self.fail(what);
             }
+        }
+        // Neither with a copy of a machine nor with an older disk is the order of tokens promised.
+        if self.hosts[at].past.was_shared || self.hosts[at].past.was_restored {
+            return;
         }
         let key = (intent.workload.clone(), intent.instance);
         let last = self.judge.tokens.insert(key, (fence.token, intent.id.clone()));

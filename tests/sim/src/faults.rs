@@ -11,7 +11,7 @@ impl World {
             return;
         }
         self.soon(SECOND..60 * SECOND * self.options.pace, Event::Fault);
-        let at = self.rng.below(self.hosts.len());
+        let at = self.rng.below(self.machines());
         let master = self.rng.below(self.masters.len());
         let child = self.any_child(at);
         let draw = self.rng.below(Knobs::FAULTS);

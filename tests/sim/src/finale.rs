@@ -133,9 +133,11 @@ impl World {
             self.masters[at].way.mend();
             self.space(Party::Master(at));
         }
+        self.end_copies();
         for at in 0..self.hosts.len() {
             self.hosts[at].way.mend();
             self.hosts[at].fails_until_us = 0;
+            self.hosts[at].lies_until_us = 0;
             self.space(Party::Node(at));
         }
     }
@@ -162,7 +164,7 @@ impl World {
                 }
             }
         }
-        let unlucky = self.rng.below(self.hosts.len());
+        let unlucky = self.rng.below(self.machines());
         self.reboot(unlucky);
     }
 
@@ -179,7 +181,7 @@ impl World {
     /// Without a link and with a full disk, everything that should run, and that the node was told of, does.
     fn check_local_life(&mut self) {
         let mut still = Vec::new();
-        for host in &self.hosts {
+        for host in self.hosts.iter().take(self.machines()) {
             let intents = self.masters[host.master].state.intents();
             let its = intents.filter(|(node, i)| {
                 let known = host.disk.value("intent", i.id.as_str().as_bytes()).is_some();

@@ -129,6 +129,10 @@ impl World {
         if rules == Rules::Job || rules == Rules::Daemon && self.judge.emptied.contains(&node) {
             return;
         }
+        // What the region hears of a node with a copy may be of the copy.
+        if self.is_copied(node) {
+            return;
+        }
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
         if !heard && !matches!(rules, Rules::Replaced | Rules::Exclusive) {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
@@ -146,7 +150,7 @@ impl World {
             return false;
         }
         let its = host.containers.values().filter(|container| container.intent.id == intent.id);
-        let long = its.filter(|c| c.runs() && c.started_us + STEADY < self.now_us).count();
+        let long = its.filter(|c| c.runs() && c.acknowledged && c.started_us + STEADY < self.now_us).count();
         long == intent.spec.containers.len()
     }
 

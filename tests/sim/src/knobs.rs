@@ -34,9 +34,12 @@ const ASKS: [(&str, usize); 11] = [
     ("limit", 4),
 ];
 
+/// Kinds of mishaps, and how many of [`Knobs::MISHAPS`] draws each has.
+const MISHAPS: [(&str, usize); 3] = [("lies", 4), ("copy-disk", 2), ("old-disk", 3)];
+
 /// A set of kinds that are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Knobs(u32);
+pub struct Knobs(u64);
 
 impl Knobs {
     /// Versions that never run.
@@ -45,10 +48,12 @@ impl Knobs {
     pub(crate) const FAULTS: usize = 18;
     /// Draws of what operators ask for.
     pub(crate) const ASKS: usize = 100;
+    /// Draws of mishaps.
+    pub(crate) const MISHAPS: usize = 9;
 
     /// Each kind by itself.
     pub fn each() -> impl Iterator<Item = Self> {
-        (0..FAULTS.len() + ASKS.len()).map(|at| Self(1 << at))
+        (0..FAULTS.len() + ASKS.len() + MISHAPS.len()).map(|at| Self(1 << at))
     }
 
     /// Those of both.
@@ -63,6 +68,10 @@ impl Knobs {
 
     pub(crate) fn has_ask(self, draw: usize) -> bool {
         self.has(FAULTS.len() + kind(&ASKS, draw))
+    }
+
+    pub(crate) fn has_mishap(self, draw: usize) -> bool {
+        self.has(FAULTS.len() + ASKS.len() + kind(&MISHAPS, draw))
     }
 
     fn has(self, at: usize) -> bool {
@@ -87,7 +96,7 @@ fn kind(kinds: &[(&str, usize)], mut draw: usize) -> usize {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    FAULTS.iter().chain(&ASKS).map(|(name, _)| *name)
+    FAULTS.iter().chain(&ASKS).chain(&MISHAPS).map(|(name, _)| *name)
 }
 
 impl fmt::Display for Knobs {
@@ -120,7 +129,12 @@ mod tests {
 
     #[test]
     fn every_draw_has_a_kind_and_every_kind_its_name() {
-        for (kinds, draws) in [(FAULTS.as_slice(), Knobs::FAULTS), (ASKS.as_slice(), Knobs::ASKS)] {
+        let lists = [
+            (FAULTS.as_slice(), Knobs::FAULTS),
+            (ASKS.as_slice(), Knobs::ASKS),
+            (MISHAPS.as_slice(), Knobs::MISHAPS),
+        ];
+        for (kinds, draws) in lists {
             assert_eq!(kinds.iter().map(|(_, count)| count).sum::<usize>(), draws);
             assert_eq!((kind(kinds, 0), kind(kinds, draws - 1)), (0, kinds.len() - 1));
         }

@@ -52,6 +52,8 @@ pub(crate) struct Pipe {
     parent: MasterAt,
     child_life: u64,
     parent_life: u64,
+    /// The parent has heard of it.
+    is_known: bool,
     /// What is on its way up is lost, and what is on its way down.
     broken: (bool, bool),
     /// When the last parcel arrives, each way.
@@ -60,6 +62,12 @@ pub(crate) struct Pipe {
     /// Frames of rows without an answer, each way.
     open_up: u32,
     open_down: u32,
+}
+
+impl Pipe {
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken != (false, false)
+    }
 }
 
 impl World {
@@ -118,6 +126,7 @@ impl World {
             parent,
             child_life: life,
             parent_life: self.masters[parent].life,
+            is_known: false,
             broken: (false, false),
             last_up_us: 0,
             last_down_us: 0,
@@ -177,6 +186,19 @@ impl World {
         self.check_in_flight(open);
     }
 
+    /// Whether both ends of a link are there for each other.
+    pub(crate) fn answers(&self, link: LinkId) -> bool {
+        let Some(pipe) = self.pipes.get(&link).filter(|pipe| pipe.is_known && !pipe.is_broken()) else {
+            return false;
+        };
+        let own = match pipe.child {
+            Party::Node(at) => self.hosts[at].way.link,
+            Party::Master(at) => self.masters[at].way.link,
+        };
+        let (child, parent) = (pipe.child, &self.masters[pipe.parent]);
+        own == Some(link) && self.life(child) == pipe.child_life && parent.life == pipe.parent_life
+    }
+
     fn travel(&mut self, child: Party) -> u64 {
         let delay_us = self.way(child).delay_us;
         self.rng.within(MS..delay_us)
@@ -212,7 +234,10 @@ impl World {
             Parcel::Open => {
                 let identity = self.identity(child);
                 self.send_down(link, Parcel::Open);
-                self.tell_master(parent, MasterInput::LinkUp(link, identity));
+                if let Some(pipe) = self.pipes.get_mut(&link) {
+                    pipe.is_known = true;
+                }
+                self.come_up(parent, child, link, identity);
             }
             Parcel::Message(ToParent::Rows(_)) if self.loses() => {}
             Parcel::Message(message) => {

@@ -152,6 +152,7 @@ impl World {
                 }
                 Action::Close { link, reason } => {
                     self.check_close(&reason);
+                    self.check_superseded(link, &reason);
                     self.send_down(link, Parcel::Close);
                     self.after(MS, Event::Lost(link, Side::Parent));
                 }

@@ -55,21 +55,46 @@ pub(crate) struct Host {
     pub(crate) cancelled: BTreeSet<OpId>,
     pub(crate) busy_until: BTreeMap<AllocationId, u64>,
     pub(crate) fails_until_us: u64,
+    /// Until when its runtime may say what is not so.
+    pub(crate) lies_until_us: u64,
+    pub(crate) past: Past,
+}
+
+/// What people did to a machine's disk.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// A copy of its disk.
+    pub(crate) backup: Option<Disk>,
+    /// Whether its ledger ever went back: tokens are given again then.
+    pub(crate) was_restored: bool,
+    /// Whose machine this one is a copy of.
+    pub(crate) copy_of: Option<NodeAt>,
+    /// A copy of it was welcomed, or it is one that was.
+    pub(crate) was_shared: bool,
+    /// It was switched off for good.
+    pub(crate) is_scrapped: bool,
 }
 
 impl Host {
     pub(crate) fn new(at: NodeAt, master: MasterAt, rng: &mut Rng) -> Self {
         let cores = rng.within(2..8);
+        let name = NodeName::new(format!("n{at}")).expect("a node name");
+        let capacity = Resources {
+            cpu: MilliCpu(cores * 1000),
+            memory: Bytes(cores << 29),
+            disk: Bytes(1 << 30),
+            ..Resources::default()
+        };
+        let clock = Clock { skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)], ..Clock::default() };
+        Self { clock, ..Self::empty(name, master, capacity) }
+    }
+
+    fn empty(name: NodeName, master: MasterAt, capacity: Resources) -> Self {
         Self {
             master,
-            name: NodeName::new(format!("n{at}")).expect("a node name"),
-            capacity: Resources {
-                cpu: MilliCpu(cores * 1000),
-                memory: Bytes(cores << 29),
-                disk: Bytes(1 << 30),
-                ..Resources::default()
-            },
-            clock: Clock { skew_ms: [0, 2 * DAY_MS, -2 * DAY_MS][rng.below(3)], ..Clock::default() },
+            name,
+            capacity,
+            clock: Clock::default(),
             agent: None,
             life: 1,
             boot_us: 0,
@@ -90,6 +115,22 @@ impl Host {
             cancelled: BTreeSet::new(),
             busy_until: BTreeMap::new(),
             fails_until_us: 0,
+            lies_until_us: 0,
+            past: Past::default(),
+        }
+    }
+
+    /// Another machine with the disk of this one: `at` is the place of the first, `copy` that of the second.
+    pub(crate) fn copied(first: &Self, at: NodeAt, copy: NodeAt) -> Self {
+        Self {
+            past: Past { copy_of: Some(at), ..Past::default() },
+            disk: first.disk.image(),
+            images: first.images.clone(),
+            clock: first.clock,
+            // Neither a boot nor a life of the one is one of the other.
+            boots: first.boots + 1_000 * u32::try_from(copy).unwrap_or_default(),
+            life: first.life + 1_000_000 * u64::try_from(copy).unwrap_or_default(),
+            ..Self::empty(first.name.clone(), first.master, first.capacity)
         }
     }
 
@@ -128,7 +169,7 @@ impl World {
         let forgets = self.is(Carrier::AgentForgetsLedger);
         let now_us = self.now_us;
         let host = &mut self.hosts[at];
-        if host.agent.is_some() {
+        if host.agent.is_some() || host.past.is_scrapped {
             return;
         }
         host.boot_us = now_us;
@@ -245,6 +286,7 @@ impl World {
         }
         if let Ok(Outcome::Started { pid, .. }) = &result
             && let Some(container) = self.hosts[at].containers.get_mut(pid)
+            && !container.told_to_end
         {
             container.acknowledged = true;
         }

@@ -1,10 +1,12 @@
 //! The scripted runtime of a node: images, networks, containers and their keeper.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_agent_state::{
-    ContainerRef, Failure, Fence, FoundContainer, FoundState, Input, OpId, Operation, Outcome, StopSignal,
+    ContainerRef, Failure, Fence, FoundContainer, FoundState, Input, Lifecycle, OpId, Operation, Outcome,
+    StopSignal,
 };
 use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind, ReasonCode, WallTime};
 
@@ -20,14 +22,14 @@ pub(crate) struct Container {
     pub(crate) intent: Arc<AllocationIntent>,
     pub(crate) name: ContainerName,
     attempt: u32,
-    started_at: WallTime,
+    pub(crate) started_at: WallTime,
     pub(crate) started_us: u64,
     /// How it ended, if it did.
-    exit: Option<Exit>,
+    pub(crate) exit: Option<Exit>,
     /// Some agent knows that it runs.
     pub(crate) acknowledged: bool,
-    /// It was told to end.
-    told_to_end: bool,
+    /// It was told to end, or is said to have ended.
+    pub(crate) told_to_end: bool,
     /// The keeper does not list it.
     hidden: bool,
     /// What it was given if it is exclusive.
@@ -39,9 +41,9 @@ impl Container {
         self.exit.is_none()
     }
 
-    /// Whether it came to a good end.
+    /// Whether it came to a good end by itself.
     pub(crate) fn ended_well(&self) -> bool {
-        self.exit.is_some_and(|exit| exit.kind == ExitKind::Code(0))
+        !self.told_to_end && self.exit.is_some_and(|exit| exit.kind == ExitKind::Code(0))
     }
 
     fn is(&self, reference: &ContainerRef) -> bool {
@@ -114,8 +116,7 @@ impl World {
                     return Err(Failure::transient(ReasonCode::CreateFailed, "its lease is over"));
                 }
                 let pid = self.start(at, intent, container, (*attempt, *fence));
-                let started_at = self.hosts[at].containers.get(&pid).map_or(WallTime(0), |c| c.started_at);
-                Ok(Outcome::Started { pid, started_at })
+                self.answer_start(at, pid)
             }
             Operation::Signal { container, signal } => {
                 self.signal(at, container, *signal);
@@ -279,26 +280,47 @@ impl World {
         let Some(container) = self.hosts[at].containers.get(&pid) else { return };
         // When the storm is over, fates do not come true any more.
         let ends = spec::is_bad(&container.intent.spec) || Rules::of(&container.intent.workload).ends();
-        if self.stage == Stage::Storm || container.told_to_end || ends {
+        let is_due = self.stage == Stage::Storm || container.told_to_end || ends;
+        if is_due && (container.told_to_end || !self.ends_in_words_only(at, pid, kind)) {
             self.end_container(at, pid, kind);
         }
     }
 
     pub(crate) fn end_container(&mut self, at: NodeAt, pid: u32, kind: ExitKind) {
-        let now_us = self.now_us;
-        let host = &mut self.hosts[at];
-        let wall = host.now(now_us).wall;
-        let Some(container) = host.containers.get_mut(&pid).filter(|container| container.runs()) else {
-            return;
-        };
-        let exit = Exit {
-            kind: if host.keeper_is_up { kind } else { ExitKind::Unknown },
-            out_of_memory: false,
-            at: wall,
-            ran_for: Duration::from_micros(now_us - container.started_us),
-        };
+        let exit = self.end_unheard(at, pid, kind);
+        self.tell_exit(at, pid, exit);
+    }
+
+    /// A container ends, and the agent does not hear of it.
+    pub(crate) fn end_unheard(&mut self, at: NodeAt, pid: u32, kind: ExitKind) -> Option<Exit> {
+        let runs = self.hosts[at].containers.get(&pid).is_some_and(Container::runs);
+        let kind = if runs { self.told_kind(at, kind) } else { kind };
+        let exit = self.exit_of(at, pid, kind).filter(|_| runs)?;
+        let container = self.hosts[at].containers.get_mut(&pid)?;
         container.exit = Some(exit);
         let intent = Arc::clone(&container.intent);
+        self.run_goes_on(at, &intent);
+        self.disturb();
+        self.trouble(at, &intent);
+        Some(exit)
+    }
+
+    /// How the keeper takes the end of a container that ends at present.
+    pub(crate) fn exit_of(&self, at: NodeAt, pid: u32, kind: ExitKind) -> Option<Exit> {
+        let host = &self.hosts[at];
+        let container = host.containers.get(&pid)?;
+        Some(Exit {
+            kind: if host.keeper_is_up { kind } else { ExitKind::Unknown },
+            out_of_memory: false,
+            at: host.now(self.now_us).wall,
+            ran_for: Duration::from_micros(self.now_us - container.started_us),
+        })
+    }
+
+    /// The keeper tells of an end, if it is up and the agent listens.
+    pub(crate) fn tell_exit(&mut self, at: NodeAt, pid: u32, exit: Option<Exit>) {
+        let host = &self.hosts[at];
+        let Some((container, exit)) = host.containers.get(&pid).zip(exit) else { return };
         let input = Input::Exited {
             container: ContainerRef {
                 allocation: container.intent.id.clone(),
@@ -308,11 +330,7 @@ impl World {
             exit,
             log_tail: "last words".to_owned(),
         };
-        let heard = host.keeper_is_up && host.listed;
-        self.run_goes_on(at, &intent);
-        self.disturb();
-        self.trouble(at, &intent);
-        if heard {
+        if host.keeper_is_up && host.listed {
             self.tell_agent(at, input);
         }
     }
@@ -325,8 +343,13 @@ impl World {
         let first = host.listings == 0;
         host.listed = true;
         host.listings += 1;
+        let missed = self.missed(at);
+        if first {
+            self.sweep(at);
+        }
         let mut found = Vec::new();
-        for (pid, container) in host.containers.iter_mut().filter(|(_, container)| !container.hidden) {
+        let shown = self.hosts[at].containers.iter_mut().filter(|(_, container)| !container.hidden);
+        for (pid, container) in shown.filter(|(pid, _)| Some(**pid) != missed) {
             container.acknowledged |= first && container.runs();
             found.push(FoundContainer {
                 container: ContainerRef {
@@ -342,6 +365,15 @@ impl World {
             });
         }
         self.tell_agent(at, Input::Inventory(found));
+    }
+
+    /// An agent that begins removes what neither it nor the keeper knows of.
+    fn sweep(&mut self, at: NodeAt) {
+        let host = &mut self.hosts[at];
+        let agent = host.agent.iter().flat_map(|agent| agent.lifecycles().map(Lifecycle::id));
+        let kept = host.containers.values().map(|container| &container.intent.id);
+        let known: BTreeSet<AllocationId> = agent.chain(kept).cloned().collect();
+        host.sandboxes.retain(|id, _| known.contains(id));
     }
 
     /// The agent died; what it had asked the keeper for may be done all the same.
@@ -381,7 +413,7 @@ impl World {
     }
 
     pub(crate) fn boot_keeper(&mut self, at: NodeAt) {
-        if self.hosts[at].keeper_is_up {
+        if self.hosts[at].keeper_is_up || self.hosts[at].past.is_scrapped {
             return;
         }
         self.disturb();

@@ -32,6 +32,8 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) rng: Rng,
+    /// Of its own, so that what it decides changes nothing else of a seed.
+    pub(crate) fate: Rng,
     /// True time in microseconds.
     pub(crate) now_us: u64,
     order: u64,
@@ -75,6 +77,7 @@ impl World {
         let mut world = Self {
             options,
             rng,
+            fate: Rng::new(options.seed.rotate_left(32) ^ 0x5eed),
             now_us: SECOND,
             order: 0,
             at_once: 0,
@@ -116,6 +119,7 @@ impl World {
         self.limit_tenant();
         self.after(SECOND, Event::Operator);
         self.after(20 * SECOND, Event::Fault);
+        self.after(40 * SECOND, Event::Mishap);
         let storm_us = u64::try_from(self.options.storm.as_micros()).unwrap_or(u64::MAX);
         self.after(storm_us, Event::Stage);
     }
@@ -153,7 +157,7 @@ impl World {
             })),
             None => Ok(Outcome {
                 virtual_time,
-                nodes: self.hosts.len(),
+                nodes: self.machines(),
                 steps,
                 digest: self.digest.finish(),
                 applied: self.operators.acknowledged,
@@ -181,6 +185,9 @@ impl World {
             Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
             Event::Ends { node, pid, kind } => self.container_ends(node, pid, kind),
             Event::LeaseEnds { node, pid } => self.lease_ends(node, pid),
+            Event::Confess { node, life, pid } => self.confess(node, life, pid),
+            Event::EndCopy(node) => self.end_copy(node),
+            Event::Mishap => self.mishap(),
             Event::BootAgent(node) => self.boot_agent(node),
             Event::BootKeeper(node) => self.boot_keeper(node),
             Event::BootMaster(at) => self.boot_master(at),
