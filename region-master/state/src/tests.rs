@@ -24,4 +24,5 @@ mod storm;
 mod stuck;
 mod tree;
 mod trees;
+mod windows;
 mod workloads;

@@ -55,7 +55,8 @@ impl RegionState {
             self.life.moving.entry(key.clone()).or_default().at = self.now.mono;
         }
         self.deal_seats(record, &mut waves);
-        let matching = self.could_take(record, &waves.seating);
+        // Nobody asks the owner.
+        let matching = record.received().and_then(|_| self.could_take(record, &waves.seating));
         if matching != waves.matching {
             waves.matching = matching;
             self.mark_share(key);

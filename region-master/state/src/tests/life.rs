@@ -278,6 +278,17 @@ fn a_job_comes_to_its_end() {
 }
 
 #[test]
+fn of_a_job_with_many_ends_the_last_are_kept() {
+    let mut bench = Bench::with_nodes(1);
+    let mut job = small(spec("job", 30));
+    job.kind = WorkloadKind::Job(JobPolicy { parallelism: 30, retries: 0, deadline: None });
+    bench.apply(&job);
+    say_all(&mut bench, Phase::Completed, |_| true);
+    let view = bench.workload("job").unwrap().job.unwrap();
+    assert_eq!((view.completed, view.results.len(), view.ended_at.is_some()), (30, 20, true));
+}
+
+#[test]
 fn a_job_that_fails_for_good_says_so() {
     let mut bench = Bench::with_nodes(1);
     let mut job = small(spec("job", 2));
