@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest DNS label (RFC 1035), and so the longest name an operator may choose.
 const LABEL_MAX: usize = 63;
@@ -65,19 +66,36 @@ fn check_label(what: &'static str, text: &str, max: usize) -> Result<(), IdError
     Ok(())
 }
 
+/// Reads a name.
+struct Label<Name>(fn(&str) -> Result<Name, IdError>);
+
+impl<Name> Visitor<'_> for Label<Name> {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Name, E> {
+        (self.0)(text).map_err(E::custom)
+    }
+}
+
 // A name is cloned far more often than it is made: clones share the text.
 macro_rules! label_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-        #[serde(try_from = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks and wraps a name.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
-                let text = text.into();
-                check_label($what, &text, $max)?;
+                Self::checked(&text.into())
+            }
+
+            fn checked(text: &str) -> Result<Self, IdError> {
+                check_label($what, text, $max)?;
                 Ok(Self(text.into()))
             }
 
@@ -93,6 +111,13 @@ macro_rules! label_type {
             }
         }
 
+        // By way of no text of its own, where the whole is there to be read from.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Label(Self::checked))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
@@ -102,7 +127,7 @@ macro_rules! label_type {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Self::new(text)
+                Self::checked(text)
             }
         }
 
