@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Bytes that nearly every row fits into: what grows to it step by step is copied at each.
+const USUAL: usize = 256;
+
 /// Why bytes are not a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -38,7 +41,7 @@ pub enum DecodeError {
 /// # Panics
 /// When the type has a shape that postcard cannot encode, which is a mistake in the program and not in its input.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("wire types are plain data of known length")
+    postcard::to_extend(value, Vec::with_capacity(USUAL)).expect("wire types are plain data of known length")
 }
 
 /// Decodes a value that fills `bytes`, which may be `max` long.

@@ -1,6 +1,6 @@
 //! The side of a link that has the rows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct Writer {
     floor: Revision,
     rows: BTreeMap<RowKey, Entry>,
     by_revision: BTreeMap<Revision, RowKey>,
+    /// Revisions of removed rows: an answer settles only those.
+    buried: BTreeSet<Revision>,
     link: Option<Link>,
 }
 
@@ -60,7 +62,15 @@ pub struct Acknowledged {
 impl Writer {
     /// An empty table set. `floor` is the newest tombstone ever forgotten in this epoch, zero in a fresh one.
     pub fn new(epoch: Epoch, floor: Revision) -> Self {
-        Self { epoch, newest: floor, floor, rows: BTreeMap::new(), by_revision: BTreeMap::new(), link: None }
+        Self {
+            epoch,
+            newest: floor,
+            floor,
+            rows: BTreeMap::new(),
+            by_revision: BTreeMap::new(),
+            buried: BTreeSet::new(),
+            link: None,
+        }
     }
 
     /// The epoch of the tables.
@@ -89,8 +99,12 @@ impl Writer {
     /// When `revision` is zero or was used for another row: the caller's counter went backwards.
     pub fn set(&mut self, revision: Revision, key: RowKey, value: Option<Arc<[u8]>>) {
         assert!(revision > Revision(0), "revisions begin at 1");
+        let is_gone = value.is_none();
         if let Some(old) = self.rows.insert(key.clone(), Entry { revision, value }) {
-            self.by_revision.remove(&old.revision);
+            self.drop_revision(old.revision);
+        }
+        if is_gone {
+            self.buried.insert(revision);
         }
         let other = self.by_revision.insert(revision, key);
         assert!(other.is_none(), "revision {} was used for {other:?}", revision.0);
@@ -100,8 +114,13 @@ impl Writer {
     /// Drops a row without a tombstone: for rows whose disappearance means nothing to the reader.
     pub fn forget(&mut self, key: &RowKey) {
         if let Some(old) = self.rows.remove(key) {
-            self.by_revision.remove(&old.revision);
+            self.drop_revision(old.revision);
         }
+    }
+
+    fn drop_revision(&mut self, revision: Revision) -> Option<RowKey> {
+        self.buried.remove(&revision);
+        self.by_revision.remove(&revision)
     }
 
     /// A link came up, and the reader says where it stands, which settles what it has.
@@ -152,17 +171,12 @@ impl Writer {
     }
 
     fn settle(&mut self, revision: Revision) -> Acknowledged {
-        let forgotten: Vec<RowKey> = self
-            .by_revision
-            .range(..=revision)
-            .map(|(_, key)| key)
-            .filter(|key| self.rows.get(*key).is_some_and(|entry| entry.value.is_none()))
-            .cloned()
-            .collect();
-        for key in &forgotten {
-            if let Some(entry) = self.rows.remove(key) {
-                self.by_revision.remove(&entry.revision);
-                self.floor = self.floor.max(entry.revision);
+        let mut forgotten = Vec::new();
+        while let Some(oldest) = self.buried.first().copied().filter(|oldest| *oldest <= revision) {
+            if let Some(key) = self.drop_revision(oldest) {
+                self.rows.remove(&key);
+                self.floor = self.floor.max(oldest);
+                forgotten.push(key);
             }
         }
         Acknowledged { revision, forgotten }
@@ -170,7 +184,7 @@ impl Writer {
 
     /// Removed rows that the reader is not known to have forgotten.
     pub fn tombstones(&self) -> impl Iterator<Item = &RowKey> {
-        self.rows.iter().filter(|(_, entry)| entry.value.is_none()).map(|(key, _)| key)
+        self.buried.iter().filter_map(|revision| self.by_revision.get(revision))
     }
 
     /// Whether the reader has been sent everything and has answered everything.
