@@ -134,10 +134,16 @@ impl AgentState {
         let members: Vec<AllocationId> = self.leases.members.iter().cloned().collect();
         for id in &members {
             if let Some(lifecycle) = self.lifecycles.get_mut(id) {
+                let was_lacking = lifecycle.lacks_lease();
                 lifecycle.lease_from(asked);
                 lifecycle.extend(&mut self.fx);
+                // What goes on as before only has to stop later.
+                if was_lacking {
+                    self.advance(id);
+                } else {
+                    self.arm(id);
+                }
             }
-            self.advance(id);
         }
     }
 }

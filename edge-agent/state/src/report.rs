@@ -200,10 +200,11 @@ impl Report {
     }
 
     fn show(&mut self, key: RowKey, row: &ObservedRow) {
-        let value: Arc<[u8]> = row.encode().into();
-        if self.shown.get(&key) == Some(&value) {
+        let value = row.encode();
+        if self.shown.get(&key).is_some_and(|shown| **shown == *value) {
             return;
         }
+        let value: Arc<[u8]> = value.into();
         let revision = self.writer.newest().next();
         self.shown.insert(key.clone(), Arc::clone(&value));
         self.writer.set(revision, key, Some(value));

@@ -349,10 +349,16 @@ impl AgentState {
         {
             self.fx.outbox().batch().put(LIFE, id.as_str(), life_value(id, &life));
         }
-        let now = self.fx.now();
-        let at = lifecycle.timeout(now).filter(|_| is_free);
+        self.report.status(lifecycle.status(self.fx.now().wall));
+        self.arm(id);
+    }
+
+    /// Sets when an allocation is looked at again.
+    pub(crate) fn arm(&mut self, id: &AllocationId) {
+        let is_free = self.inventory && !self.strangers.contains_key(id);
+        let Some(lifecycle) = self.lifecycles.get_mut(id) else { return };
+        let at = lifecycle.timeout(self.fx.now()).filter(|_| is_free);
         self.timers.set(id, std::mem::replace(&mut lifecycle.armed, at), at);
-        self.report.status(lifecycle.status(now.wall));
     }
 
     fn forget(&mut self, id: &AllocationId) {

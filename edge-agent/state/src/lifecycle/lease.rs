@@ -69,7 +69,7 @@ impl Lifecycle {
     }
 
     /// Whether nothing may run for want of a lease.
-    pub(super) fn lacks_lease(&self) -> bool {
+    pub(crate) fn lacks_lease(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.is_lost)
     }
 
