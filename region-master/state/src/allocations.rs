@@ -74,10 +74,29 @@ impl Allocation {
         &self.record.intent.id
     }
 
+    /// All that decides by the node's word what is started and stopped. What waits for its time bears itself as while it runs.
+    fn bearing(&self) -> (Condition, Option<MonoTime>) {
+        match (self.condition, self.ready) {
+            (Condition::Starting | Condition::Running, Some(_)) if self.spec.schedule.is_some() => {
+                (Condition::Running, None)
+            }
+            bearing => bearing,
+        }
+    }
+
     fn replace(&mut self, record: AllocationRecord) {
         let Self { status, ready, condition, .. } = &self;
         *self = Self { status: status.clone(), ready: *ready, condition: *condition, ..Self::new(record) };
     }
+}
+
+/// What is another after a node's word of an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Anything by which it is decided what to start and to stop.
+    pub(crate) decides: bool,
+    /// Whether it runs.
+    pub(crate) runs: bool,
 }
 
 /// All allocations.
@@ -143,7 +162,12 @@ impl Allocations {
         })
     }
 
-    /// All of them, in the order of their ids.
+    /// All of them, workload by workload.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &AllocationRecord> {
+        self.by_workload.values().flat_map(BTreeMap::values).map(|known| &known.record)
+    }
+
+    #[cfg(test)]
     pub(crate) fn values(&self) -> impl Iterator<Item = &AllocationRecord> {
         self.range(Bound::Unbounded)
     }
@@ -163,18 +187,27 @@ impl Allocations {
         self.owners.is_empty() && self.by_workload.is_empty()
     }
 
-    /// Keeps what a node says of an allocation of its own. False when it has no such allocation.
-    pub(crate) fn hear(&mut self, now: MonoTime, node: &NodeName, status: Arc<AllocationStatus>) -> bool {
-        let Some(known) = self.known_mut(&status.id).filter(|known| known.record.node == *node) else {
-            return false;
-        };
+    /// Keeps what a node says of an allocation of its own. `None` when it has no such allocation.
+    pub(crate) fn hear(
+        &mut self,
+        now: MonoTime,
+        node: &NodeName,
+        status: Arc<AllocationStatus>,
+    ) -> Option<Heard> {
+        let known = self.known_mut(&status.id).filter(|known| known.record.node == *node)?;
+        let before = known.bearing();
         // It may have ended and started again between two words.
-        let before = known.status.as_ref().and_then(|status| status.ready_since);
-        let since = known.ready.filter(|_| before == status.ready_since).unwrap_or(now);
+        let was_ready = known.status.as_ref().and_then(|status| status.ready_since);
+        let since = known.ready.filter(|_| was_ready == status.ready_since).unwrap_or(now);
         known.ready = status.ready_since.map(|_| since);
         known.condition = Condition::of(&status);
+        let phase = known.status.as_ref().map(|status| status.phase);
+        let heard = Heard {
+            decides: before != known.bearing(),
+            runs: (phase == Some(Phase::Running)) != (status.phase == Phase::Running),
+        };
         known.status = Some(status);
-        true
+        Some(heard)
     }
 
     /// A node says nothing of an allocation any more.

@@ -107,6 +107,13 @@ impl RegionState {
         self.mark_up(UpKey::Site { teller: None, region, site: site.clone() });
     }
 
+    /// Another number of a site's allocations runs.
+    pub(crate) fn recount_site(&mut self, site: &SiteName) {
+        self.sites.recount.insert(site.clone());
+        let region = self.config.region.clone();
+        self.mark_up(UpKey::Site { teller: None, region, site: site.clone() });
+    }
+
     /// A link begins with everything that there is to tell.
     pub(crate) fn mark_all_up(&mut self) {
         let own = self.config.region.clone();
@@ -157,9 +164,9 @@ impl RegionState {
             let pace =
                 if key.is_prompt() { &mut self.uplink.shares_pace } else { &mut self.uplink.digests_pace };
             pace.last = Some(now);
-            let row = self.up_row(&key);
+            let mut row = self.up_row(&key);
             let row_key = key.row_key();
-            let same = match (&row, self.uplink.told.get(&row_key)) {
+            let same = match (&mut row, self.uplink.told.get(&row_key)) {
                 (None, None) => true,
                 (Some(row), Some(told)) => says_the_same(told, row),
                 _ => false,
@@ -261,20 +268,27 @@ impl ChildRegion {
 }
 
 /// Whether two rows differ at most in when something that is still heard from was last heard from: while a link is up, nobody
-/// has to be told so again and again.
-fn says_the_same(told: &DigestRow, row: &DigestRow) -> bool {
-    match (told, row) {
+/// has to be told so again and again. The row is as it was afterwards; it is not copied for the look.
+fn says_the_same(told: &DigestRow, row: &mut DigestRow) -> bool {
+    let seen = match (told, &mut *row) {
         (DigestRow::Region(told), DigestRow::Region(row)) if told.reachable && row.reachable => {
-            *told == RegionDigest { last_seen: told.last_seen, ..row.clone() }
+            (told.last_seen, &mut row.last_seen)
         }
         (DigestRow::Node(told), DigestRow::Node(row)) if told.reachable && row.reachable => {
-            *told == NodeDigest { last_seen: told.last_seen, ..row.clone() }
+            (told.last_seen, &mut row.last_seen)
         }
         (DigestRow::Site(told), DigestRow::Site(row)) if told.reachable > 0 && row.reachable > 0 => {
-            let mut row = row.clone();
-            row.last_seen = told.last_seen;
-            *told == row
+            (told.last_seen, &mut row.last_seen)
         }
-        (told, row) => told == row,
+        (told, row) => return told == row,
+    };
+    let now = std::mem::replace(seen.1, seen.0);
+    let same = told == row;
+    match row {
+        DigestRow::Region(row) => row.last_seen = now,
+        DigestRow::Node(row) => row.last_seen = now,
+        DigestRow::Site(row) => row.last_seen = now,
+        DigestRow::Share(_) | DigestRow::Tenant(_) => {}
     }
+    same
 }

@@ -1,14 +1,12 @@
 //! The region's events: what people see when they ask what happened.
 
-use std::sync::Arc;
-
 use skerry_types::{AllocationId, Event, EventLevel, EventSubject, NodeName, WorkloadKey};
 
-use crate::ledger::{EVENT, Value, put};
+use crate::ledger::{EVENT, event_value};
 use crate::records::EventRecord;
 use crate::state::RegionState;
 
-/// Events kept; older ones make room. At about 250 bytes each that is 1 MiB of memory.
+/// Events kept; older ones make room. At about 150 bytes each that is 600 KiB of memory.
 const EVENTS_MAX: usize = 4096;
 
 impl RegionState {
@@ -40,10 +38,10 @@ impl RegionState {
     pub(crate) fn keep_event(&mut self, record: EventRecord) {
         self.counters.event += 1;
         let number = self.counters.event;
-        let record = Arc::new(record);
-        self.events.insert(number, Arc::clone(&record));
+        let value = event_value(number, record);
+        self.events.insert(number, value.as_slice().into());
         let batch = self.outbox.batch();
-        put(batch, &Value::EventV1(number, (*record).clone()));
+        batch.put(EVENT, number.to_be_bytes(), value);
         if self.events.len() > EVENTS_MAX
             && let Some((oldest, _)) = self.events.pop_first()
         {

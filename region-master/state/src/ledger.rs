@@ -111,7 +111,7 @@ pub(crate) enum Value {
     NodeV1(NodeName, NodeRecord),
     RegionV1(RegionName, ChildRecord),
     TombstoneV1(ChildName, RowKey, Revision),
-    ObservedV1(ChildName, RowKey, Vec<u8>),
+    ObservedV1(ChildName, RowKey, #[serde(with = "skerry_wire::bytes")] Vec<u8>),
     TokenV1(TokenId, TokenRecord),
     EventV1(u64, EventRecord),
     DownV1(RegionName, Revision, RegionRow),
@@ -202,7 +202,8 @@ pub(crate) struct Ledger {
     pub(crate) tombstones: Vec<(ChildName, RowKey, Revision)>,
     pub(crate) observed: Vec<(ChildName, RowKey, Vec<u8>)>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
-    pub(crate) events: BTreeMap<u64, EventRecord>,
+    /// As they lie on disk.
+    pub(crate) events: BTreeMap<u64, Box<[u8]>>,
     pub(crate) down: Vec<(RegionName, Revision, RegionRow)>,
     pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
     pub(crate) uplink: UplinkRecord,
@@ -222,12 +223,20 @@ impl Ledger {
                 return Err(LoadError::Table { table });
             }
             let text = || String::from_utf8_lossy(&key).into_owned();
+            if table == EVENT {
+                let Ok(number) = key.as_slice().try_into() else {
+                    return Err(LoadError::Key { key: text(), table });
+                };
+                ledger.events.insert(u64::from_be_bytes(number), bytes.into());
+                continue;
+            }
             let value: Value = read(&bytes).map_err(|source| LoadError::Row {
                 table: table.clone(),
                 key: text(),
                 source,
             })?;
-            if place(&value) != (known(&table), key.clone()) {
+            let (its_table, its_key) = place(&value);
+            if its_table != table || its_key != key {
                 return Err(LoadError::Key { table, key: text() });
             }
             ledger.take(value);
@@ -256,9 +265,7 @@ impl Ledger {
             Value::TokenV1(id, token) => {
                 self.tokens.insert(id, token);
             }
-            Value::EventV1(number, event) => {
-                self.events.insert(number, event);
-            }
+            Value::EventV1(number, _) => unreachable!("event {number} is read when somebody asks for it"),
             Value::DownV1(region, revision, row) => self.down.push((region, revision, row)),
             Value::SplitV1(key, split) => {
                 self.splits.insert(key, split);
@@ -304,8 +311,17 @@ impl Ledger {
     }
 }
 
-fn known(table: &str) -> TableName {
-    TABLES.into_iter().find(|name| *name == table).unwrap_or_default()
+/// An event as it lies on disk.
+pub(crate) fn event_value(number: u64, record: EventRecord) -> Vec<u8> {
+    encode(&Value::EventV1(number, record))
+}
+
+/// The event in such a value; `None` when it cannot be read.
+pub(crate) fn event_in(bytes: &[u8]) -> Option<EventRecord> {
+    match read(bytes) {
+        Ok(Value::EventV1(_, record)) => Some(record),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {

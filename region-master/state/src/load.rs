@@ -53,7 +53,7 @@ impl RegionState {
             alike: Alike::default(),
             links: BTreeMap::new(),
             tokens: ledger.tokens,
-            events: ledger.events.into_iter().map(|(number, event)| (number, Arc::new(event))).collect(),
+            events: ledger.events,
             cluster: Cluster::default(),
             sites: Sites { specs: ledger.sites, ..Sites::default() },
             refused: ledger.refused,

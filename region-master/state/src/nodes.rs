@@ -115,7 +115,6 @@ impl RegionState {
             node.fold(&decoded);
         }
         self.keep_observed(&child, row.key, value);
-        self.node_changed(name);
         match decoded {
             ObservedRow::Status(status) => self.status_changed(name, &Arc::new(status)),
             ObservedRow::Facts(_) => self.facts_changed(name),
@@ -130,6 +129,13 @@ impl RegionState {
     pub(crate) fn node_changed(&mut self, name: &NodeName) {
         if let Some(site) = self.nodes.get(name).map(|node| node.site.clone()) {
             self.mark_node(name, &site);
+        }
+    }
+
+    /// Another number of what is on a node runs.
+    pub(crate) fn count_changed(&mut self, name: &NodeName) {
+        if let Some(site) = self.nodes.get(name).map(|node| node.site.clone()) {
+            self.recount_site(&site);
         }
     }
 

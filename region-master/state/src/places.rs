@@ -6,6 +6,7 @@ use skerry_types::{
     NodeDigest, NodeName, NodeUsage, Quota, RegionName, SiteDigest, SiteName, TenantName, WallTime,
 };
 
+use crate::allocations::Condition;
 use crate::api::ApiError;
 use crate::listing::{Filter, NodeTotal, NodeView, Page, RegionView, SiteView, TenantView};
 use crate::nodes::Node;
@@ -159,13 +160,19 @@ impl RegionState {
         SiteView { region, name, spec, total, last_seen }
     }
 
+    /// How many of a node's allocations run.
+    pub(crate) fn running_of(&self, node: &Node) -> u32 {
+        let known = node.allocations.iter().filter_map(|id| self.allocations.known(id));
+        let runs = known.filter(|known| known.condition == Condition::Running);
+        u32::try_from(runs.count()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn node_total(&self, name: &NodeName, node: &Node) -> NodeTotal {
-        let records = node.allocations.iter().filter_map(|id| self.allocations.get(id));
         NodeTotal {
             nodes: 1,
             reachable: u32::from(node.is_reachable()),
             allocations: u32::try_from(node.allocations.len()).unwrap_or(u32::MAX),
-            running: u32::try_from(records.filter(|record| self.runs(record)).count()).unwrap_or(u32::MAX),
+            running: self.running_of(node),
             capacity: node.facts.as_ref().map(|facts| facts.capacity).unwrap_or_default(),
             reserved: self.cluster_used(name),
         }

@@ -250,16 +250,19 @@ impl RegionState {
 
     /// A node said something of an allocation.
     pub(crate) fn status_changed(&mut self, node: &NodeName, status: &Arc<AllocationStatus>) {
-        let known = self.allocations.hear(self.now.mono, node, Arc::clone(status));
-        let Some(record) = known.then(|| self.allocations.get(&status.id)).flatten() else { return };
+        let Some(heard) = self.allocations.hear(self.now.mono, node, Arc::clone(status)) else { return };
+        let Some(record) = self.allocations.get(&status.id) else { return };
         let (key, desired) = (record.intent.workload.clone(), record.intent.desired);
+        if heard.runs {
+            self.count_changed(node);
+        }
         self.mark_share(&key);
         if status.phase.is_over() && desired == Desired::Stop {
             self.bury_allocation(node, &status.id);
             self.drop_allocation(&status.id);
         } else if status.phase.has_ended() && self.is_job(&key) {
             self.job_instance_ended(status);
-        } else {
+        } else if heard.decides {
             self.look_at(&key);
         }
     }

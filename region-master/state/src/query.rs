@@ -7,6 +7,7 @@ use skerry_types::{AllocationId, Attributes, Desired, EventSubject, Phase, WallT
 
 use crate::api::ApiError;
 use crate::child::Child;
+use crate::ledger::event_in;
 use crate::listing::{
     AllocationView, EventView, Filter, PAGE_MAX, Page, PartView, PendingView, WorkloadView,
 };
@@ -157,11 +158,12 @@ impl RegionState {
     pub(crate) fn list_events(&self, filter: &Filter) -> Result<Page<EventView>, ApiError> {
         let after = filter.after.as_deref().map(parse_token::<u64>).transpose()?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found =
-            self.events.range((start, Bound::Unbounded)).filter(|(_, record)| is_about(record, filter));
-        let rows = found.map(|(number, record)| {
-            let view = EventView { number: *number, event: record.event.clone(), node: record.node.clone() };
-            (number.to_string(), view)
+        // One that cannot be read says nothing, and is no reason to keep a master from starting.
+        let kept = self.events.range((start, Bound::Unbounded));
+        let read = kept.filter_map(|(number, value)| Some((number, event_in(value)?)));
+        let rows = read.filter(|(_, record)| is_about(record, filter)).map(|(number, record)| {
+            let EventRecord { event, node } = record;
+            (number.to_string(), EventView { number: *number, event, node })
         });
         Ok(self.page(filter, rows))
     }

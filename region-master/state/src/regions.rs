@@ -66,25 +66,25 @@ impl ChildRegion {
     }
 
     /// Takes up a row that the region sent, now or before a restart.
-    fn fold(&mut self, row: &DigestRow) {
+    fn fold(&mut self, row: DigestRow) {
         match row {
             DigestRow::Region(digest) => {
                 self.table = None;
-                self.regions.insert(digest.region.clone(), digest.clone());
+                self.regions.insert(digest.region.clone(), digest);
             }
             DigestRow::Site(digest) => {
                 self.table = None;
                 let key = (digest.region.clone(), digest.spec.name.clone());
-                self.sites.insert(key, Arc::new(digest.clone()));
+                self.sites.insert(key, Arc::new(digest));
             }
             DigestRow::Node(digest) => {
-                self.nodes.insert((digest.region.clone(), digest.node.clone()), Arc::new(digest.clone()));
+                self.nodes.insert((digest.region.clone(), digest.node.clone()), Arc::new(digest));
             }
             DigestRow::Share(status) => {
-                self.statuses.insert(status.key.clone(), Arc::new(status.clone()));
+                self.statuses.insert(status.key.clone(), Arc::new(status));
             }
             DigestRow::Tenant(used) => {
-                self.uses.insert(used.tenant.clone(), used.clone());
+                self.uses.insert(used.tenant.clone(), used);
             }
         }
     }
@@ -145,9 +145,10 @@ impl ChildRegion {
         let Some(known) = self.sites.get(&(site.region.clone(), site.spec.name.clone())) else { return true };
         let (free, was) =
             (site.capacity.saturating_sub(&site.reserved), known.capacity.saturating_sub(&known.reserved));
-        let kinds = |digest: &SiteDigest| -> Vec<_> {
-            let classes = digest.sketch.classes.iter();
-            classes.map(|class| (class.attributes.clone(), class.taints.clone())).collect()
+        let kinds = |one: &SiteDigest, other: &SiteDigest| {
+            let mut both = one.sketch.classes.iter().zip(&other.sketch.classes);
+            one.sketch.classes.len() == other.sketch.classes.len()
+                && both.all(|(one, other)| one.attributes == other.attributes && one.taints == other.taints)
         };
         // One that takes allocations again has no more free than before.
         let open = |digest: &SiteDigest| -> u32 {
@@ -158,7 +159,7 @@ impl ChildRegion {
             || site.reachable > known.reachable
             || site.spec != known.spec
             || site.allocations < known.allocations
-            || kinds(site) != kinds(known)
+            || !kinds(site, known)
     }
 
     /// Whether more instances of a workload have a place there than it last said.
@@ -177,7 +178,7 @@ impl ChildRegion {
     /// Takes up a row from disk. One that cannot be read is asked for again with the region's next snapshot.
     pub(crate) fn restore(&mut self, key: RowKey, bytes: &[u8]) {
         if let Ok(row) = DigestRow::decode(bytes) {
-            self.fold(&row);
+            self.fold(row);
         }
         self.child.held.insert(key);
     }
@@ -220,24 +221,26 @@ impl RegionState {
             return Ok(());
         };
         let (mut roomier, mut fuller) = (false, false);
+        let relayed = UpKey::relayed(name, &decoded);
+        let serial = if let DigestRow::Share(status) = &decoded { status.serial } else { 0 };
         if let Some(region) = self.regions.get_mut(name) {
             (roomier, fuller) = (region.is_roomier(&decoded), region.is_fuller(&decoded));
-            region.fold(&decoded);
+            region.fold(decoded);
         }
         self.keep_observed(&child, row.key, value);
-        self.mark_up(UpKey::relayed(name, &decoded));
-        match decoded {
-            DigestRow::Share(status) => {
-                self.counters.serial = self.counters.serial.max(status.serial);
-                self.part_changed(name, &status.key);
+        match &relayed {
+            UpKey::Share(key) => {
+                self.counters.serial = self.counters.serial.max(serial);
+                self.part_changed(name, key);
                 if fuller {
-                    self.company_in(name, &status.key);
+                    self.company_in(name, key);
                 }
             }
-            DigestRow::Site(_) | DigestRow::Region(_) if roomier => self.room_in(name),
-            DigestRow::Tenant(used) => self.use_changed(&used.tenant),
-            _ => {}
+            UpKey::Site { .. } | UpKey::Region { .. } if roomier => self.room_in(name),
+            UpKey::Tenant(tenant) => self.use_changed(tenant),
+            UpKey::Site { .. } | UpKey::Region { .. } | UpKey::Node { .. } => {}
         }
+        self.mark_up(relayed);
         Ok(())
     }
 

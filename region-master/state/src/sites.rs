@@ -25,6 +25,8 @@ pub(crate) struct Sites {
     pub(crate) digests: BTreeMap<SiteName, Arc<SiteDigest>>,
     /// Sites whose digest may be another.
     pub(crate) stale: BTreeSet<SiteName>,
+    /// Sites of whose digest only the count of what runs may be another: free room is the same.
+    pub(crate) recount: BTreeSet<SiteName>,
 }
 
 impl Sites {
@@ -116,7 +118,23 @@ impl RegionState {
             let digest = Arc::new(self.compute_site(name));
             self.sites.digests.insert(name.clone(), digest);
         }
+        if self.sites.recount.remove(name) {
+            let (running, last_seen) = self.count_running(name);
+            if let Some(digest) = self.sites.digests.get_mut(name) {
+                let digest = Arc::make_mut(digest);
+                (digest.running, digest.last_seen) = (running, last_seen);
+            }
+        }
         self.sites.digests.get(name).cloned()
+    }
+
+    /// How many allocations of a site's nodes run, and when the last of its nodes was heard.
+    fn count_running(&self, name: &SiteName) -> (u32, WallTime) {
+        let names = self.sites.nodes.get(name).into_iter().flatten();
+        let nodes = names.filter_map(|name| self.nodes.get(name));
+        nodes.fold((0, WallTime(0)), |(running, last_seen), node| {
+            (running + self.running_of(node), last_seen.max(self.last_seen(&node.child)))
+        })
     }
 
     /// What the region tells of all of its sites.

@@ -21,7 +21,7 @@ use crate::life::Life;
 use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::preempting::MakingWay;
-use crate::records::{ChildName, Counters, EventRecord, Origin, SplitRecord, TokenId, TokenRecord};
+use crate::records::{ChildName, Counters, Origin, SplitRecord, TokenId, TokenRecord};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
 use crate::tenants::Tenants;
@@ -69,7 +69,8 @@ pub struct RegionState {
     pub(crate) alike: Alike,
     pub(crate) links: BTreeMap<LinkId, ChildName>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
-    pub(crate) events: BTreeMap<u64, Arc<EventRecord>>,
+    /// Events by number, as they lie on disk: few are ever read again.
+    pub(crate) events: BTreeMap<u64, Box<[u8]>>,
     pub(crate) cluster: Cluster,
     pub(crate) sites: Sites,
     pub(crate) uplink: Uplink,
@@ -114,9 +115,19 @@ impl RegionState {
         &self.config.region
     }
 
-    /// What each node should hold.
+    /// What each node should hold, workload by workload.
     pub fn intents(&self) -> impl Iterator<Item = (&NodeName, &Arc<AllocationIntent>)> {
-        self.allocations.values().map(|record| (&record.node, &record.intent))
+        self.allocations.all().map(|record| (&record.node, &record.intent))
+    }
+
+    /// What is wanted of an allocation, and of which node.
+    pub fn intent(&self, id: &AllocationId) -> Option<(&NodeName, &Arc<AllocationIntent>)> {
+        self.allocations.get(id).map(|record| (&record.node, &record.intent))
+    }
+
+    /// What is wanted of a workload's allocations, and of which nodes.
+    pub fn intents_of(&self, key: &WorkloadKey) -> impl Iterator<Item = (&NodeName, &Arc<AllocationIntent>)> {
+        self.allocations_of(key).map(|record| (&record.node, &record.intent))
     }
 
     /// Whether a node's link is up.

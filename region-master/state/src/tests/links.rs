@@ -64,7 +64,7 @@ fn a_second_machine_with_a_key_is_refused_and_told_of_once() {
     }
     assert_eq!(bench.node("n1").link, first, "the first one stays");
     assert!(bench.state.nodes[&node_name("n1")].is_reachable());
-    let told = bench.state.events.values().filter(|kept| kept.event.reason == "IdentityTaken");
+    let told = bench.events().into_iter().filter(|view| view.event.reason == "IdentityTaken");
     assert_eq!(told.count(), 1);
 }
 
