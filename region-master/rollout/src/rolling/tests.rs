@@ -204,6 +204,29 @@ fn waves_go_one_after_the_other() {
 }
 
 #[test]
+fn a_wave_waits_for_who_may_be_heard_from_at_any_moment() {
+    let wave = Wave { matches: "".parse().unwrap(), size: WaveSize::Count(1), healthy_for: Duration::ZERO };
+    let fleet = UpdatePolicy { waves: vec![wave], max_unavailable: 9, ..policy() };
+    let part = |reachable, awaited, waves_done| Part {
+        reachable,
+        awaited,
+        answered: true,
+        progress: PartProgress { total: 1, waves_done, ..PartProgress::default() },
+    };
+    let check = |first: &str, awaited: bool, parts: Vec<Part>, expect: &str| {
+        let mut members = members(&[first, "r"]);
+        (members[0].awaited, members[1].wave) = (awaited, 1);
+        let plan = plan(&fleet, OnReturn::KeepOriginal, &Course { parts, ..course() }, &members);
+        assert_eq!(words(&plan), expect, "{first} {awaited}: {:?}", plan.progress);
+    };
+    check("R?", false, vec![], "+1 -1.0");
+    check("R?", true, vec![], "");
+    check("R", false, vec![part(false, false, 0)], "+1 -1.0");
+    check("R", false, vec![part(false, true, 0)], "");
+    check("R", false, vec![part(false, true, 1)], "+1 -1.0");
+}
+
+#[test]
 fn broken_members_of_later_waves_hold_nothing_up_for_ever() {
     let one_each = |count| {
         let wave =
