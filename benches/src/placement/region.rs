@@ -18,8 +18,8 @@ use skerry_types::{
     WorkloadSpec,
 };
 use skerry_wire::{
-    Cursor, Epoch, Hello, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Revision, Row, RowKey,
-    RowsFrame, TableId, ToChild, ToParent,
+    Cursor, Epoch, Hello, Incarnation, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Revision,
+    Row, RowKey, RowsFrame, TableId, ToChild, ToParent,
 };
 
 use super::skerry::workload;
@@ -35,7 +35,6 @@ const FLEET: usize = 10_000;
 const WAVES: u32 = 10;
 /// Nomad's scheduler on the machine that the goals were set on, at as many nodes.
 const NOMAD_PER_SECOND: f64 = 4_619.0;
-const EPOCH: Epoch = Epoch(7);
 
 /// Allocations a second with each batch on disk before the answer leaves.
 pub(crate) fn durable(folder: &Path) -> Result<Vec<Measurement>> {
@@ -130,7 +129,7 @@ impl Region {
         let now = Now { mono: MonoTime(Duration::from_secs(1)), wall: WallTime(1_700_000_000_000) };
         let config = RegionConfig {
             region: RegionName::new("bench")?,
-            epoch: EPOCH,
+            incarnation: Incarnation(7),
             software: "bench".to_owned(),
             has_parent: false,
         };
@@ -186,8 +185,13 @@ impl Region {
             revision: Revision(1),
             value: Some(ObservedRow::Facts(facts).encode()),
         };
-        let frame =
-            RowsFrame::Snapshot { epoch: Epoch(1), first: true, rows: vec![row], end: Some(Revision(1)) };
+        let frame = RowsFrame::Snapshot {
+            epoch: Epoch(1),
+            incarnation: Incarnation(1),
+            first: true,
+            rows: vec![row],
+            end: Some(Revision(1)),
+        };
         self.feed(Input::Received(link, ToParent::Rows(frame)))
     }
 
@@ -248,12 +252,13 @@ impl Region {
         let Some(node) = self.nodes.get_mut(usize::try_from(link.0).unwrap_or(usize::MAX) - 1) else {
             return;
         };
-        let (rows, end) = match frame {
-            RowsFrame::Delta { rows, .. } => (rows, None),
-            RowsFrame::Snapshot { rows, end, .. } => (rows, end),
+        let (epoch, incarnation, rows, end) = match frame {
+            RowsFrame::Delta { epoch, incarnation, rows } => (epoch, incarnation, rows, None),
+            RowsFrame::Snapshot { epoch, incarnation, rows, end, .. } => (epoch, incarnation, rows, end),
         };
         let newest = rows.iter().map(|row| row.revision).max().into_iter().chain(end).max();
-        node.cursor = Cursor { epoch: EPOCH, revision: newest.unwrap_or_default().max(node.cursor.revision) };
+        let revision = newest.unwrap_or_default().max(node.cursor.revision);
+        node.cursor = Cursor { epoch, incarnation, revision };
         node.told.extend(rows);
     }
 
@@ -282,7 +287,10 @@ impl Region {
             rows.push(Row { key, revision: Revision(node.revision), value });
         }
         self.feed(Input::Received(link, ToParent::Ack(cursor)))?;
-        self.feed(Input::Received(link, ToParent::Rows(RowsFrame::Delta { epoch: Epoch(1), rows })))
+        self.feed(Input::Received(
+            link,
+            ToParent::Rows(RowsFrame::Delta { epoch: Epoch(1), incarnation: Incarnation(1), rows }),
+        ))
     }
 
     /// Allocations of a generation before the last.

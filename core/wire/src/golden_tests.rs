@@ -145,7 +145,7 @@ fn id() -> AllocationId {
 }
 
 fn cursor() -> Cursor {
-    Cursor { epoch: Epoch(7), revision: Revision(300) }
+    Cursor { epoch: Epoch(7), incarnation: Incarnation(11), revision: Revision(300) }
 }
 
 fn row() -> Row {
@@ -191,9 +191,21 @@ fn messages_up() {
         head: Revision(12),
     };
     check("up.hello", &ToParent::Hello(hello));
-    check("up.rows.delta", &ToParent::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![row()] }));
-    let snapshot =
-        RowsFrame::Snapshot { epoch: Epoch(7), first: true, rows: vec![row()], end: Some(Revision(301)) };
+    check(
+        "up.rows.delta",
+        &ToParent::Rows(RowsFrame::Delta {
+            epoch: Epoch(7),
+            incarnation: Incarnation(11),
+            rows: vec![row()],
+        }),
+    );
+    let snapshot = RowsFrame::Snapshot {
+        epoch: Epoch(7),
+        incarnation: Incarnation(11),
+        first: true,
+        rows: vec![row()],
+        end: Some(Revision(301)),
+    };
     check("up.rows.snapshot", &ToParent::Rows(snapshot));
     check("up.ack", &ToParent::Ack(cursor()));
     check("up.renew", &ToParent::Renew { round: 300 });
@@ -220,7 +232,10 @@ fn messages_down() {
         check(&format!("down.refused.{code:?}"), &ToChild::Refused(Refused { code, message: "no".into() }));
     }
     let gone = Row { value: None, ..row() };
-    check("down.rows.delta", &ToChild::Rows(RowsFrame::Delta { epoch: Epoch(7), rows: vec![gone] }));
+    check(
+        "down.rows.delta",
+        &ToChild::Rows(RowsFrame::Delta { epoch: Epoch(7), incarnation: Incarnation(11), rows: vec![gone] }),
+    );
     check("down.ack", &ToChild::Ack(cursor()));
     check("down.renewed", &ToChild::Renewed { round: 300, cursor: cursor() });
 }

@@ -28,6 +28,7 @@ pub use message::{
 };
 pub use reader::{Changes, Reader, SyncError};
 pub use row::{
-    Cursor, DigestRow, Epoch, IntentRow, ObservedRow, RegionRow, Revision, Row, RowKey, RowsFrame, TableId,
+    Cursor, DigestRow, Epoch, Incarnation, IntentRow, ObservedRow, RegionRow, Revision, Row, RowKey,
+    RowsFrame, TableId,
 };
 pub use writer::{Acknowledged, Writer};

@@ -60,16 +60,17 @@ impl Reader {
         held: impl FnOnce() -> Vec<RowKey>,
     ) -> Result<Changes, SyncError> {
         match frame {
-            RowsFrame::Delta { epoch, rows } => {
+            RowsFrame::Delta { epoch, incarnation, rows } => {
                 if epoch != self.cursor.epoch || self.snapshot.is_some() {
                     return Err(SyncError::OutOfOrder);
                 }
                 check(&rows)?;
                 let newest = rows.iter().map(|row| row.revision).max().unwrap_or_default();
                 self.cursor.revision = self.cursor.revision.max(newest);
+                self.cursor.incarnation = incarnation;
                 Ok(Changes { rows, removed: Vec::new(), cursor: self.cursor })
             }
-            RowsFrame::Snapshot { epoch, first, rows, end } => {
+            RowsFrame::Snapshot { epoch, incarnation, first, rows, end } => {
                 check(&rows)?;
                 if first {
                     self.snapshot = Some(BTreeSet::new());
@@ -81,7 +82,7 @@ impl Reader {
                 };
                 let named = self.snapshot.take().unwrap_or_default();
                 let removed = held().into_iter().filter(|key| !named.contains(key)).collect();
-                self.cursor = Cursor { epoch, revision };
+                self.cursor = Cursor { epoch, incarnation, revision };
                 Ok(Changes { rows, removed, cursor: self.cursor })
             }
         }

@@ -12,6 +12,11 @@ use crate::{DecodeError, decode, encode};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
+/// Which process of a writer, within its epoch: a number made at random when it starts. By it a writer whose rows were put back
+/// to an older copy tells what it gave out since the copy was made from what it gave out before. Zero: the writer does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u64);
+
 /// The running number of a change to a writer's tables; it only grows within an epoch. Zero is before the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Revision(pub u64);
@@ -29,6 +34,8 @@ impl Revision {
 pub struct Cursor {
     /// Of which life of the writer.
     pub epoch: Epoch,
+    /// Which process of the writer said so last.
+    pub incarnation: Incarnation,
     /// The last revision held.
     pub revision: Revision,
 }
@@ -119,6 +126,8 @@ pub enum RowsFrame {
     Delta {
         /// Of which life of the writer.
         epoch: Epoch,
+        /// Of which process of the writer.
+        incarnation: Incarnation,
         /// The rows; the last one's revision is the reader's next cursor.
         rows: Vec<Row>,
     },
@@ -126,6 +135,8 @@ pub enum RowsFrame {
     Snapshot {
         /// Of which life of the writer.
         epoch: Epoch,
+        /// Of which process of the writer.
+        incarnation: Incarnation,
         /// Whether this is the first part: what came before of an earlier snapshot does not count.
         first: bool,
         /// The rows.

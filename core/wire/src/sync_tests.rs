@@ -84,7 +84,7 @@ impl World {
     }
 
     fn step_writer(&mut self) {
-        self.down.extend(self.writer.poll_frame());
+        self.down.extend(self.writer.poll_frame(Incarnation(1)));
     }
 
     fn step_reader(&mut self) {
@@ -196,7 +196,7 @@ proptest! {
         let tombstones = world.disk.values().filter(|(_, value)| value.is_none()).count();
         prop_assert_eq!(tombstones, 0, "tombstones are forgotten");
         world.settle();
-        prop_assert!(world.writer.poll_frame().is_none(), "nothing to say, nothing is said");
+        prop_assert!(world.writer.poll_frame(Incarnation(1)).is_none(), "nothing to say, nothing is said");
     }
 
     #[test]
@@ -214,13 +214,19 @@ proptest! {
 #[test]
 fn a_reader_refuses_what_does_not_follow() {
     let row = Row { key: RowKey::new(TableId::INTENT, "a"), revision: Revision(5), value: None };
-    let mut reader = Reader::new(Cursor { epoch: Epoch(1), revision: Revision(4) });
-    let stray = RowsFrame::Delta { epoch: Epoch(2), rows: vec![row.clone()] };
+    let mut reader = Reader::new(Cursor { epoch: Epoch(1), revision: Revision(4), ..Cursor::default() });
+    let stray = RowsFrame::Delta { epoch: Epoch(2), incarnation: Incarnation(1), rows: vec![row.clone()] };
     assert_eq!(reader.handle(stray, Vec::new), Err(SyncError::OutOfOrder));
-    let middle = RowsFrame::Snapshot { epoch: Epoch(1), first: false, rows: vec![], end: None };
+    let middle = RowsFrame::Snapshot {
+        epoch: Epoch(1),
+        incarnation: Incarnation(1),
+        first: false,
+        rows: vec![],
+        end: None,
+    };
     assert_eq!(reader.handle(middle, Vec::new), Err(SyncError::OutOfOrder));
     let long = Row { key: RowKey::new(TableId::INTENT, "k".repeat(RowKey::KEY_MAX + 1)), ..row };
-    let long = RowsFrame::Delta { epoch: Epoch(1), rows: vec![long] };
+    let long = RowsFrame::Delta { epoch: Epoch(1), incarnation: Incarnation(1), rows: vec![long] };
     assert!(matches!(reader.handle(long, Vec::new), Err(SyncError::RowTooLong { .. })));
 }
 

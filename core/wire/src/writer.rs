@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skerry_types::mutant::{self, Mutant};
 
-use crate::{Cursor, Epoch, Revision, Row, RowKey, RowsFrame};
+use crate::{Cursor, Epoch, Incarnation, Revision, Row, RowKey, RowsFrame};
 
 /// Frames that may be on their way without an answer: enough to fill a long path, few enough to bound a reader's memory.
 const IN_FLIGHT_MAX: usize = 4;
@@ -138,21 +138,27 @@ impl Writer {
         self.link = None;
     }
 
-    /// The next frame to send, if there is one and the reader keeps up.
-    pub fn poll_frame(&mut self) -> Option<RowsFrame> {
+    /// Goes on under another epoch, on the links to come: no reader's cursor is of it, so each gets everything anew.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.link = None;
+    }
+
+    /// The next frame to send, if there is one and the reader keeps up. `incarnation` is what the reader's cursor will name.
+    pub fn poll_frame(&mut self, incarnation: Incarnation) -> Option<RowsFrame> {
         let link = self.link.as_mut()?;
         if link.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
         }
         let frame = match link.snapshot.as_mut() {
             Some(snapshot) => {
-                let frame = snapshot_part(self.epoch, &self.rows, snapshot);
+                let frame = snapshot_part((self.epoch, incarnation), &self.rows, snapshot);
                 if matches!(frame, RowsFrame::Snapshot { end: Some(_), .. }) {
                     link.snapshot = None;
                 }
                 frame
             }
-            None => delta(self.epoch, &self.rows, &self.by_revision, link)?,
+            None => delta((self.epoch, incarnation), &self.rows, &self.by_revision, link)?,
         };
         link.in_flight.push_back(());
         Some(frame)
@@ -200,7 +206,7 @@ fn row(key: &RowKey, entry: &Entry) -> Row {
 }
 
 fn delta(
-    epoch: Epoch,
+    (epoch, incarnation): (Epoch, Incarnation),
     rows: &BTreeMap<RowKey, Entry>,
     by_revision: &BTreeMap<Revision, RowKey>,
     link: &mut Link,
@@ -216,10 +222,14 @@ fn delta(
         frame.push(row(key, entry));
         link.sent = *revision;
     }
-    (!frame.is_empty()).then_some(RowsFrame::Delta { epoch, rows: frame })
+    (!frame.is_empty()).then_some(RowsFrame::Delta { epoch, incarnation, rows: frame })
 }
 
-fn snapshot_part(epoch: Epoch, rows: &BTreeMap<RowKey, Entry>, snapshot: &mut Snapshot) -> RowsFrame {
+fn snapshot_part(
+    (epoch, incarnation): (Epoch, Incarnation),
+    rows: &BTreeMap<RowKey, Entry>,
+    snapshot: &mut Snapshot,
+) -> RowsFrame {
     let first = snapshot.after.is_none();
     let start = snapshot.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut frame = Vec::new();
@@ -238,5 +248,5 @@ fn snapshot_part(epoch: Epoch, rows: &BTreeMap<RowKey, Entry>, snapshot: &mut Sn
         after = Some(key.clone());
     }
     snapshot.after = after;
-    RowsFrame::Snapshot { epoch, first, rows: frame, end }
+    RowsFrame::Snapshot { epoch, incarnation, first, rows: frame, end }
 }

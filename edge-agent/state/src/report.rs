@@ -7,7 +7,9 @@ use skerry_types::{
     AllocationId, AllocationIntent, AllocationLoad, AllocationStatus, Batch, Desired, Event, NodeFacts,
     NodeLayers, NodeUsage,
 };
-use skerry_wire::{Acknowledged, Cursor, Epoch, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer};
+use skerry_wire::{
+    Acknowledged, Cursor, Epoch, Incarnation, ObservedRow, Revision, RowKey, RowsFrame, TableId, Writer,
+};
 
 use crate::ledger::{EVENT, event_value};
 use crate::load;
@@ -77,7 +79,7 @@ impl Report {
     }
 
     pub(crate) fn poll_frame(&mut self) -> Option<RowsFrame> {
-        self.writer.poll_frame()
+        self.writer.poll_frame(Incarnation::default())
     }
 
     /// Events that the master has on disk are forgotten here.

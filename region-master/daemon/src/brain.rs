@@ -285,6 +285,7 @@ impl BrainTask {
                     self.order_up(UplinkOrder::Close(reason));
                     self.parent = None;
                 }
+                Action::Warn(message) => tracing::warn!("{message}"),
                 Action::Changed(change) => {
                     self.change.send_replace(change);
                 }

@@ -1,13 +1,12 @@
 //! Making a master: once.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use skerry_link::TrustDomain;
-use skerry_wire::Epoch;
 
 use crate::ca::{Ca, Init};
 use crate::clock;
@@ -54,7 +53,6 @@ pub(crate) async fn prepare(settings: &Settings, patience: Patience) -> Result<(
         .with_context(|| format!("cannot tell where {} is", settings.data_dir.display()))?;
     let settings = Settings { data_dir, ..settings.clone() };
     let made = if settings.joins() { join(&settings, patience).await? } else { root(&settings)? };
-    epoch(&settings.data_dir)?;
     let context = settings.data_dir.join(CONTEXT);
     if !context.exists() {
         write_context(&context, &settings, made.ca.region().as_str(), &made.ca)?;
@@ -106,22 +104,6 @@ fn write_context(path: &Path, settings: &Settings, region: &str, ca: &Ca) -> Res
     write_once(path, table.to_string().as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
-}
-
-/// The epoch of the region's tables: made at random with the data directory, and kept beside the store so that a store
-/// restored from a backup gets another.
-pub(crate) fn epoch(data_dir: &Path) -> Result<Epoch> {
-    let path = data_dir.join("epoch");
-    if !path.exists() {
-        let fresh = rand::random_range(1..=u64::MAX).to_string();
-        write_once(&path, fresh.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let mut text = String::new();
-    File::open(&path)
-        .and_then(|mut file| file.read_to_string(&mut text))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let number = text.trim().parse().with_context(|| format!("{} holds no number", path.display()))?;
-    Ok(Epoch(number))
 }
 
 /// Writes a file whole or not at all; leaves one that is there.

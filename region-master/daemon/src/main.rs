@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use skerry_master::{Flags, Settings, init, run};
+use skerry_master::{Flags, Settings, init, restored, run};
 use tracing_subscriber::EnvFilter;
 
 /// How the C library's allocator keeps little of what is free. By its own it has eight arenas for each core, and after every wave of
@@ -29,6 +29,9 @@ enum Verb {
     /// Make the CA, the first operator's certificate and a context file for it; done once, however often it is called. With
     /// --parent or --join-token the CA is certified by the region above
     Init,
+    /// Say that the data directory was put back to an older copy, before the master starts on it: what runs goes on, and what the
+    /// copy does not know is shown as Orphaned. A master that is not told notices by what its nodes hold
+    Restored,
     /// Run the master [default]
     Run,
 }
@@ -39,12 +42,13 @@ fn main() -> Result<()> {
     let terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
     let settings = Settings::settle(arguments.flags)?;
-    if !matches!(arguments.verb, Some(Verb::Init)) {
+    if matches!(arguments.verb, Some(Verb::Run) | None) {
         settle_allocator();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.verb {
         Some(Verb::Init) => runtime.block_on(report(&settings)),
+        Some(Verb::Restored) => runtime.block_on(report_restored(&settings)),
         Some(Verb::Run) | None => runtime.block_on(run(settings)),
     }
 }
@@ -73,5 +77,14 @@ async fn report(settings: &Settings) -> Result<()> {
         "next: start 'skerry-master', then 'skerry token create --site SITE --config {}'",
         made.context.display()
     );
+    Ok(())
+}
+
+async fn report_restored(settings: &Settings) -> Result<()> {
+    let region = restored(settings).await?;
+    println!(
+        "region {region} begins another life: its nodes compare everything when they are back, and stop nothing"
+    );
+    println!("next: start 'skerry-master', then look for Orphaned in 'skerry get allocations'");
     Ok(())
 }

@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 use skerry_api::v1::operator_server::OperatorServer;
 use skerry_link::tls::api_server;
 use skerry_link::{LinkClock, LinkServer, ServerSettings};
-use skerry_region_state::{LedgerRow, RegionConfig, RegionState};
-use skerry_store::{SledStore, Store, writer};
+use skerry_store::writer;
 use skerry_types::WallTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +27,7 @@ use crate::enroll::Enroller;
 use crate::join::Patience;
 use crate::links::{self, LinkTable};
 use crate::settings::Settings;
-use crate::{init, tls_listener};
+use crate::{init, store, tls_listener};
 
 /// Names that stand in every master's certificate, so that it is reached by any address and on the machine itself.
 const ALWAYS_NAMED: [&str; 4] = ["skerry-master", "localhost", "127.0.0.1", "::1"];
@@ -51,7 +50,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let names =
         ServerNames::new(ALWAYS_NAMED.map(str::to_owned).into_iter().chain(settings.advertise.clone()));
     let identity = MasterIdentity::new(Arc::clone(&ca), names, Arc::clone(&link_clock))?;
-    let (state, store) = load(&settings, &ca, &clock).await?;
+    let (state, rows) = store::load(&settings, &ca, &clock).await?;
 
     let listener = TcpListener::bind(settings.api).await.with_context(|| {
         format!("cannot listen on tcp {}: is another skerry-master running there?", settings.api)
@@ -62,7 +61,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     tracing::info!(api = %listener.local_addr()?, links = %server.local_addr()?, "the master is up");
 
     let cancel = CancellationToken::new();
-    let (writes, progress, store_writer) = writer(store);
+    let (writes, progress, store_writer) = writer(rows);
     let (brain, handle) = BrainTask::new(state, clock.clone(), writes, progress);
     let table = LinkTable::default();
     let api = Api::new(&settings, &ca, handle.clone(), table.clone(), clock)?;
@@ -117,28 +116,6 @@ async fn at_most(part: impl Future<Output = Result<()>>, cancel: &CancellationTo
         result = part => result,
         () = too_late => Ok(()),
     }
-}
-
-/// Opens the store and makes a brain of what it holds.
-async fn load(settings: &Settings, ca: &Ca, clock: &Clock) -> Result<(RegionState, SledStore)> {
-    let dir = settings.store_dir();
-    let loaded = tokio::task::spawn_blocking(move || {
-        let mut store = SledStore::open(dir)?;
-        let rows = store.rows()?;
-        Ok::<_, skerry_store::StoreError>((store, rows))
-    });
-    let (store, rows) = loaded.await.context("loading the store")??;
-    let config = RegionConfig {
-        region: ca.region().clone(),
-        epoch: init::epoch(&settings.data_dir)?,
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        has_parent: ca.parent().is_some(),
-    };
-    let count = rows.len();
-    let rows: Vec<LedgerRow> = rows.into_iter().map(|row| (row.table, row.key, row.value)).collect();
-    let state = RegionState::load(config, clock.now(), rows)?;
-    tracing::info!(region = %ca.region(), rows = count, "the store is loaded");
-    Ok((state, store))
 }
 
 /// Ends everything when one part ends.

@@ -15,7 +15,8 @@ use skerry_link::{
 use skerry_master::ca::{Ca, ServerNames};
 use skerry_types::WallTime;
 use skerry_wire::{
-    Cursor, Epoch, Hello, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId, ToChild, ToParent,
+    Cursor, Epoch, Hello, Incarnation, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId, ToChild,
+    ToParent,
 };
 use support::*;
 
@@ -342,7 +343,13 @@ async fn a_strange_region_is_refused_and_nothing_else_suffers() {
     assert!(matches!(next(&mut receiver).await, Some(ToChild::Welcome(_))));
     let key = RowKey::new(TableId::SITE, "south/oslo");
     let row = Row { key, revision: Revision(1), value: Some(vec![0; Row::VALUE_MAX + 1]) };
-    let rows = RowsFrame::Snapshot { epoch: Epoch(7), first: true, rows: vec![row], end: Some(Revision(1)) };
+    let rows = RowsFrame::Snapshot {
+        epoch: Epoch(7),
+        incarnation: Incarnation(1),
+        first: true,
+        rows: vec![row],
+        end: Some(Revision(1)),
+    };
     sender.send(&ToParent::Rows(rows)).await.unwrap();
     let lost = tokio::time::timeout(PATIENCE, connection.closed()).await.unwrap();
     assert!(lost.to_string().contains("protocol error: row 'south/oslo' is over the bounds"), "{lost}");

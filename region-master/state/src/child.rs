@@ -76,6 +76,7 @@ impl RegionState {
     }
 
     pub(crate) fn next_revision(&mut self) -> Revision {
+        self.name_incarnation();
         self.counters.revision = self.counters.revision.next();
         self.counters.revision
     }

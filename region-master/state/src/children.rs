@@ -85,7 +85,7 @@ impl RegionState {
         self.tell_child(EventLevel::Warning, &name, "IdentityTaken", message);
     }
 
-    fn refuse(&mut self, link: LinkId, code: RefusalCode, message: String) {
+    pub(crate) fn refuse(&mut self, link: LinkId, code: RefusalCode, message: String) {
         let refused = Refused { code, message: message.clone() };
         self.act(Action::Send(link, ToChild::Refused(refused)));
         self.close(link, message);
@@ -99,9 +99,17 @@ impl RegionState {
     }
 
     pub(crate) fn link_down(&mut self, id: LinkId) {
-        let Some(name) = self.links.remove(&id) else { return };
+        if let Some(name) = self.lose_link(id) {
+            let message = format!("the link to {} is down", name.words());
+            self.tell_child(EventLevel::Warning, &name, "Unreachable", message);
+        }
+    }
+
+    /// Forgets a link; gives the child's name if its hello had been answered.
+    pub(crate) fn lose_link(&mut self, id: LinkId) -> Option<ChildName> {
+        let name = self.links.remove(&id)?;
         let wall = self.now.wall;
-        let Some(child) = self.child_mut(&name) else { return };
+        let child = self.child_mut(&name)?;
         let welcomed = child.is_reachable();
         child.link = None;
         if welcomed {
@@ -110,9 +118,8 @@ impl RegionState {
         self.hang_up(&name);
         if welcomed {
             self.save_child(&name);
-            let message = format!("the link to {} is down", name.words());
-            self.tell_child(EventLevel::Warning, &name, "Unreachable", message);
         }
+        welcomed.then_some(name)
     }
 
     fn hang_up(&mut self, name: &ChildName) {
@@ -164,13 +171,16 @@ impl RegionState {
             );
             return self.refuse(id, RefusalCode::Version, message);
         };
-        let epoch = self.config.epoch;
+        if !self.remembers(id, name, hello.cursor) {
+            return;
+        }
+        let epoch = self.epoch();
         let Some(child) = self.child_mut(name) else { return };
         let settled = child.writer.connected(hello.cursor);
         // Rows of another life of the child's tables say nothing about this one.
         let mine = child.reader.cursor();
         let cursor = if mine.epoch == hello.epoch { mine } else { Cursor::default() };
-        let head = Cursor { epoch: hello.epoch, revision: hello.head };
+        let head = Cursor { epoch: hello.epoch, revision: hello.head, ..Cursor::default() };
         let behind = (cursor.epoch != head.epoch || cursor.revision < head.revision).then_some(head);
         let is_foreign = hello.cursor.epoch != Epoch::default() && hello.cursor.epoch != epoch;
         let link = Link { id, welcomed: true, behind, is_foreign };
@@ -181,7 +191,7 @@ impl RegionState {
             above: self.above(),
             now: self.now.wall,
             cursor,
-            epoch: self.config.epoch,
+            epoch,
         };
         self.settle(name, &settled);
         self.save_child(name);
@@ -245,7 +255,7 @@ impl RegionState {
     /// A node whose rows were of another life of this region has those of this one, and no orphans: one that has closes its link
     /// instead of answering, and counts them in at its next hello.
     fn knows_this_life(&mut self, name: &ChildName, cursor: Cursor) {
-        let epoch = self.config.epoch;
+        let epoch = self.epoch();
         let Some(link) = self.child_mut(name).and_then(|child| child.link.as_mut()) else { return };
         if cursor.epoch != epoch || !std::mem::replace(&mut link.is_foreign, false) {
             return;
@@ -358,10 +368,12 @@ impl RegionState {
 
     /// Sends each touched child what it has not got.
     pub(crate) fn pump(&mut self) {
+        let incarnation = self.past.incarnation();
         for name in std::mem::take(&mut self.touched) {
             let Some(child) = self.child_mut(&name) else { continue };
             let Some(link) = child.link.filter(|link| link.welcomed) else { continue };
-            let frames: Vec<RowsFrame> = std::iter::from_fn(|| child.writer.poll_frame()).collect();
+            let frames: Vec<RowsFrame> =
+                std::iter::from_fn(|| child.writer.poll_frame(incarnation)).collect();
             for frame in frames {
                 self.act(Action::Send(link.id, ToChild::Rows(frame)));
             }

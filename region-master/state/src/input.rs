@@ -95,6 +95,8 @@ pub enum Input {
     ParentDown,
     /// A message of the region above.
     FromParent(ToChild),
+    /// An operator says that the store was put back to an older copy, before any child showed it.
+    Restored,
     /// The time that [`poll_timeout`](crate::RegionState::poll_timeout) named has come.
     Timeout,
     /// This batch and all before it are on disk.
@@ -126,6 +128,8 @@ pub enum Action {
         /// Why, for the log.
         reason: String,
     },
+    /// Somebody should know this who reads the log.
+    Warn(String),
     /// What lists show has changed; this number only grows.
     Changed(u64),
 }

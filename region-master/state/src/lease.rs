@@ -60,7 +60,8 @@ impl RegionState {
         let now = self.now.mono;
         let ChildName::Node(node) = name else { return };
         let Some(child) = self.child_mut(name) else { return };
-        let cursor = Cursor { epoch: child.writer.epoch(), revision: child.writer.newest() };
+        let (epoch, revision) = (child.writer.epoch(), child.writer.newest());
+        let cursor = Cursor { epoch, incarnation: self.past.incarnation(), revision };
         self.leases.heard.insert(node.clone(), now);
         self.act(Action::Send(id, ToChild::Renewed { round, cursor }));
     }

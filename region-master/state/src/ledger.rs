@@ -12,6 +12,7 @@ use skerry_types::{
 use skerry_wire::{DecodeError, RegionRow, Revision, RowKey, TableId, decode, encode};
 
 use crate::life::{DrainRecord, JobRecord, Life, RevisionRecord, RolloutRecord};
+use crate::past::PastRecord;
 use crate::records::{
     AllocationRecord, ChildName, ChildRecord, Counters, EventRecord, NodeRecord, SplitRecord, TokenId,
     TokenRecord, UplinkRecord, WorkloadRecord,
@@ -61,10 +62,13 @@ pub(crate) const GRANT: TableName = "grant";
 /// Sites as operators described them, by name.
 pub(crate) const SITE: TableName = "site";
 
+/// The region's epoch and the processes that gave out rows in it, under an empty key.
+pub(crate) const PAST: TableName = "past";
+
 /// Every table that the brain writes.
-pub const TABLES: [TableName; 21] = [
+pub const TABLES: [TableName; 22] = [
     COUNTERS, WORKLOAD, ALLOCATION, NODE, REGION, TOMBSTONE, OBSERVED, TOKEN, EVENT, ROLLOUT, REVISION,
-    DRAIN, JOB, SCALE, DOWN, SPLIT, UPLINK, REFUSED, TENANT, GRANT, SITE,
+    DRAIN, JOB, SCALE, DOWN, SPLIT, UPLINK, REFUSED, TENANT, GRANT, SITE, PAST,
 ];
 
 const VALUE_MAX: usize = Batch::VALUE_MAX;
@@ -126,6 +130,7 @@ pub(crate) enum Value {
     DrainV1(NodeName, DrainRecord),
     JobV1(WorkloadKey, JobRecord),
     ScaleV1(WorkloadKey, u32),
+    PastV1(PastRecord),
 }
 
 /// Writes one row. The value names its own key, so a load needs no parsing of keys.
@@ -188,6 +193,7 @@ fn place(value: &Value) -> (TableName, Vec<u8>) {
         Value::DrainV1(node, _) => (DRAIN, node.as_str().into()),
         Value::JobV1(key, _) => (JOB, workload_key(key)),
         Value::ScaleV1(key, _) => (SCALE, workload_key(key)),
+        Value::PastV1(_) => (PAST, Vec::new()),
     }
 }
 
@@ -207,6 +213,7 @@ pub(crate) struct Ledger {
     pub(crate) down: Vec<(RegionName, Revision, RegionRow)>,
     pub(crate) splits: BTreeMap<WorkloadKey, SplitRecord>,
     pub(crate) uplink: UplinkRecord,
+    pub(crate) past: PastRecord,
     pub(crate) refused: BTreeMap<WorkloadKey, (Share, String)>,
     pub(crate) tenants: BTreeMap<TenantName, TenantSpec>,
     pub(crate) grants: BTreeMap<TenantName, TenantGrant>,
@@ -271,6 +278,7 @@ impl Ledger {
                 self.splits.insert(key, split);
             }
             Value::UplinkV1(uplink) => self.uplink = uplink,
+            Value::PastV1(past) => self.past = past,
             Value::RefusedV1(share, why) => {
                 self.refused.insert(share.spec.key.clone(), (share, why));
             }

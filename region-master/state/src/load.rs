@@ -7,7 +7,7 @@ use skerry_allocator::Cluster;
 use skerry_federation::Alike;
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{NodeName, Now, Outbox, RegionName, SiteName, TableName, WorkloadSpec};
-use skerry_wire::{RegionRow, Revision, RowKey};
+use skerry_wire::{Epoch, RegionRow, Revision, RowKey};
 
 use crate::allocations::Allocations;
 use crate::lease::Leases;
@@ -15,6 +15,7 @@ use crate::ledger::{
     ALLOCATION, DOWN, Ledger, LedgerRow, LoadError, OBSERVED, TOMBSTONE, child_key, down_key, down_row_key,
 };
 use crate::nodes::Node;
+use crate::past::Past;
 use crate::records::{AllocationRecord, ChildName, Origin};
 use crate::regions::ChildRegion;
 use crate::sites::Sites;
@@ -31,13 +32,14 @@ impl RegionState {
         rows: impl IntoIterator<Item = LedgerRow>,
     ) -> Result<Self, LoadError> {
         let ledger = Ledger::read(rows)?;
-        let epoch = config.epoch;
+        let (epoch, own) = (ledger.past.epoch, Epoch(config.incarnation.0));
         let mut state = Self {
             config,
             now,
             outbox: Outbox::default(),
-            uplink: Uplink::new(epoch, ledger.counters.up.next(), ledger.uplink),
-            counters: ledger.counters.of_life(epoch),
+            uplink: Uplink::new(own, ledger.counters.up.next(), ledger.uplink),
+            past: Past::new(ledger.past),
+            counters: ledger.counters,
             workloads: ledger
                 .workloads
                 .into_iter()
@@ -76,6 +78,7 @@ impl RegionState {
             changed: false,
             change: 0,
         };
+        state.begin_store();
         for (name, key, revision) in ledger.tombstones {
             match state.child_mut(&name) {
                 Some(child) => child.writer.set(revision, key, None),

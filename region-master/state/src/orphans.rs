@@ -16,25 +16,11 @@ use skerry_types::{
     AllocationId, AllocationIntent, Desired, EventLevel, EventSubject, Generation, NodeName, WorkloadKey,
     WorkloadKind,
 };
-use skerry_wire::{Epoch, Revision};
+use skerry_wire::Revision;
 
 use crate::api::ApiError;
-use crate::records::{AllocationRecord, Counters, WorkloadRecord};
+use crate::records::{AllocationRecord, WorkloadRecord};
 use crate::state::RegionState;
-
-/// Numbers that are left out when a store begins another life: more than were given since its copy was made, so that none is
-/// given twice.
-const LOST: u64 = 1 << 20;
-
-impl Counters {
-    /// Begins, or goes on with, the life of this epoch.
-    pub(crate) fn of_life(self, epoch: Epoch) -> Self {
-        let is_first = self.epoch == Epoch::default();
-        let lost = if is_first || self.epoch == epoch { 0 } else { LOST };
-        let revision = Revision(self.revision.0.saturating_add(lost));
-        Self { epoch, serial: self.serial.saturating_add(lost), revision, ..self }
-    }
-}
 
 impl RegionState {
     /// A node holds something by the word of a former life of this master.
@@ -67,7 +53,7 @@ impl RegionState {
         self.save_allocation(record.clone());
         self.look_at(&key);
         let known = self.workloads.get(&key).map(|workload| workload.record.clone());
-        let asked = known.filter(|known| known.asked_in == self.config.epoch && !known.deleting);
+        let asked = known.filter(|known| known.asked.epoch == self.epoch() && !known.deleting);
         if let Some(asked) = asked.filter(|_| !is_second) {
             self.adopt(&asked, record);
         }

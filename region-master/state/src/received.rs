@@ -40,7 +40,8 @@ impl RegionState {
             && record.received().is_some_and(|known| known.offer == share.offer)
         {
             // It came again, or its leave changed; what was handed back of it stays so.
-            return self.take_leave(record.clone(), share.leave);
+            let record = self.asked_again(record.clone());
+            return self.take_leave(record, share.leave);
         }
         let mut spec = share.spec;
         if let Some(old) = known.as_ref().filter(|old| old.spec.instance == spec.instance) {
@@ -61,7 +62,7 @@ impl RegionState {
             changed_at: if changed { now } else { known.as_ref().map_or(now, |old| old.changed_at) },
             deleting: false,
             origin: Origin::Parent(received),
-            asked_in: self.config.epoch,
+            asked: self.asked(),
         };
         if changed {
             let moves = known.filter(|former| former.spec.instance != record.spec.instance);
@@ -74,6 +75,16 @@ impl RegionState {
         self.adopt_orphans(&record);
         // An offer is made anew: what the own nodes and regions could not hold is open again.
         self.reset_split(&key);
+    }
+
+    /// The region above still wants what it gave before this region's store was put back: its orphans are its allocations.
+    fn asked_again(&mut self, mut record: WorkloadRecord) -> WorkloadRecord {
+        let former = std::mem::replace(&mut record.asked, self.asked());
+        if former.epoch != record.asked.epoch {
+            self.save_workload(record.clone());
+            self.adopt_orphans(&record);
+        }
+        record
     }
 
     fn take_leave(&mut self, mut record: WorkloadRecord, leave: Leave) {

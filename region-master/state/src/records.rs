@@ -10,7 +10,7 @@ use skerry_types::{
     AllocationIntent, Event, Generation, HandedBack, InstanceSet, Leave, NodeName, Refusal, RegionName,
     SiteName, WallTime, WorkloadSpec,
 };
-use skerry_wire::{Cursor, Epoch, Revision};
+use skerry_wire::{Cursor, Epoch, Incarnation, Revision};
 
 /// Numbers that only grow, over restarts too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +20,6 @@ pub(crate) struct Counters {
     pub(crate) event: u64,
     /// The newest revision of the rows that go up.
     pub(crate) up: Revision,
-    /// Of which life of the region's tables.
-    pub(crate) epoch: Epoch,
 }
 
 /// A workload as it is kept.
@@ -33,8 +31,16 @@ pub(crate) struct WorkloadRecord {
     pub(crate) changed_at: WallTime,
     pub(crate) deleting: bool,
     pub(crate) origin: Origin,
-    /// In which life of the region's tables somebody last said what it is to be.
-    pub(crate) asked_in: Epoch,
+    pub(crate) asked: Asked,
+}
+
+/// When somebody last said what a workload is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// In which life of the region's tables.
+    pub(crate) epoch: Epoch,
+    /// To which process of the master.
+    pub(crate) incarnation: Incarnation,
 }
 
 /// Where a workload came from.

@@ -10,7 +10,7 @@ use skerry_types::{
     AllocationId, AllocationIntent, InstanceSet, MonoTime, NodeName, Now, Outbox, RegionName, Resources,
     Share, TenantName, WorkloadKey, WorkloadSpec,
 };
-use skerry_wire::{Epoch, ToParent};
+use skerry_wire::{Incarnation, ToParent};
 
 use crate::allocations::Allocations;
 use crate::api::{ApiCall, ApiError, ApiReply};
@@ -19,6 +19,7 @@ use crate::lease::Leases;
 use crate::ledger::{Value, put};
 use crate::life::Life;
 use crate::nodes::Node;
+use crate::past::Past;
 use crate::placing::Pending;
 use crate::preempting::MakingWay;
 use crate::records::{ChildName, Counters, Origin, SplitRecord, TokenId, TokenRecord};
@@ -38,8 +39,8 @@ const BATCH_FULL_AT: usize = 64;
 pub struct RegionConfig {
     /// The region's name.
     pub region: RegionName,
-    /// The epoch of the region's tables: made at random with the store, and again when it is restored from a backup.
-    pub epoch: Epoch,
+    /// This process of the region's master: a number made at random when it starts, not zero.
+    pub incarnation: Incarnation,
     /// The software's version, for people.
     pub software: String,
     /// Whether there is a region above, connected or not.
@@ -60,6 +61,7 @@ pub struct RegionState {
     pub(crate) config: RegionConfig,
     pub(crate) now: Now,
     pub(crate) outbox: Outbox<Effect>,
+    pub(crate) past: Past,
     pub(crate) counters: Counters,
     pub(crate) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(crate) allocations: Allocations,
@@ -217,6 +219,9 @@ impl RegionState {
             Input::ParentUp => self.parent_up(),
             Input::ParentDown => self.parent_down(),
             Input::FromParent(message) => self.hear_parent(message),
+            Input::Restored => {
+                self.begin_another_life("the operator says that the store was put back to an older copy");
+            }
             Input::Timeout => self.life_timed_out(),
             Input::Persisted(id) => self.outbox.persisted(id),
         }

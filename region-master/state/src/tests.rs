@@ -14,6 +14,7 @@ mod node;
 mod order;
 mod orphans;
 mod parallel;
+mod past;
 mod placing;
 mod pulls;
 mod quotas;

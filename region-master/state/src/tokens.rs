@@ -126,7 +126,7 @@ impl RegionState {
         let message = format!("node {name} joined site {site}");
         let record = NodeRecord { child: self.new_child(key), site, events_seen: 0 };
         self.sites.add_node(&record.site, name);
-        self.nodes.insert(name.clone(), Node::new(self.config.epoch, record));
+        self.nodes.insert(name.clone(), Node::new(self.epoch(), record));
         self.cluster_upsert(name);
         self.save_node(name);
         self.tell_node(EventLevel::Info, name, "Joined", message);
@@ -162,7 +162,7 @@ impl RegionState {
             return Err(EnrollRefusal::Full { what: "regions", count: self.regions.len() });
         }
         self.use_token(id, token)?;
-        let child = ChildRegion::new(self.config.epoch, self.new_child(key), self.now.mono);
+        let child = ChildRegion::new(self.epoch(), self.new_child(key), self.now.mono);
         self.regions.insert(region.clone(), child);
         self.save_region(&region);
         self.all_tenants_changed();

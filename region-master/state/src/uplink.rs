@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{EventLevel, EventSubject, RegionName};
 use skerry_wire::{
-    DigestRow, Epoch, Hello, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, RegionRow, Revision, Row, RowKey,
-    RowsFrame, TableId, ToChild, ToParent, Welcome, Writer,
+    DigestRow, Epoch, Hello, Incarnation, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, RegionRow, Revision, Row,
+    RowKey, RowsFrame, TableId, ToChild, ToParent, Welcome, Writer,
 };
 
 use crate::child::Child;
@@ -46,8 +46,8 @@ enum Step {
 }
 
 impl Uplink {
-    /// Begins with what the store holds. `newest` is a revision that no row had in an earlier life, so that the region above,
-    /// whatever it has, gets everything anew: what it was told before is not on disk here.
+    /// Begins with what the store holds. The epoch is one that no earlier process had, so that the region above, whatever it has,
+    /// gets everything anew: what it was told before is not on disk here.
     pub(crate) fn new(epoch: Epoch, newest: Revision, record: UplinkRecord) -> Self {
         Self {
             step: Step::Down,
@@ -107,6 +107,18 @@ impl RegionState {
             let message = "the link to the region above is down".to_owned();
             self.tell(EventLevel::Warning, EventSubject::Region, "ParentUnreachable", message);
         }
+    }
+
+    /// The store was put back to an older copy: what the region above wants is heard anew, all of it.
+    pub(crate) fn hear_all_again(&mut self) {
+        if self.uplink.step != Step::Down {
+            self.parent_down();
+            self.act(Action::CloseParent { reason: "this region begins another life".to_owned() });
+        }
+        let uplink = &mut self.uplink;
+        uplink.record.cursor.revision = Revision(0);
+        uplink.reader = Reader::new(uplink.record.cursor);
+        self.save_uplink();
     }
 
     fn send_parent(&mut self, message: ToParent) {
@@ -286,7 +298,7 @@ impl RegionState {
         if !self.uplink.is_up() {
             return;
         }
-        while let Some(frame) = self.uplink.writer.poll_frame() {
+        while let Some(frame) = self.uplink.writer.poll_frame(Incarnation::default()) {
             self.send_parent(ToParent::Rows(frame));
         }
     }

@@ -63,8 +63,8 @@ impl RegionState {
             }
             self.keep_revision(&record);
         }
-        let life = std::mem::replace(&mut record.asked_in, self.config.epoch);
-        if how != AppliedHow::Unchanged || life != self.config.epoch {
+        let former = std::mem::replace(&mut record.asked, self.asked());
+        if how != AppliedHow::Unchanged || former.epoch != self.epoch() {
             self.save_workload(record.clone());
         }
         self.adopt_orphans(&record);
@@ -79,7 +79,7 @@ impl RegionState {
             changed_at: now,
             deleting: false,
             origin: Origin::Own,
-            asked_in: self.config.epoch,
+            asked: self.asked(),
         }
     }
 

@@ -92,7 +92,7 @@ impl World {
                 self.share(at);
                 Some(self.hosts[at].life)
             }
-            Party::Master(_) => None,
+            Party::Master(at) => Some(self.masters[at].life),
         };
         let acked = self.way(child).acked_by_parent;
         let Some(acked) = acked.filter(|acked| life.is_none_or(|life| acked.epoch.0 == life)) else { return };

@@ -7,7 +7,7 @@ use skerry_region_state::{
     TokenId, TokenScope,
 };
 use skerry_types::{AllocationId, Batch, Now, RegionName, SiteName, WallTime};
-use skerry_wire::{Epoch, ToChild, ToParent};
+use skerry_wire::{Incarnation, ToChild, ToParent};
 
 use crate::Carrier;
 use crate::disk::Disk;
@@ -43,7 +43,7 @@ pub(crate) struct Master {
 impl Master {
     pub(crate) fn new(at: MasterAt, parent: Option<MasterAt>) -> Self {
         let name = RegionName::new(format!("r{at}")).expect("a region name");
-        let config = config(&name, parent);
+        let config = config(&name, 1, parent);
         let state =
             load(config, Clock::default().now(SECOND), &Disk::new()).expect("an empty store can be read");
         Self {
@@ -74,9 +74,10 @@ impl Master {
     }
 }
 
-fn config(name: &RegionName, parent: Option<MasterAt>) -> RegionConfig {
+fn config(name: &RegionName, life: u64, parent: Option<MasterAt>) -> RegionConfig {
     let region = name.clone();
-    RegionConfig { region, epoch: Epoch(77), software: "sim".to_owned(), has_parent: parent.is_some() }
+    let incarnation = Incarnation(life);
+    RegionConfig { region, incarnation, software: "sim".to_owned(), has_parent: parent.is_some() }
 }
 
 fn load(config: RegionConfig, now: Now, disk: &Disk) -> Result<RegionState, skerry_region_state::LoadError> {
@@ -179,6 +180,7 @@ impl World {
                 },
                 Action::Certify(_, Err(refusal)) => self.fail(format!("nobody may join: {refusal}")),
                 Action::Certify(..) | Action::Changed(_) => {}
+                Action::Warn(message) => self.fail(format!("r{at} warns: {message}")),
             }
         }
         self.work_disk(Party::Master(at));
@@ -253,7 +255,7 @@ impl World {
         let long_ago = if self.is(Carrier::MasterWaitsForNobody) { 3600 * SECOND } else { 0 };
         let master = &mut self.masters[at];
         master.clock.zero_us = self.now_us.saturating_sub(long_ago);
-        let config = config(&master.name, master.parent);
+        let config = config(&master.name, master.life, master.parent);
         match load(config, master.clock.now(master.clock.zero_us), &master.disk) {
             Ok(state) => master.state = state,
             Err(error) => self.fail(format!("a master cannot read its store: {error}")),

@@ -12,14 +12,15 @@ use skerry_types::{
     WallTime, WorkloadKey, WorkloadName,
 };
 use skerry_wire::{
-    Cursor, Epoch, Hello, IntentRow, ObservedRow, Revision, Row, RowKey, RowsFrame, TableId, ToChild,
-    ToParent, Welcome,
+    Cursor, Epoch, Hello, Incarnation, IntentRow, ObservedRow, Revision, Row, RowKey, RowsFrame, TableId,
+    ToChild, ToParent, Welcome,
 };
 
 use crate::*;
 
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(super) const EPOCH: Epoch = Epoch(7);
+pub(super) const INCARNATION: Incarnation = Incarnation(1);
 const STARTED: WallTime = WallTime(1_000);
 
 pub(super) struct Bench {
@@ -203,9 +204,15 @@ impl Bench {
         let hello_epoch = self.copy_epoch();
         let newest = rows.iter().map(|row| row.revision).max().unwrap_or_default();
         let frame = if hello_epoch == EPOCH {
-            RowsFrame::Delta { epoch: EPOCH, rows: rows.to_vec() }
+            RowsFrame::Delta { epoch: EPOCH, incarnation: INCARNATION, rows: rows.to_vec() }
         } else {
-            RowsFrame::Snapshot { epoch: EPOCH, first: true, rows: rows.to_vec(), end: Some(newest) }
+            RowsFrame::Snapshot {
+                epoch: EPOCH,
+                incarnation: INCARNATION,
+                first: true,
+                rows: rows.to_vec(),
+                end: Some(newest),
+            }
         };
         self.feed(Input::Received(ToChild::Rows(frame)));
     }
@@ -290,12 +297,12 @@ impl Bench {
             for message in std::mem::take(&mut self.sent) {
                 let ToParent::Rows(frame) = message else { continue };
                 let (rows, cursor) = match frame {
-                    RowsFrame::Delta { epoch, rows } => {
+                    RowsFrame::Delta { epoch, rows, .. } => {
                         let revision = rows.last().expect("no frame is empty").revision;
-                        (rows, Cursor { epoch, revision })
+                        (rows, Cursor { epoch, revision, ..Cursor::default() })
                     }
                     RowsFrame::Snapshot { epoch, rows, end, .. } => {
-                        (rows, Cursor { epoch, revision: end.unwrap_or_default() })
+                        (rows, Cursor { epoch, revision: end.unwrap_or_default(), ..Cursor::default() })
                     }
                 };
                 told.extend(rows.into_iter().map(read));

@@ -115,7 +115,11 @@ fn a_row_that_is_gone_before_it_came_into_force_never_does() {
     bench.link();
     bench.full = true;
     bench.rows(&[row(1, &web())]);
-    let delta = skerry_wire::RowsFrame::Delta { epoch: EPOCH, rows: vec![gone(2, ID)] };
+    let delta = skerry_wire::RowsFrame::Delta {
+        epoch: EPOCH,
+        incarnation: skerry_wire::Incarnation(1),
+        rows: vec![gone(2, ID)],
+    };
     bench.feed(Input::Received(ToChild::Rows(delta)));
     bench.full = false;
     bench.feed(Input::Timeout);

@@ -39,7 +39,7 @@ impl Bench {
     }
 
     fn grant(&mut self, round: u64, revision: u64) {
-        let cursor = Cursor { epoch: EPOCH, revision: Revision(revision) };
+        let cursor = Cursor { epoch: EPOCH, revision: Revision(revision), ..Cursor::default() };
         self.feed(Input::Received(ToChild::Renewed { round, cursor }));
     }
 

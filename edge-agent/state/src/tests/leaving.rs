@@ -101,7 +101,7 @@ fn a_lease_that_ends_waits_for_no_delay() {
         ToParent::Renew { round } => Some(*round),
         _ => None,
     });
-    let cursor = Cursor { epoch: EPOCH, revision: Revision(1) };
+    let cursor = Cursor { epoch: EPOCH, revision: Revision(1), ..Cursor::default() };
     bench.feed(Input::Received(ToChild::Renewed { round: round.unwrap(), cursor }));
     bench.answer_all();
     bench.rows(&[row(2, &stopped(&exclusive))]);

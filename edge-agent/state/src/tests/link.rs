@@ -11,7 +11,7 @@ use crate::*;
 const ID: &str = "web-0-1";
 
 fn cursor(revision: u64) -> Cursor {
-    Cursor { epoch: EPOCH, revision: Revision(revision) }
+    Cursor { epoch: EPOCH, incarnation: INCARNATION, revision: Revision(revision) }
 }
 
 #[test]
@@ -53,7 +53,13 @@ fn a_snapshot_drops_what_it_does_not_name() {
     bench.rows(&[row(1, &web()), row(2, &other)]);
     bench.answer_all();
     let snapshot = |first, rows, end| {
-        Input::Received(ToChild::Rows(RowsFrame::Snapshot { epoch: EPOCH, first, rows, end }))
+        Input::Received(ToChild::Rows(RowsFrame::Snapshot {
+            epoch: EPOCH,
+            incarnation: INCARNATION,
+            first,
+            rows,
+            end,
+        }))
     };
     bench.feed(snapshot(true, vec![row(2, &other)], None));
     assert_eq!(bench.phase(ID), Phase::Running, "not before its end");
@@ -90,7 +96,9 @@ fn a_row_that_is_none_is_left_out_and_told() {
 #[test]
 fn messages_out_of_turn_close_the_link_and_change_nothing() {
     let ack = || ToChild::Ack(Cursor::default());
-    let rows = || ToChild::Rows(RowsFrame::Delta { epoch: EPOCH, rows: vec![row(1, &web())] });
+    let rows = || {
+        ToChild::Rows(RowsFrame::Delta { epoch: EPOCH, incarnation: INCARNATION, rows: vec![row(1, &web())] })
+    };
     let refused = || {
         let code = skerry_wire::RefusalCode::Removed;
         ToChild::Refused(Refused { code, message: "removed".to_owned() })

@@ -5,7 +5,9 @@ use std::time::Duration;
 use skerry_types::{
     AllocationIntent, Desired, ExitKind, Lease, Overlap, Phase, RestartWhen, Schedule, TimeZone,
 };
-use skerry_wire::{Cursor, Epoch, ObservedRow, Revision, Row, RowsFrame, TableId, ToChild, ToParent};
+use skerry_wire::{
+    Cursor, Epoch, Incarnation, ObservedRow, Revision, Row, RowsFrame, TableId, ToChild, ToParent,
+};
 
 use super::bench::*;
 use crate::*;
@@ -28,13 +30,14 @@ impl Bench {
         self.feed(Input::Facts(skerry_types::NodeFacts::default()));
         self.feed(Input::LinkUp);
         let hello = self.hello();
-        let mine = Cursor { epoch: hello.epoch, revision: Revision(0) };
+        let mine = Cursor { epoch: hello.epoch, ..Cursor::default() };
         self.feed(Input::Received(ToChild::Welcome(skerry_wire::Welcome { epoch, ..welcome(mine) })));
     }
 
     fn snapshot(&mut self, epoch: Epoch, rows: &[Row]) {
         let end = Some(Revision(1_000));
-        let frame = RowsFrame::Snapshot { epoch, first: true, rows: rows.to_vec(), end };
+        let frame =
+            RowsFrame::Snapshot { epoch, incarnation: Incarnation(1), first: true, rows: rows.to_vec(), end };
         self.feed(Input::Received(ToChild::Rows(frame)));
     }
 
@@ -47,7 +50,11 @@ impl Bench {
     }
 
     fn delta(&mut self, epoch: Epoch, rows: &[Row]) {
-        self.feed(Input::Received(ToChild::Rows(RowsFrame::Delta { epoch, rows: rows.to_vec() })));
+        self.feed(Input::Received(ToChild::Rows(RowsFrame::Delta {
+            epoch,
+            incarnation: Incarnation(1),
+            rows: rows.to_vec(),
+        })));
     }
 
     fn desired(&self, id: &str) -> Desired {
@@ -65,9 +72,9 @@ impl Bench {
     /// Says of every frame of rows so far that it is on disk.
     fn answer_rows(&mut self) {
         for frame in std::mem::take(&mut self.sent) {
-            let ToParent::Rows(RowsFrame::Delta { epoch, rows }) = frame else { continue };
+            let ToParent::Rows(RowsFrame::Delta { epoch, rows, .. }) = frame else { continue };
             let revision = rows.last().expect("no frame is empty").revision;
-            self.feed(Input::Received(ToChild::Ack(Cursor { epoch, revision })));
+            self.feed(Input::Received(ToChild::Ack(Cursor { epoch, revision, ..Cursor::default() })));
         }
     }
 
@@ -97,8 +104,8 @@ fn what_another_life_does_not_know_goes_on_and_is_told_at_the_next_hello() {
     bench.sent.clear();
     bench.feed(Input::LinkUp);
     let hello = bench.hello();
-    assert_eq!(hello.cursor, Cursor { epoch: OTHER, revision: Revision(1_000) });
-    let mine = Cursor { epoch: hello.epoch, revision: Revision(0) };
+    assert_eq!(hello.cursor, Cursor { epoch: OTHER, incarnation: Incarnation(1), revision: Revision(1_000) });
+    let mine = Cursor { epoch: hello.epoch, ..Cursor::default() };
     bench.feed(Input::Received(ToChild::Welcome(skerry_wire::Welcome { epoch: OTHER, ..welcome(mine) })));
     let told = bench.told();
     let up_to = |table| told.iter().position(|(key, _)| key.table == table && key.key == ID);

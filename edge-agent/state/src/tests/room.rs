@@ -31,7 +31,13 @@ fn replaced(old: &AllocationIntent, new: &AllocationIntent) -> Bench {
     bench.hello();
     bench.feed(Input::Received(ToChild::Welcome(welcome(skerry_wire::Cursor::default()))));
     let rows: Vec<Row> = vec![row(9, new)];
-    let frame = RowsFrame::Snapshot { epoch: EPOCH, first: true, rows, end: Some(Revision(9)) };
+    let frame = RowsFrame::Snapshot {
+        epoch: EPOCH,
+        incarnation: INCARNATION,
+        first: true,
+        rows,
+        end: Some(Revision(9)),
+    };
     bench.feed(Input::Received(ToChild::Rows(frame)));
     bench
 }

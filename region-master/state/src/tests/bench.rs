@@ -10,7 +10,7 @@ use skerry_types::{
     RegionName, Resources, RestartPolicy, RestartWhen, SiteName, TenantName, TenantSpec, WallTime,
     WorkloadKey, WorkloadKind, WorkloadName, WorkloadSpec,
 };
-use skerry_wire::{Epoch, ToChild, ToParent};
+use skerry_wire::{Incarnation, ToChild, ToParent};
 
 use super::node::FakeNode;
 use crate::*;
@@ -41,6 +41,8 @@ pub(super) struct Bench {
     /// For regions below, in order.
     pub(super) down: Vec<(LinkId, ToChild)>,
     pub(super) config: RegionConfig,
+    /// What was said to who reads the log.
+    pub(super) warned: Vec<String>,
     announced: u64,
     calls: u64,
     links: u64,
@@ -69,6 +71,7 @@ impl Bench {
             certified: BTreeMap::new(),
             sent: Vec::new(),
             closed: Vec::new(),
+            warned: Vec::new(),
             announced: 0,
             calls: 0,
             links: 0,
@@ -217,6 +220,7 @@ impl Bench {
                     Action::Certify(call, decision) => drop(self.certified.insert(call, decision)),
                     Action::SendParent(message) => self.up.push(message),
                     Action::CloseParent { reason } => self.up_closed.push(reason),
+                    Action::Warn(message) => self.warned.push(message),
                     Action::Changed(change) => {
                         assert!(change > self.announced && change <= self.state.change());
                         self.announced = change;
@@ -278,6 +282,7 @@ impl Bench {
         self.batches_left = None;
         self.up.clear();
         self.down.clear();
+        self.config.incarnation.0 += 1;
         self.state = load_as(self.config.clone(), self.now, &self.disk);
         self.announced = 0;
         self.drain();
@@ -354,7 +359,7 @@ impl Bench {
 
 pub(super) fn config(region: &str, has_parent: bool) -> RegionConfig {
     let region = RegionName::new(region).unwrap();
-    RegionConfig { region, epoch: Epoch(77), software: "test".to_owned(), has_parent }
+    RegionConfig { region, incarnation: Incarnation(77), software: "test".to_owned(), has_parent }
 }
 
 pub(super) fn load_as(config: RegionConfig, now: Now, disk: &Disk) -> RegionState {

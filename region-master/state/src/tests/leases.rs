@@ -75,7 +75,7 @@ fn a_replacement_waits_until_the_lease_is_over() {
     bench.ask("n1", 3);
     let (round, cursor) = bench.node("n1").renewed[0];
     let stop = bench.state.allocations.values().find(|a| a.intent.desired == Desired::Stop).unwrap();
-    assert!(round == 3 && cursor.revision >= stop.revision && cursor.epoch == bench.config.epoch);
+    assert!(round == 3 && cursor.revision >= stop.revision && cursor.epoch == bench.state.epoch());
     bench.node("n1").catch_up();
     bench.exchange();
     assert_eq!(bench.all(), ["n2 runs"], "the policy of who stays has nothing to say");
@@ -226,7 +226,7 @@ fn an_answer_names_what_was_decided() {
     let mut bench = holder();
     let (_, cursor) = bench.node("n1").renewed[0];
     let newest = bench.state.allocations.values().map(|a| a.revision).max().unwrap();
-    assert_eq!((cursor.epoch, cursor.revision), (bench.config.epoch, newest));
+    assert_eq!((cursor.epoch, cursor.revision), (bench.state.epoch(), newest));
     let row = bench.node("n1").intents.values().next().cloned().map(IntentRow::Allocation);
     assert!(row.is_some());
 }

@@ -2,8 +2,8 @@
 
 use skerry_types::{AllocationId, Desired, Phase, UpdatePolicy, WorkloadSpec};
 use skerry_wire::{
-    Cursor, Epoch, Hello, ObservedRow, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId, ToChild,
-    ToParent,
+    Cursor, Epoch, Hello, Incarnation, ObservedRow, RefusalCode, Revision, Row, RowKey, RowsFrame, TableId,
+    ToChild, ToParent,
 };
 
 use super::bench::*;
@@ -86,7 +86,7 @@ fn messages_out_of_turn_close_the_link_and_are_the_last_that_is_heard() {
         let status = RowKey::new(TableId::STATUS, id);
         let value = ObservedRow::Usage(skerry_types::NodeUsage::default()).encode();
         let row = Row { key: status, revision: Revision(revision), value: Some(value) };
-        ToParent::Rows(RowsFrame::Delta { epoch: Epoch(epoch), rows: vec![row] })
+        ToParent::Rows(RowsFrame::Delta { epoch: Epoch(epoch), incarnation: Incarnation(1), rows: vec![row] })
     };
     let check = |case: &str, welcomed: bool, message: ToParent| {
         let mut bench = Bench::with_nodes(1);
@@ -230,7 +230,7 @@ fn a_row_that_cannot_be_read_is_left_out_and_told() {
     let link = bench.node("n1").link.unwrap();
     let key = RowKey::new(TableId::STATUS, "web-0-1");
     let row = Row { key, revision: Revision(2), value: Some(vec![0xff; 5]) };
-    let frame = RowsFrame::Delta { epoch: Epoch(1), rows: vec![row] };
+    let frame = RowsFrame::Delta { epoch: Epoch(1), incarnation: Incarnation(1), rows: vec![row] };
     bench.feed(Input::Received(link, ToParent::Rows(frame)));
     assert!(matches!(bench.sent[..], [(_, ToChild::Ack(_))]));
     assert_eq!(bench.events().last().unwrap().event.reason, "BadRow");

@@ -8,8 +8,8 @@ use skerry_types::{
     NodeLayers, NodeName, Phase, WallTime,
 };
 use skerry_wire::{
-    Cursor, Epoch, Hello, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader, Revision, RowKey,
-    TableId, ToChild, ToParent, Writer,
+    Cursor, Epoch, Hello, Incarnation, IntentRow, ObservedRow, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Reader,
+    Revision, RowKey, TableId, ToChild, ToParent, Writer,
 };
 
 use crate::LinkId;
@@ -125,7 +125,7 @@ impl FakeNode {
     }
 
     pub(super) fn poll(&mut self) -> Vec<ToParent> {
-        std::iter::from_fn(|| self.writer.poll_frame()).map(ToParent::Rows).collect()
+        std::iter::from_fn(|| self.writer.poll_frame(Incarnation::default())).map(ToParent::Rows).collect()
     }
 
     fn obey(&mut self, intent: AllocationIntent) {

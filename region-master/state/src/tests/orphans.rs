@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skerry_types::{AllocationId, Desired, Generation, JobPolicy, Lease, Phase, WorkloadKind, WorkloadSpec};
-use skerry_wire::Epoch;
 
 use super::bench::*;
 use super::node::Manner;
@@ -13,11 +12,11 @@ use super::tree::Tree;
 use crate::*;
 
 impl Bench {
-    /// The store is put back to what it was, and gets another epoch.
+    /// The store is put back to what it was, and the operator says so.
     fn restore(&mut self, backup: &Disk) {
         self.disk = backup.clone();
-        self.config.epoch = Epoch(self.config.epoch.0 + 1);
         self.restart();
+        self.feed(Input::Restored);
     }
 
     fn allocations(&mut self) -> Vec<AllocationView> {
@@ -248,11 +247,12 @@ fn a_master_that_is_set_up_anew_learns_what_runs() {
     let mut bench = Bench::with_nodes(1);
     bench.apply(&since);
     let before = bench.held();
-    bench.restore(&Disk::new());
+    bench.put_back(&Disk::new());
     let node = bench.nodes.remove(&node_name("n1")).unwrap();
     bench.join("n1", "s1");
     bench.nodes.insert(node_name("n1"), node);
-    bench.connect("n1");
+    bench.redial();
+    bench.redial();
     assert_eq!(bench.shown(), ["since@n1 Keep running"; 2]);
     bench.apply(&since);
     assert_eq!(bench.held(), before);
@@ -265,14 +265,15 @@ fn an_orphan_whose_name_is_taken_waits_for_it() {
         let mut bench = Bench::with_nodes(1);
         bench.apply(&web);
         bench.cut("n1");
-        bench.restore(&Disk::new());
+        bench.put_back(&Disk::new());
         let n1 = bench.nodes.remove(&node_name("n1")).unwrap();
         bench.join("n2", "s1");
         bench.connect("n2");
         bench.apply(&web);
         bench.join("n1", "s1");
         bench.nodes.insert(node_name("n1"), n1);
-        bench.connect("n1");
+        bench.redial();
+        bench.redial();
         assert_eq!(bench.shown(), ["web@n2 Run running"]);
         assert_eq!(bench.events().iter().filter(|event| event.event.reason == "OrphanRefused").count(), 1);
         if restarts {

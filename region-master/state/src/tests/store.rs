@@ -203,7 +203,7 @@ fn a_flood_of_rows_that_was_cut_short_is_taken_again() {
 fn a_store_that_cannot_be_read_says_where() {
     let config = || RegionConfig {
         region: skerry_types::RegionName::new("north").unwrap(),
-        epoch: skerry_wire::Epoch(1),
+        incarnation: skerry_wire::Incarnation(1),
         software: String::new(),
         has_parent: false,
     };

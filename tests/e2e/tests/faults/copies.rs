@@ -108,10 +108,13 @@ fn old_disk_of_a_node(region: &mut Region) -> Result<()> {
     region.operator.delete("since")
 }
 
+/// Workloads that came after the backup was made.
+const SINCE: [&str; 3] = ["applied-again", "applied-otherwise", "deleted-then"];
+
 /// The master's store is put back to an earlier state. What the backup knows goes on untouched, and so does what it does not
-/// know, until somebody says what is to become of it.
+/// know, until somebody says what is to become of it: whether the operator says that it is a backup or forgets to.
 fn old_store_of_the_master(region: &mut Region) -> Result<()> {
-    region.step("the master's store from a backup");
+    region.step("the master's store from a backup, and nobody says so");
     let image = region.image("hello")?;
     let operator = region.operator.clone();
     let data = region.master.data_dir();
@@ -120,38 +123,58 @@ fn old_store_of_the_master(region: &mut Region) -> Result<()> {
     copy(&data, &backup)?;
     region.master.start()?;
     region.node_mut("n1")?.reachable(&operator)?;
-    let since = ["applied-again", "applied-otherwise", "deleted-then"];
-    for name in since {
+    for name in SINCE {
         operator.apply(&[&Workload::new(name, &image, &["sleep"])])?;
         operator.running(name)?;
     }
     let before = region.node("n1")?.containers();
-    region.master.kill()?;
-    fs::remove_dir_all(&data)?;
-    fs::rename(&backup, &data)?;
-    // As operators are told to.
-    fs::remove_file(data.join("epoch"))?;
+    put_back(region, &backup)?;
     region.master.start()?;
-    region.node_mut("n1")?.reachable(&operator)?;
-    operator.running("first")?;
-    for name in since {
-        until_ok("it is shown as orphaned", SOON, || is_orphaned(region, name))?;
-    }
-    ensure!(region.node("n1")?.containers() == before, "something was stopped or started again");
+    until_ok("the master notices", SOON, || {
+        let said = region.master.log();
+        ensure!(said.contains("node n1 holds what this store never gave out"), "it says nothing of it");
+        Ok(())
+    })?;
+    orphans_go_on(region, &before)?;
     operator.run(&["describe", "node", "n1"])?.ok()?.says(&["Orphans", "3 allocations"])?;
     operator.run(&["events", "applied-again"])?.ok()?.says(&["Orphaned"])?;
+    operator.run(&["events"])?.ok()?.says(&[
+        "StoreRestored",
+        "begins another life",
+        "apply their manifests",
+    ])?;
+    region.step("the same backup again, and the operator says so");
+    put_back(region, &backup)?;
+    let said = region.master.restored()?;
+    ensure!(said.contains("begins another life"), "{said}");
+    region.master.start()?;
+    orphans_go_on(region, &before)?;
     region.step("orphans outlive an agent and a master");
     region.master.kill()?;
     region.node_mut("n1")?.kill()?;
     region.master.start()?;
-    let node = region.node_mut("n1")?;
-    node.start(None)?;
-    node.reachable(&operator)?;
-    for name in since {
-        until_ok("it is an orphan still", SOON, || is_orphaned(region, name))?;
+    region.node_mut("n1")?.start(None)?;
+    orphans_go_on(region, &before)?;
+    ends_of_orphans(region, &before)
+}
+
+/// Ends the master as a power cut would, and puts its folder back to what it was.
+fn put_back(region: &mut Region, backup: &Path) -> Result<()> {
+    let data = region.master.data_dir();
+    region.master.kill()?;
+    fs::remove_dir_all(&data)?;
+    copy(backup, &data)
+}
+
+fn orphans_go_on(region: &mut Region, before: &[skerry_e2e::Container]) -> Result<()> {
+    let operator = region.operator.clone();
+    region.node_mut("n1")?.reachable(&operator)?;
+    operator.running("first")?;
+    for name in SINCE {
+        until_ok("it is shown as orphaned", SOON, || is_orphaned(region, name))?;
     }
     ensure!(region.node("n1")?.containers() == before, "something was stopped or started again");
-    ends_of_orphans(region, &before)
+    Ok(())
 }
 
 fn is_orphaned(region: &Region, name: &str) -> Result<()> {

@@ -254,7 +254,13 @@ fn master_cannot_read(region: &mut Region) -> Result<()> {
     region.master.launch()?;
     until("the end of the master", SOON, || region.master.ended())?;
     let said = region.master.log();
-    for word in ["cannot be read", "will not be overwritten", "restore"] {
+    let data = region.master.data_dir().display().to_string();
+    for word in [
+        "cannot be read",
+        "will not be overwritten",
+        &format!("cp -a BACKUP {data}"),
+        "skerry-master restored",
+    ] {
         ensure!(said.contains(word), "{word:?} is not said: {}", said.lines().last().unwrap_or_default());
     }
     for (path, bytes) in damaged {

@@ -56,6 +56,11 @@ impl Master {
         Ok(command)
     }
 
+    /// Says that the data directory was put back to an older copy; gives what is said to that.
+    pub fn restored(&self) -> Result<String> {
+        output(&mut self.command("restored")?)
+    }
+
     fn command(&self, verb: &str) -> Result<Command> {
         let mut command = self.host.command(binary("skerry-master")?);
         command.arg(verb).arg("--data-dir").arg(self.data_dir());

@@ -136,6 +136,7 @@ mod tests {
             waves: vec![first, rest],
             deferred: vec![member(9, "bergen")],
             warnings: Vec::new(),
+            movables: Vec::new(),
         };
         let expect = "\
 workload/web: 9 members in 2 waves
