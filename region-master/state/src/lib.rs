@@ -31,6 +31,7 @@ mod load;
 mod nodes;
 mod order;
 mod orphans;
+mod outdated;
 mod past;
 mod places;
 mod placing;

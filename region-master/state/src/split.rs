@@ -154,10 +154,11 @@ impl RegionState {
         deal.split.round += u32::from(handed_back);
     }
 
-    /// Forgets who handed back, where there is more room than there was; ever more rarely while it does not help.
+    /// Forgets who handed back, where there is more room than there was, or the reason is gone; ever more rarely while it does not help.
     fn hear_news(&mut self, key: &WorkloadKey, deal: &mut Deal) {
-        let now = self.now.mono;
+        let (now, outdated) = (self.now.mono, self.outdated(&deal.split));
         let Some(retry) = self.workloads.get_mut(key).map(|workload| &mut workload.retry) else { return };
+        retry.news.extend(outdated);
         retry.news.retain(|name| deal.split.back.contains_key(name));
         if retry.news.is_empty() {
             return;
@@ -194,7 +195,7 @@ impl RegionState {
             return;
         }
         if deal.split.round >= ROUNDS_END {
-            deal.pending.push(Pending { instances: missing, reasons: reasons_of(&deal.split) });
+            deal.pending.push(Pending { instances: missing, reasons: self.why_handed_back(&deal.split) });
             return;
         }
         let views = self.region_views(record, deal);
@@ -224,28 +225,27 @@ impl RegionState {
 
     /// The regions as level 1 sees them: the own nodes first.
     pub(crate) fn region_views(&mut self, record: &WorkloadRecord, deal: &Deal) -> Vec<RegionView> {
-        let handed_back = |name: &RegionName| {
-            let back = deal.split.back.get(name);
-            back.map(|(count, reasons)| HandBack { count: *count, reasons: reasons.clone() })
-        };
         let own = self.config.region.clone();
         let mut local = RegionView::new(own.clone());
         local.local = true;
         local.sites = Arc::new(SiteTable::new(self.site_digests(), &mut self.alike));
         local.existing = deal.split.local.clone();
-        local.handed_back = handed_back(&own);
+        local.handed_back = self.handed_back(&deal.split, &own);
         local.beside = self.beside(record, None);
         let mut views = vec![local];
+        let names: Vec<RegionName> = self.regions.keys().cloned().collect();
+        let backs: Vec<Option<HandBack>> =
+            names.iter().map(|name| self.handed_back(&deal.split, name)).collect();
         let tables: Vec<Arc<SiteTable>> =
             self.regions.values_mut().map(|region| region.site_table(&mut self.alike)).collect();
-        for ((name, region), sites) in self.regions.iter().zip(tables) {
+        for (((name, region), sites), back) in self.regions.iter().zip(tables).zip(backs) {
             let mut view = RegionView::new(name.clone());
             view.reachable = region.is_reachable();
             view.sites = sites;
             view.existing = deal.parts.get(name).cloned().unwrap_or_default();
             view.given_up = deal.given_up.get(name).cloned().unwrap_or_default();
             view.pending = region.pending(&record.spec.key);
-            view.handed_back = handed_back(name);
+            view.handed_back = back;
             view.beside = self.beside(record, Some(name));
             views.push(view);
         }
@@ -491,10 +491,4 @@ fn taken_back(status: &ShareStatus, instances: &InstanceSet) -> (InstanceSet, Ve
     let back = status.handed_back.iter().fold(InstanceSet::default(), |all, part| all.union(&part.instances));
     let reasons = status.handed_back.first().map(|part| part.reasons.clone()).unwrap_or_default();
     (back.intersection(instances), reasons)
-}
-
-fn reasons_of(split: &SplitRecord) -> Vec<Refusal> {
-    let why = |reasons: &[Refusal]| reasons.first().map(Refusal::to_string).unwrap_or_default();
-    let rules = split.back.values().map(|(_, reasons)| Rule::HandedBack { why: why(reasons) });
-    rules.map(|rule| Refusal { rule, nodes: 1 }).collect()
 }

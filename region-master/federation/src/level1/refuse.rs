@@ -28,9 +28,15 @@ pub(crate) fn refusals(dealing: &Dealing<'_>) -> Vec<Refusal> {
     }
     if returned > 0 {
         sort(&mut handed_back);
-        let main =
-            handed_back.first().map_or_else(|| "no reason given".to_owned(), |one| one.rule.to_string());
-        refusals.push(Refusal { rule: Rule::HandedBack { why: main }, nodes: returned });
+        let main = match handed_back.first().map(|one| &one.rule) {
+            // What a region further down said is not said once more for each region between.
+            Some(Rule::HandedBack { why }) => why.clone(),
+            Some(rule) => rule.to_string(),
+            None => "no reason given".to_owned(),
+        };
+        let main = Rule::HandedBack { why: main };
+        handed_back.retain(|one| one.rule != main);
+        refusals.push(Refusal { rule: main, nodes: returned });
         for one in handed_back {
             count(&mut refusals, one.rule, one.nodes);
         }

@@ -126,6 +126,40 @@ fn a_node_that_takes_allocations_again_is_news_to_the_regions_above() {
 }
 
 #[test]
+fn a_reason_that_is_gone_when_it_is_heard_is_not_repeated() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    let cordon = |tree: &mut Tree, on| {
+        tree.of("a").life(LifeCall::Cordon { node: node_name("a-n1"), on }).unwrap();
+    };
+    let stale = |tree: &mut Tree| {
+        let view = tree.of("root").workload("web").unwrap();
+        let reasons = view.pending.iter().flat_map(|pending| &pending.reasons);
+        reasons.map(ToString::to_string).any(|words| words.contains("cordoned"))
+    };
+    cordon(&mut tree, true);
+    tree.of("root").apply(&spec("web", 5));
+    tree.settle();
+    tree.pass(Duration::from_mins(10));
+    assert!(stale(&mut tree), "it is so");
+    // The site's digest is here before the root has heard what was handed back.
+    let split = tree.masters["root"].state.splits[&key("web")].clone();
+    cordon(&mut tree, false);
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web").len(), 4);
+    let state = &mut tree.of("root").state;
+    state.splits.get_mut(&key("web")).unwrap().back = split.back;
+    state.dirty.insert(key("web"));
+    state.handle(state.now, Input::Timeout);
+    assert!(!stale(&mut tree));
+    tree.pass(Duration::from_mins(2));
+    let view = tree.of("root").workload("web").unwrap();
+    let words: Vec<String> = view.pending[0].reasons.iter().map(ToString::to_string).collect();
+    assert!(words.iter().any(|words| words.contains("handed it back")), "asked anew: {words:?}");
+}
+
+#[test]
 fn a_digest_that_is_too_large_is_left_out_and_told_once() {
     let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
     tree.pass(SECOND * 3);

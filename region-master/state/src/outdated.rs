@@ -1,0 +1,79 @@
+//! What regions said when they handed instances back, without what is so no more.
+
+use std::sync::Arc;
+
+use skerry_federation::level1::HandBack;
+use skerry_types::{Refusal, RegionName, Rule, SiteDigest};
+
+use crate::records::SplitRecord;
+use crate::state::RegionState;
+
+/// In place of a reason that has gone.
+const IS_GONE: &str = "what stood in the way then is gone, it is asked again";
+
+impl RegionState {
+    /// What a region handed back, in words that its digests do not contradict.
+    pub(crate) fn handed_back(&mut self, split: &SplitRecord, name: &RegionName) -> Option<HandBack> {
+        let (count, reasons) = split.back.get(name)?;
+        if !reasons.iter().any(is_of_nodes) {
+            return Some(HandBack { count: *count, reasons: reasons.clone() });
+        }
+        let sites = match self.regions.get(name) {
+            Some(region) => region.sites.values().cloned().collect(),
+            None => self.site_digests(),
+        };
+        Some(HandBack { count: *count, reasons: still_so(reasons, &sites) })
+    }
+
+    /// Regions whose reason for handing back was gone before it was heard of, or is since.
+    pub(crate) fn outdated(&mut self, split: &SplitRecord) -> Vec<RegionName> {
+        let names: Vec<RegionName> = split.back.keys().cloned().collect();
+        let is_outdated = |name: &RegionName| {
+            let kept = self.handed_back(split, name)?;
+            (kept.reasons != split.back.get(name)?.1).then(|| name.clone())
+        };
+        names.iter().filter_map(is_outdated).collect()
+    }
+
+    /// Why nobody takes a workload's instances, a line for each region that handed some back.
+    pub(crate) fn why_handed_back(&mut self, split: &SplitRecord) -> Vec<Refusal> {
+        let names: Vec<RegionName> = split.back.keys().cloned().collect();
+        let backs = names.iter().filter_map(|name| self.handed_back(split, name));
+        let why = |back: HandBack| back.reasons.first().map(Refusal::to_string).unwrap_or_default();
+        backs.map(|back| Refusal { rule: Rule::HandedBack { why: why(back) }, nodes: 1 }).collect()
+    }
+}
+
+/// The reasons without those about nodes that take nothing, or are not heard from, where there are no such nodes any more.
+fn still_so(reasons: &[Refusal], sites: &[Arc<SiteDigest>]) -> Vec<Refusal> {
+    let sum =
+        |count: fn(&SiteDigest) -> u32| sites.iter().map(|site| count(site)).fold(0, u32::saturating_add);
+    let closed = sum(|site| site.reachable.saturating_sub(open(site)));
+    let away = sum(|site| site.nodes.saturating_sub(site.reachable));
+    let is_so = |reason: &&Refusal| {
+        !(closed == 0 && says(reason, &Rule::Cordoned) || away == 0 && says(reason, &Rule::Unreachable))
+    };
+    let kept: Vec<Refusal> = reasons.iter().filter(is_so).cloned().collect();
+    if kept.is_empty() && !reasons.is_empty() {
+        return vec![Refusal { rule: Rule::HandedBack { why: IS_GONE.to_owned() }, nodes: 1 }];
+    }
+    kept
+}
+
+/// Whether a reason is what nodes are like at present, which digests tell.
+fn is_of_nodes(reason: &Refusal) -> bool {
+    says(reason, &Rule::Cordoned) || says(reason, &Rule::Unreachable)
+}
+
+/// Whether a reason is this rule, or what a region further down said of it.
+fn says(reason: &Refusal, rule: &Rule) -> bool {
+    match &reason.rule {
+        Rule::HandedBack { why } => why.ends_with(&rule.to_string()),
+        own => own == rule,
+    }
+}
+
+/// Nodes of a site that take more.
+fn open(site: &SiteDigest) -> u32 {
+    site.sketch.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.nodes).sum()
+}
