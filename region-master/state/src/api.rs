@@ -27,6 +27,8 @@ pub enum ApiCall {
     },
     /// Remove a workload.
     Delete(WorkloadKey),
+    /// End one allocation: an orphan for good, any other so that a fresh one takes its place.
+    DeleteAllocation(AllocationId),
     /// Remove a node that is gone for good.
     RemoveNode(NodeName),
     /// Remove a child region that is gone for good.
@@ -106,7 +108,7 @@ pub struct NewToken {
 pub enum ApiReply {
     /// To [`ApiCall::Apply`].
     Applied(Applied),
-    /// To [`ApiCall::Delete`], [`ApiCall::RemoveNode`] and [`ApiCall::RemoveRegion`]: how many allocations stop, or lost
+    /// To [`ApiCall::Delete`], [`ApiCall::DeleteAllocation`], [`ApiCall::RemoveNode`] and [`ApiCall::RemoveRegion`]: how many allocations stop, or lost
     /// their node or region.
     Removed(u32),
     /// To [`ApiCall::ApplyTenant`] and [`ApiCall::ApplySite`].

@@ -10,6 +10,7 @@ use skerry_types::{
 use skerry_wire::Revision;
 
 use crate::allocations::Allocation;
+use crate::api::{ApiError, ApiReply};
 use crate::lease;
 use crate::ledger::ALLOCATION;
 use crate::records::{AllocationRecord, WorkloadRecord};
@@ -160,6 +161,16 @@ impl RegionState {
             self.stop(id);
         }
         ids.len()
+    }
+
+    /// Ends an allocation because an operator says so, whatever update policies say. Where its instance is wanted another one is
+    /// placed, of what is exclusive not before this one is gone.
+    pub(crate) fn delete_allocation(&mut self, id: &AllocationId) -> Result<ApiReply, ApiError> {
+        let missing = || ApiError::NotFound { what: "allocation", name: id.to_string() };
+        let key = self.allocations.get(id).ok_or_else(missing)?.intent.workload.clone();
+        self.stop(id);
+        self.look_at(&key);
+        Ok(ApiReply::Removed(1))
     }
 
     pub(crate) fn stop(&mut self, id: &AllocationId) {

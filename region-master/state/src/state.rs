@@ -233,6 +233,7 @@ impl RegionState {
         match call {
             ApiCall::Apply { spec, dry_run } => self.apply(spec, dry_run),
             ApiCall::Delete(key) => self.delete(&key),
+            ApiCall::DeleteAllocation(id) => self.delete_allocation(&id),
             ApiCall::RemoveNode(name) => self.remove_node(&name),
             ApiCall::RemoveRegion(name) => self.remove_region(&name),
             ApiCall::ApplyTenant { spec, dry_run } => self.apply_tenant(spec, dry_run),

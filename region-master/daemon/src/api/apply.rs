@@ -73,8 +73,10 @@ impl Api {
             "" | "workload" => ApiCall::Delete(workload_key(&tenant, &name)?),
             "tenant" => ApiCall::DeleteTenant(name.parse().map_err(invalid)?),
             "site" => ApiCall::DeleteSite(name.parse().map_err(invalid)?),
+            "allocation" => ApiCall::DeleteAllocation(name.parse().map_err(invalid)?),
             other => {
-                let message = format!("'{other}' cannot be deleted: workloads, tenants and sites can");
+                let message =
+                    format!("'{other}' cannot be deleted: workloads, allocations, tenants and sites can");
                 return Err(Status::invalid_argument(message));
             }
         };

@@ -160,6 +160,57 @@ fn orphans_end_with_a_deletion_of_what_nobody_knows() {
 }
 
 #[test]
+fn one_orphan_ends_by_its_id() {
+    let mut bench = restored(&spec("since", 2));
+    let orphans: Vec<AllocationId> =
+        bench.held().into_iter().filter(|(_, desired)| *desired == Desired::Keep).map(|(id, _)| id).collect();
+    assert!(matches!(bench.call(ApiCall::DeleteAllocation(orphans[0].clone())), Ok(ApiReply::Removed(1))));
+    bench.wait(Duration::from_mins(1));
+    assert_eq!((bench.held().get(&orphans[0]), bench.held().get(&orphans[1])), (None, Some(&Desired::Keep)));
+    let gone = bench.call(ApiCall::DeleteAllocation(orphans[0].clone())).unwrap_err();
+    assert_eq!(gone.to_string(), format!("there is no allocation '{}'", orphans[0]));
+}
+
+#[test]
+fn a_fresh_allocation_takes_the_place_of_one_that_is_deleted() {
+    let exclusive = |mut spec: WorkloadSpec| {
+        std::sync::Arc::make_mut(&mut spec.instance).exclusive = Some(Lease::DEFAULT);
+        spec
+    };
+    let job = WorkloadKind::Job(JobPolicy { parallelism: 2, retries: 0, deadline: None });
+    let kinds = [
+        spec("web", 2),
+        exclusive(spec("db", 2)),
+        WorkloadSpec { kind: WorkloadKind::Daemon, ..spec("log", 0) },
+        WorkloadSpec { kind: job, ..spec("job", 2) },
+    ];
+    for spec in kinds {
+        let (name, mut bench) = (spec.key.name.to_string(), Bench::with_nodes(2));
+        bench.apply(&spec);
+        bench.wait(Duration::from_secs(5));
+        let before: Vec<AllocationId> = bench.held().into_keys().collect();
+        let node = |bench: &Bench, id: &AllocationId| bench.state.allocations.get(id).unwrap().node.clone();
+        let on = node(&bench, &before[0]);
+        bench.node(on.as_str()).manner = Manner::Mute;
+        bench.call(ApiCall::DeleteAllocation(before[0].clone())).unwrap();
+        bench.call(ApiCall::DeleteAllocation(before[0].clone())).unwrap();
+        bench.wait(Duration::from_secs(30));
+        let fresh = |bench: &Bench| bench.placed().len() - 1;
+        if spec.instance.exclusive.is_some() {
+            assert_eq!(fresh(&bench), 0, "{name}: not before the other is gone");
+        }
+        bench.node(on.as_str()).catch_up();
+        bench.exchange();
+        bench.wait(Duration::from_mins(5));
+        let held = bench.held();
+        assert!(held.len() == 2 && !held.contains_key(&before[0]) && held.contains_key(&before[1]), "{name}");
+        assert_eq!(fresh(&bench), 1, "{name}");
+        let view = bench.workload(&name).unwrap();
+        assert!(view.job.is_none_or(|job| job.failures == 0), "{name}: to be deleted is no failure");
+    }
+}
+
+#[test]
 fn a_release_is_told_until_it_is_done() {
     let mut bench = restored(&spec("since", 2));
     bench.cut("n1");

@@ -1,4 +1,4 @@
-//! `delete`: workloads, tenants and what was said of sites, and nodes and regions that are gone for good.
+//! `delete`: workloads, single allocations, tenants and what was said of sites, and nodes and regions that are gone for good.
 
 use std::time::Duration;
 
@@ -36,11 +36,13 @@ pub(crate) async fn run(args: DeleteArgs) -> Result<(), Failure> {
     let Some(target) = &args.target else { return of_manifests(&args).await };
     let kind = target.kind;
     match kind {
-        Kind::Workload | Kind::Tenant | Kind::Site => {
+        Kind::Workload | Kind::Allocation | Kind::Tenant | Kind::Site => {
             let name = required_name(target, args.name.clone())?;
             check(&args, kind)?;
-            let tenant = if kind.has_tenant() { args.tenant.name() } else { String::new() };
-            let (tenant, name) = split_tenant(kind, tenant, name);
+            let (tenant, name) = match kind {
+                Kind::Workload => split_tenant(kind, args.tenant.name(), name),
+                _ => (String::new(), name),
+            };
             things(&args, vec![Thing { kind, tenant, name }]).await
         }
         Kind::Node | Kind::Region => for_good(&args, kind, required_name(target, args.name.clone())?).await,
@@ -48,16 +50,21 @@ pub(crate) async fn run(args: DeleteArgs) -> Result<(), Failure> {
             let id = name_of(target, args.name.clone())?.unwrap_or_else(|| "ID".to_owned());
             Err(Failure::Usage(format!("a token is revoked: skerry token revoke {id}")))
         }
-        Kind::Allocation | Kind::Event => Err(Failure::Usage(format!(
-            "{kind}s are not deleted: only workloads, tenants, sites, nodes and regions are"
-        ))),
+        Kind::Event => Err(Failure::Usage(
+            "events are not deleted: only workloads, allocations, tenants, sites, nodes and regions are"
+                .to_owned(),
+        )),
     }
 }
 
 /// A flag that would change nothing is refused, so that nobody believes it did.
 fn check(args: &DeleteArgs, kind: Kind) -> Result<(), Failure> {
     if args.yes {
-        return Err(Failure::Usage(format!("--yes is for nodes and regions: a {kind} can be applied again")));
+        let why = match kind {
+            Kind::Allocation => "another takes an allocation's place".to_owned(),
+            _ => format!("a {kind} can be applied again"),
+        };
+        return Err(Failure::Usage(format!("--yes is for nodes and regions: {why}")));
     }
     if kind != Kind::Workload && (args.wait || args.tenant.is_given()) {
         return Err(Failure::Usage("--wait and --tenant are for workloads".to_owned()));
@@ -126,6 +133,7 @@ fn line(thing: &Thing, stopping: u32) -> String {
     let shown = thing.shown();
     match thing.kind {
         Kind::Workload => format!("{shown} deleted ({} stopping)\n", counted(stopping, "allocation")),
+        Kind::Allocation => format!("{shown} stops; if its instance is wanted, another takes its place\n"),
         Kind::Site => format!("{shown}: what was said of it is deleted; its nodes stay\n"),
         _ => format!("{shown} deleted\n"),
     }
