@@ -32,10 +32,8 @@ impl World {
     pub(crate) fn check_stop(&mut self, at: NodeAt, container: &Container, by: &str) {
         let id = &container.intent.id;
         let (name, master) = (&self.hosts[at].name, self.hosts[at].master);
-        let wanted = self.masters[master]
-            .state
-            .intents()
-            .any(|(node, intent)| intent.id == *id && node == name && intent.desired == Desired::Run);
+        let intent = self.masters[master].state.intent(id);
+        let wanted = intent.is_some_and(|(node, intent)| node == name && intent.desired == Desired::Run);
         // What is exclusive stops for want of a lease, and a run for the next one.
         let spec = &container.intent.spec;
         let may_stop = spec.exclusive.is_some()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use skerry_types::{Batch, PersistId};
+use skerry_types::{Batch, PersistId, TableName};
 
 use crate::rng::Rng;
 
@@ -11,7 +11,7 @@ type Row = (String, Vec<u8>, Vec<u8>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    rows: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    tables: BTreeMap<TableName, BTreeMap<Vec<u8>, Vec<u8>>>,
     queued: VecDeque<(PersistId, Batch)>,
     /// A commit is under way.
     pub(crate) busy: bool,
@@ -55,38 +55,46 @@ impl Disk {
 
     fn write(&mut self, batch: Batch) {
         for write in batch.writes {
-            let key = (write.table.to_owned(), write.key);
+            let table = self.tables.entry(write.table).or_default();
             match write.value {
-                Some(value) => self.rows.insert(key, value),
-                None => self.rows.remove(&key),
+                Some(value) => table.insert(write.key, value),
+                None => table.remove(&write.key),
             };
         }
     }
 
     /// What a copy of it holds.
     pub(crate) fn image(&self) -> Self {
-        Self { rows: self.rows.clone(), ..Self::new() }
+        Self { tables: self.tables.clone(), ..Self::new() }
     }
 
     /// Holds what another one does.
     pub(crate) fn put_in(&mut self, image: Self) {
-        self.rows = image.rows;
+        self.tables = image.tables;
     }
 
     pub(crate) fn wipe(&mut self) {
-        self.rows.clear();
+        self.tables.clear();
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.rows.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone()))
+        self.rows_but("")
+    }
+
+    /// All rows but those of one table.
+    pub(crate) fn rows_but(&self, left_out: &str) -> impl Iterator<Item = Row> {
+        let tables = self.tables.iter().filter(move |(name, _)| **name != left_out);
+        tables.flat_map(|(name, rows)| {
+            rows.iter().map(|(key, value)| ((*name).to_owned(), key.clone(), value.clone()))
+        })
     }
 
     pub(crate) fn value(&self, table: &str, key: &[u8]) -> Option<&[u8]> {
-        self.rows.get(&(table.to_owned(), key.to_vec())).map(Vec::as_slice)
+        self.tables.get(table)?.get(key).map(Vec::as_slice)
     }
 
     pub(crate) fn count(&self, table: &str) -> usize {
-        self.rows.keys().filter(|(name, _)| name == table).count()
+        self.tables.get(table).map_or(0, BTreeMap::len)
     }
 
     pub(crate) fn is_idle(&self) -> bool {

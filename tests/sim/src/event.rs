@@ -36,20 +36,52 @@ pub(crate) enum Parcel<Message> {
 /// Something that will happen. `life` is of the process that waits for it: one that died meanwhile waits for nothing.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Commit { party: Party, life: u64 },
+    Commit {
+        party: Party,
+        life: u64,
+    },
     Space(Party),
-    Timer { party: Party, life: u64, due_us: u64 },
-    Dial { party: Party, life: u64 },
+    /// A party has one at most.
+    Timer(Party),
+    Dial {
+        party: Party,
+        life: u64,
+    },
     Up(LinkId, Parcel<ToParent>),
     Down(LinkId, Parcel<ToChild>),
     Lost(LinkId, Side),
     Heal(Party),
-    Inventory { node: NodeAt, life: u64, keeper: u64 },
-    Execute { node: NodeAt, life: u64, op: OpId },
-    Answer { node: NodeAt, life: u64, op: OpId, result: Result<Outcome, Failure> },
-    Ends { node: NodeAt, pid: u32, kind: ExitKind },
-    LeaseEnds { node: NodeAt, pid: u32 },
-    Confess { node: NodeAt, life: u64, pid: u32 },
+    Inventory {
+        node: NodeAt,
+        life: u64,
+        keeper: u64,
+    },
+    Execute {
+        node: NodeAt,
+        life: u64,
+        op: OpId,
+    },
+    Answer {
+        node: NodeAt,
+        life: u64,
+        op: OpId,
+        result: Result<Outcome, Failure>,
+    },
+    Ends {
+        node: NodeAt,
+        pid: u32,
+        kind: ExitKind,
+    },
+    /// The keeper looks at a container whose lease may have ended. There is one for each that runs by a lease.
+    LeaseEnds {
+        node: NodeAt,
+        pid: u32,
+    },
+    Confess {
+        node: NodeAt,
+        life: u64,
+        pid: u32,
+    },
     EndCopy(NodeAt),
     Mishap,
     BootAgent(NodeAt),

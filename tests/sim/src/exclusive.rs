@@ -18,8 +18,8 @@ impl World {
     /// The keeper will look at a container when its time has come.
     pub(crate) fn watch_lease(&mut self, at: NodeAt, pid: u32) {
         let host = &self.hosts[at];
-        let fence = host.containers.get(&pid).and_then(|container| container.fence);
-        if let Some(fence) = fence {
+        let its = host.containers.get(&pid).filter(|container| container.runs());
+        if let Some(fence) = its.and_then(|container| container.fence) {
             let ends_us = host.clock.true_us(fence.deadline);
             self.at(ends_us, Event::LeaseEnds { node: at, pid });
         }
@@ -31,23 +31,24 @@ impl World {
         if !self.hosts[at].keeper_is_up {
             return;
         }
-        let its =
-            self.hosts[at].containers.iter_mut().filter(|(_, c)| c.intent.id == *allocation && c.runs());
-        let mut extended = Vec::new();
-        for (pid, container) in its {
-            if let Some(fence) =
-                container.fence.as_mut().filter(|f| f.deadline > now && f.deadline < deadline)
-            {
-                fence.deadline = deadline;
-                extended.push(*pid);
-            }
-        }
-        for pid in extended {
-            self.watch_lease(at, pid);
+        let its = self.hosts[at].containers.values_mut().filter(|c| c.intent.id == *allocation && c.runs());
+        let fences = its.filter_map(|container| container.fence.as_mut());
+        for fence in fences.filter(|f| f.deadline > now && f.deadline < deadline) {
+            fence.deadline = deadline;
         }
     }
 
-    pub(crate) fn lease_ends(&mut self, at: NodeAt, pid: u32) {
+    /// What was a container's deadline has come; it may have another since.
+    pub(crate) fn lease_may_end(&mut self, at: NodeAt, pid: u32) {
+        let host = &self.hosts[at];
+        let deadline = host.containers.get(&pid).and_then(|c| c.fence).map(|fence| fence.deadline);
+        if deadline.is_some_and(|deadline| host.now(self.now_us).mono < deadline) {
+            return self.watch_lease(at, pid);
+        }
+        self.lease_ends(at, pid);
+    }
+
+    fn lease_ends(&mut self, at: NodeAt, pid: u32) {
         let host = &self.hosts[at];
         let now = host.now(self.now_us).mono;
         let runs = host.containers.get(&pid).filter(|container| container.runs());

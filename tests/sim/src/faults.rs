@@ -63,7 +63,10 @@ impl World {
         let by = if self.rng.percent(50) { by } else { -by };
         match party {
             Party::Master(at) => self.masters[at].clock.skew_ms += by,
-            Party::Node(at) => self.hosts[at].clock.skew_ms += by,
+            Party::Node(at) => {
+                self.hosts[at].clock.skew_ms += by;
+                self.hosts[at].set_us = self.now_us;
+            }
         }
     }
 

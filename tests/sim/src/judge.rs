@@ -62,14 +62,17 @@ impl World {
     }
 
     fn doubled(&self, at: MasterAt) -> Option<String> {
-        let mut places: BTreeMap<(&WorkloadKey, InstanceIndex), Vec<&str>> = BTreeMap::new();
         let region = &self.masters[at].state;
-        for (node, intent) in region.intents().filter(|(_, i)| i.desired == Desired::Run) {
-            places.entry((&intent.workload, intent.instance)).or_default().push(node.as_str());
-        }
-        let mut over =
-            places.into_iter().filter(|((key, _), nodes)| nodes.len() > self.copies_allowed(at, key));
-        let ((key, instance), nodes) = over.next()?;
+        let runs = || region.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+        let mut places: Vec<_> = runs().map(|(_, intent)| (&intent.workload, intent.instance)).collect();
+        places.sort_unstable();
+        let mut over = places.chunk_by(PartialEq::eq).filter(|copies| {
+            let (key, _) = copies[0];
+            copies.len() > 1 && copies.len() > self.copies_allowed(at, key)
+        });
+        let (key, instance) = over.next()?[0];
+        let copies = runs().filter(|(_, intent)| (&intent.workload, intent.instance) == (key, instance));
+        let nodes: Vec<&str> = copies.map(|(node, _)| node.as_str()).collect();
         Some(format!("instance {instance} of {key} is placed on {}", nodes.join(" and on ")))
     }
 
@@ -87,15 +90,13 @@ impl World {
     /// An instance that is still wanted is stopped only for what is better, within the bounds of its update.
     fn check_newly_stopped(&mut self, at: MasterAt) {
         let master = &self.masters[at];
-        let mut wanted: BTreeMap<WorkloadKey, InstanceSet> = BTreeMap::new();
-        for (_, intent) in master.state.intents() {
-            let key = &intent.workload;
-            wanted.entry(key.clone()).or_insert_with(|| master.state.local_instances(key));
-        }
+        let mut wanted: BTreeMap<&WorkloadKey, InstanceSet> = BTreeMap::new();
         let stopped = master.state.intents().filter(|(_, intent)| {
-            intent.desired == Desired::Stop
-                && master.runs.contains(&intent.id)
-                && wanted.get(&intent.workload).is_some_and(|set| set.contains(intent.instance))
+            intent.desired == Desired::Stop && master.runs.contains(&intent.id) && {
+                let key = &intent.workload;
+                let set = wanted.entry(key).or_insert_with(|| master.state.local_instances(key));
+                set.contains(intent.instance)
+            }
         });
         let stopped: Vec<(NodeAt, Arc<AllocationIntent>)> = stopped
             .filter_map(|(node, intent)| {
@@ -111,9 +112,8 @@ impl World {
     /// Another copy that should run, and did at some time; one of a schedule takes over while it rests.
     fn has_other(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
         let rests = Rules::of(&intent.workload) == Rules::Cron;
-        self.masters[at].state.intents().any(|(_, other)| {
-            other.workload == intent.workload
-                && other.instance == intent.instance
+        self.masters[at].state.intents_of(&intent.workload).any(|(_, other)| {
+            other.instance == intent.instance
                 && other.id != intent.id
                 && other.desired == Desired::Run
                 && (rests || self.judge.ran.contains(&(at, other.id.clone())))
@@ -182,7 +182,7 @@ impl World {
     }
 
     fn is_wanted(&self, at: MasterAt, id: &AllocationId) -> bool {
-        self.masters[at].state.intents().any(|(_, i)| i.id == *id && i.desired == Desired::Run)
+        self.masters[at].state.intent(id).is_some_and(|(_, intent)| intent.desired == Desired::Run)
     }
 
     /// Something of an allocation went wrong.

@@ -15,6 +15,7 @@
 //!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
+mod agenda;
 mod agreement;
 mod asks;
 mod check;
@@ -48,6 +49,10 @@ pub use knobs::{Knobs, UnknownKnob};
 pub use mutation::{Carrier, Mutation, UnknownMutation};
 pub use shrink::shrink;
 pub use tally::Tally;
+
+/// Brains make and drop small things all the time, and nobody measures memory here.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What to play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

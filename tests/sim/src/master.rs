@@ -10,6 +10,7 @@ use skerry_types::{AllocationId, Batch, Now, RegionName, SiteName, WallTime};
 use skerry_wire::{Incarnation, ToChild, ToParent};
 
 use crate::Carrier;
+use crate::agenda::Due;
 use crate::disk::Disk;
 use crate::event::{Event, MasterAt, Parcel, Party, Side};
 use crate::link::Way;
@@ -32,7 +33,7 @@ pub(crate) struct Master {
     pub(crate) life: u64,
     /// Stood at zero when the process began.
     pub(crate) clock: Clock,
-    timer_us: Option<u64>,
+    timer: Option<Due>,
     next_call: u64,
     /// Allocations that should run, as of the last input.
     pub(crate) runs: BTreeSet<AllocationId>,
@@ -45,7 +46,7 @@ impl Master {
         let name = RegionName::new(format!("r{at}")).expect("a region name");
         let config = config(&name, 1, parent);
         let state =
-            load(config, Clock::default().now(SECOND), &Disk::new()).expect("an empty store can be read");
+            RegionState::load(config, Clock::default().now(SECOND), []).expect("an empty store can be read");
         Self {
             name,
             parent,
@@ -55,7 +56,7 @@ impl Master {
             up: true,
             life: 1,
             clock: Clock::default(),
-            timer_us: None,
+            timer: None,
             next_call: 0,
             runs: BTreeSet::new(),
             unjudged: true,
@@ -78,10 +79,6 @@ fn config(name: &RegionName, life: u64, parent: Option<MasterAt>) -> RegionConfi
     let region = name.clone();
     let incarnation = Incarnation(life);
     RegionConfig { region, incarnation, software: "sim".to_owned(), has_parent: parent.is_some() }
-}
-
-fn load(config: RegionConfig, now: Now, disk: &Disk) -> Result<RegionState, skerry_region_state::LoadError> {
-    RegionState::load(config, now, disk.rows())
 }
 
 impl World {
@@ -200,25 +197,14 @@ impl World {
     }
 
     fn set_master_timer(&mut self, at: MasterAt) {
-        let master = &mut self.masters[at];
+        let master = &self.masters[at];
         let due = master.state.poll_timeout();
         let due_us = due.map(|due| master.clock.true_us(due));
-        if master.timer_us == due_us {
-            return;
-        }
-        master.timer_us = due_us;
-        let life = master.life;
-        if let Some(due_us) = due_us {
-            self.at(due_us, Event::Timer { party: Party::Master(at), life, due_us });
-        }
+        self.masters[at].timer = self.move_timer(Party::Master(at), master.timer, due_us);
     }
 
-    pub(crate) fn master_timer(&mut self, at: MasterAt, life: u64, due_us: u64) {
-        let master = &mut self.masters[at];
-        if master.life != life || !master.up || master.timer_us != Some(due_us) {
-            return;
-        }
-        master.timer_us = None;
+    pub(crate) fn master_timer(&mut self, at: MasterAt) {
+        self.masters[at].timer = None;
         self.ticks += 1;
         self.tell_master(at, Input::Timeout);
         let now = self.master_now(at).mono;
@@ -239,24 +225,27 @@ impl World {
             return;
         }
         let keep_none = self.keeps_none();
+        self.move_timer(Party::Master(at), self.masters[at].timer, None);
         let master = &mut self.masters[at];
         master.up = false;
         master.life += 1;
-        master.timer_us = None;
+        master.timer = None;
         master.disk.crash(&mut self.rng, keep_none);
         self.operators.forget_callers(at);
         self.break_links_of(at);
-        self.reload_master(at);
+        // So that the world can be judged while the master is down; nobody asks it for its events.
+        self.reload_master(at, "event");
         self.soon(100 * MS..60 * SECOND, Event::BootMaster(at));
     }
 
-    /// What a start would begin with, so that the world can be judged while the master is down.
-    fn reload_master(&mut self, at: MasterAt) {
+    /// What a start begins with, but for one table.
+    fn reload_master(&mut self, at: MasterAt, left_out: &str) {
         let long_ago = if self.is(Carrier::MasterWaitsForNobody) { 3600 * SECOND } else { 0 };
         let master = &mut self.masters[at];
         master.clock.zero_us = self.now_us.saturating_sub(long_ago);
         let config = config(&master.name, master.life, master.parent);
-        match load(config, master.clock.now(master.clock.zero_us), &master.disk) {
+        let now = master.clock.now(master.clock.zero_us);
+        match RegionState::load(config, now, master.disk.rows_but(left_out)) {
             Ok(state) => master.state = state,
             Err(error) => self.fail(format!("a master cannot read its store: {error}")),
         }
@@ -268,7 +257,7 @@ impl World {
             return;
         }
         self.disturb();
-        self.reload_master(at);
+        self.reload_master(at, "");
         self.masters[at].up = true;
         self.act_master(at);
         self.set_master_timer(at);

@@ -12,6 +12,7 @@ use skerry_types::{
 use skerry_wire::{Epoch, ToParent};
 
 use crate::Carrier;
+use crate::agenda::Due;
 use crate::disk::Disk;
 use crate::event::{Event, MasterAt, NodeAt, Parcel, Party};
 use crate::link::Way;
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) capacity: Resources,
     /// Stood at zero when the machine was booted.
     pub(crate) clock: Clock,
+    /// When somebody last set the one on the wall.
+    pub(crate) set_us: u64,
     pub(crate) agent: Option<AgentState>,
     /// Which life of the agent.
     pub(crate) life: u64,
@@ -37,7 +40,7 @@ pub(crate) struct Host {
     /// How often the machine was booted.
     pub(crate) boots: u32,
     pub(crate) disk: Disk,
-    timer_us: Option<u64>,
+    timer: Option<Due>,
     pub(crate) way: Way,
     pub(crate) keeper_is_up: bool,
     pub(crate) keeper_life: u64,
@@ -95,12 +98,13 @@ impl Host {
             name,
             capacity,
             clock: Clock::default(),
+            set_us: 0,
             agent: None,
             life: 1,
             boot_us: 0,
             boots: 1,
             disk: Disk::new(),
-            timer_us: None,
+            timer: None,
             way: Way::new(),
             keeper_is_up: false,
             keeper_life: 1,
@@ -173,7 +177,6 @@ impl World {
             return;
         }
         host.boot_us = now_us;
-        host.timer_us = None;
         host.listed = false;
         host.listings = 0;
         if forgets {
@@ -251,24 +254,14 @@ impl World {
     }
 
     fn set_timer(&mut self, at: NodeAt) {
-        let host = &mut self.hosts[at];
+        let host = &self.hosts[at];
         let due = host.agent.as_ref().and_then(AgentState::poll_timeout);
         let due_us = due.map(|due| host.clock.true_us(due));
-        if host.timer_us == due_us {
-            return;
-        }
-        host.timer_us = due_us;
-        let life = host.life;
-        if let Some(due_us) = due_us {
-            self.at(due_us, Event::Timer { party: Party::Node(at), life, due_us });
-        }
+        self.hosts[at].timer = self.move_timer(Party::Node(at), host.timer, due_us);
     }
 
-    pub(crate) fn timer(&mut self, at: NodeAt, life: u64, due_us: u64) {
-        if self.hosts[at].life != life || self.hosts[at].timer_us != Some(due_us) {
-            return;
-        }
-        self.hosts[at].timer_us = None;
+    pub(crate) fn timer(&mut self, at: NodeAt) {
+        self.hosts[at].timer = None;
         self.tell_agent(at, Input::Timeout);
         let host = &self.hosts[at];
         let now = host.now(self.now_us).mono;
@@ -300,10 +293,13 @@ impl World {
         let keep_none = self.keeps_none();
         let host = &mut self.hosts[at];
         host.life += 1;
+        let timer = host.timer.take();
         host.disk.crash(&mut self.rng, keep_none);
         host.busy_until.clear();
         host.cancelled.clear();
         let ops = std::mem::take(&mut host.ops);
+        self.move_timer(Party::Node(at), timer, None);
+        let host = &mut self.hosts[at];
         if let Some(link) = host.way.link.take() {
             self.break_link(link, 0, 60 * SECOND);
         }

@@ -7,13 +7,17 @@ use skerry_types::{AllocationIntent, Generation, WallTime, WorkloadKey};
 
 use crate::event::{MasterAt, NodeAt};
 use crate::spec::{EVERY_MS, Rules};
-use crate::world::World;
+use crate::world::{SECOND, World};
+
+/// From when a run begins until its first container starts, at most: a clock that was set meanwhile does not tell what it began
+/// for.
+const BEGUN_WITHIN: u64 = 60 * SECOND;
 
 /// A run of a schedule, as its node saw it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    /// The due time before it, by the node's clock on the wall.
-    due: u64,
+    /// The due time before it, by the node's clock on the wall; `None` when that may not be what it began for.
+    due: Option<u64>,
     /// All its containers came to a good end.
     is_over: bool,
 }
@@ -30,11 +34,12 @@ impl World {
         }
         let host = &mut self.hosts[at];
         let wall = host.now(self.now_us).wall;
-        let run = Run { due: wall.0 / EVERY_MS, is_over: false };
+        let is_sure = self.now_us > host.set_us + BEGUN_WITHIN;
+        let run = Run { due: is_sure.then_some(wall.0 / EVERY_MS), is_over: false };
         let last = host.runs.insert(intent.id.clone(), run);
         match last {
             Some(last) if !last.is_over => drop(host.runs.insert(intent.id.clone(), last)),
-            Some(last) if last.due == run.due => {
+            Some(last) if last.due.is_some() && last.due == run.due => {
                 let what = format!("{} runs again for one due time, as process {pid} on n{at}", intent.id);
                 self.fail(what);
             }

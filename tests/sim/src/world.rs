@@ -8,6 +8,7 @@ use std::time::Duration;
 use skerry_region_state::LinkId;
 use skerry_types::{MonoTime, Mutant, Now, WallTime, mutant};
 
+use crate::agenda::{Agenda, Due};
 use crate::disk::Disk;
 use crate::event::{Event, Party};
 use crate::finale::Stage;
@@ -36,9 +37,8 @@ pub(crate) struct World {
     pub(crate) fate: Rng,
     /// True time in microseconds.
     pub(crate) now_us: u64,
-    order: u64,
     at_once: u32,
-    heap: BTreeMap<(u64, u64), Event>,
+    agenda: Agenda,
     /// Parents stand before their children.
     pub(crate) masters: Vec<Master>,
     pub(crate) hosts: Vec<Host>,
@@ -79,9 +79,8 @@ impl World {
             rng,
             fate: Rng::new(options.seed.rotate_left(32) ^ 0x5eed),
             now_us: SECOND,
-            order: 0,
             at_once: 0,
-            heap: BTreeMap::new(),
+            agenda: Agenda::default(),
             masters,
             hosts,
             pipes: BTreeMap::new(),
@@ -128,7 +127,7 @@ impl World {
     pub(crate) fn run(mut self) -> Result<Outcome, Box<Violation>> {
         let mut steps = 0;
         while self.stage != Stage::Done && self.options.steps.is_none_or(|most| steps < most) {
-            let Some(((at, _), event)) = self.heap.pop_first() else {
+            let Some((at, event)) = self.agenda.pop() else {
                 self.fail("nothing is left to happen".to_owned());
                 break;
             };
@@ -170,8 +169,8 @@ impl World {
         match event {
             Event::Commit { party, life } => self.commit(party, life),
             Event::Space(party) => self.space(party),
-            Event::Timer { party: Party::Node(at), life, due_us } => self.timer(at, life, due_us),
-            Event::Timer { party: Party::Master(at), life, due_us } => self.master_timer(at, life, due_us),
+            Event::Timer(Party::Node(at)) => self.timer(at),
+            Event::Timer(Party::Master(at)) => self.master_timer(at),
             Event::Dial { party, life } => self.dial(party, life),
             Event::Up(link, parcel) => self.deliver_up(link, parcel),
             Event::Down(link, parcel) => self.deliver_down(link, parcel),
@@ -184,7 +183,7 @@ impl World {
             Event::Execute { node, life, op } => self.execute(node, life, op),
             Event::Answer { node, life, op, result } => self.answer(node, life, op, result),
             Event::Ends { node, pid, kind } => self.container_ends(node, pid, kind),
-            Event::LeaseEnds { node, pid } => self.lease_ends(node, pid),
+            Event::LeaseEnds { node, pid } => self.lease_may_end(node, pid),
             Event::Confess { node, life, pid } => self.confess(node, life, pid),
             Event::EndCopy(node) => self.end_copy(node),
             Event::Mishap => self.mishap(),
@@ -202,8 +201,24 @@ impl World {
     }
 
     pub(crate) fn at(&mut self, at_us: u64, event: Event) {
-        self.order += 1;
-        self.heap.insert((at_us.max(self.now_us), self.order), event);
+        self.agenda.add(at_us.max(self.now_us), event);
+    }
+
+    /// Moves the one timer of a party to another time, or stops it.
+    pub(crate) fn move_timer(
+        &mut self,
+        party: Party,
+        timer: Option<Due>,
+        due_us: Option<u64>,
+    ) -> Option<Due> {
+        let due_us = due_us.map(|due_us| due_us.max(self.now_us));
+        if timer.map(|(at_us, _)| at_us) == due_us {
+            return timer;
+        }
+        if let Some(timer) = timer {
+            self.agenda.cancel(timer);
+        }
+        due_us.map(|due_us| self.agenda.add(due_us, Event::Timer(party)))
     }
 
     /// A time from `range` in microseconds.
