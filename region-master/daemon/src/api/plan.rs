@@ -7,16 +7,15 @@ use std::time::Duration;
 use futures_util::stream::{StreamExt, iter};
 use skerry_api::v1;
 use skerry_manifest::Document;
-use skerry_region_state::{ApiCall, ApiReply, ExplainWhat, LifeCall, LifeReply, PlanView};
+use skerry_region_state::{LifeCall, LifeReply, PlanView};
 use skerry_registry::{ImageRef, ImageRefError, Platform};
-use skerry_types::{LayerSize, RegionName, WorkloadKey, WorkloadSpec, chain};
+use skerry_types::{LayerSize, RegionName, WorkloadSpec, chain};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::apply::one_document;
 use super::callers::who;
 use super::lists::FromAbove;
-use super::places::regions_of;
 use super::{Answer, Api, invalid, unexpected};
 use crate::below::{self, CALLS_AT_ONCE};
 use crate::view;
@@ -39,8 +38,10 @@ impl Api {
         let Document::Workload(spec) = one_document(&request.manifest)? else {
             return Err(Status::invalid_argument("only workloads are rolled out"));
         };
-        let (mut answer, parts) =
-            tokio::try_join!(self.plan_here(&spec), self.plan_below(&user, &spec.key, &request))?;
+        let call = LifeCall::Plan(Arc::new(spec.clone()));
+        let LifeReply::Plan(plan) = self.ask_life(call).await? else { return Err(unexpected()) };
+        let below = async { Ok(self.plan_below(&user, &plan.regions, &request).await) };
+        let (mut answer, parts) = tokio::try_join!(self.plan_here(&spec, &plan), below)?;
         for (region, part) in parts {
             match part {
                 Ok(part) => view::plan::add(&mut answer, &region, part),
@@ -55,11 +56,13 @@ impl Api {
         Ok(Response::new(answer))
     }
 
-    async fn plan_here(&self, spec: &WorkloadSpec) -> Result<v1::RolloutPlanResponse, Status> {
-        let call = LifeCall::Plan(Arc::new(spec.clone()));
-        let LifeReply::Plan(plan) = self.ask_life(call).await? else { return Err(unexpected()) };
-        let (layers, unknown) = self.layers(spec, &plan).await?;
-        let mut answer = view::plan::plan(&self.region, &plan, &layers);
+    async fn plan_here(
+        &self,
+        spec: &WorkloadSpec,
+        plan: &PlanView,
+    ) -> Result<v1::RolloutPlanResponse, Status> {
+        let (layers, unknown) = self.layers(spec, plan).await?;
+        let mut answer = view::plan::plan(&self.region, plan, &layers);
         answer.warnings.extend(unknown);
         Ok(answer)
     }
@@ -98,26 +101,18 @@ impl Api {
         }
     }
 
-    /// The plans of the regions below that have a part of the workload.
+    /// The plans of regions below, in their order.
     async fn plan_below(
         &self,
         user: &str,
-        key: &WorkloadKey,
+        regions: &[RegionName],
         request: &v1::RolloutPlanRequest,
-    ) -> Result<Vec<(RegionName, Result<v1::RolloutPlanResponse, Status>)>, Status> {
-        let call = ApiCall::Explain(ExplainWhat::Workload(key.clone()));
-        let regions = match self.ask(call).await {
-            Ok(ApiReply::Explanation(why)) => regions_of(&why),
-            Ok(_) => return Err(unexpected()),
-            // It is not there yet, and so nowhere.
-            Err(status) if status.code() == tonic::Code::NotFound => BTreeSet::new(),
-            Err(status) => return Err(status),
-        };
-        let asked = regions.into_iter().map(|region| async move {
+    ) -> Vec<(RegionName, Result<v1::RolloutPlanResponse, Status>)> {
+        let asked = regions.to_vec().into_iter().map(|region| async move {
             let asked = below::ask(&self.links, &region, "RolloutPlan", user, request).await;
             (region, asked.map(|(answer, _)| answer))
         });
-        Ok(iter(asked).buffered(CALLS_AT_ONCE).collect().await)
+        iter(asked).buffered(CALLS_AT_ONCE).collect().await
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skerry_rollout::rolling::{Progress, State};
 use skerry_types::{
-    Generation, InstanceIndex, NodeLayers, NodeName, SiteName, WallTime, WorkloadKey, WorkloadSpec,
+    Generation, InstanceIndex, NodeLayers, NodeName, RegionName, SiteName, WallTime, WorkloadKey,
+    WorkloadSpec,
 };
 
 use super::RevisionRecord;
@@ -255,6 +256,8 @@ pub struct RevisionView {
 pub struct PlanView {
     /// Members on the own nodes, in order of their numbers.
     pub members: Vec<PlannedMember>,
+    /// Regions below that have a part of the workload, in the order in which seats of waves are dealt out.
+    pub regions: Vec<RegionName>,
 }
 
 /// A member of a fleet.

@@ -30,6 +30,7 @@ impl RegionState {
                 node,
             })
         };
-        LifeReply::Plan(PlanView { members: nodes.into_iter().filter_map(member).collect() })
+        let members = nodes.into_iter().filter_map(member).collect();
+        LifeReply::Plan(PlanView { members, regions: self.part_names(&spec.key) })
     }
 }

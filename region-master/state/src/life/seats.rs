@@ -184,7 +184,7 @@ impl RegionState {
         told.map(|share| share.leave.sizes.clone()).unwrap_or_default()
     }
 
-    fn part_names(&self, key: &WorkloadKey) -> Vec<RegionName> {
+    pub(crate) fn part_names(&self, key: &WorkloadKey) -> Vec<RegionName> {
         self.holders(key).map(|(name, _)| name.clone()).collect()
     }
 }

@@ -122,3 +122,21 @@ fn a_region_that_is_cut_amid_its_wave_goes_on_within_its_seats() {
     tree.pass(SECOND * 30);
     assert_eq!(moved(&tree, "x"), [2, 2, 2, 2]);
 }
+
+#[test]
+fn a_plan_names_the_regions_that_have_a_part_also_of_a_daemon() {
+    let mut tree = Tree::new(&[("root", 1), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 10);
+    let mut log = small(spec("log", 0));
+    log.kind = skerry_types::WorkloadKind::Daemon;
+    tree.of("root").apply(&log);
+    tree.settle();
+    tree.pass(SECOND * 10);
+    let Ok(LifeReply::Plan(plan)) =
+        tree.of("root").life(LifeCall::Plan(std::sync::Arc::new(changed(&log, "x"))))
+    else {
+        panic!("a plan is due")
+    };
+    let regions: Vec<&str> = plan.regions.iter().map(skerry_types::RegionName::as_str).collect();
+    assert_eq!((plan.members.len(), regions), (1, vec!["a", "b"]));
+}
