@@ -108,7 +108,7 @@ impl Api {
         regions: &[RegionName],
         request: &v1::RolloutPlanRequest,
     ) -> Vec<(RegionName, Result<v1::RolloutPlanResponse, Status>)> {
-        let asked = regions.to_vec().into_iter().map(|region| async move {
+        let asked = regions.iter().cloned().map(|region| async move {
             let asked = below::ask(&self.links, &region, "RolloutPlan", user, request).await;
             (region, asked.map(|(answer, _)| answer))
         });
