@@ -13,11 +13,16 @@
 //! done; no schedule runs twice for one due time; no container is started twice; queues are bounded, no timer spins, and where
 //! nothing happens for a quarter of an hour nobody has much to say.
 //!
+//! Beside faults there are mishaps: runtimes that say what is not so, copies of machines that run beside them with the same key, and
+//! nodes that boot from an older disk. What nothing can promise then is not judged: the order of fencing tokens, and one exclusive
+//! copy once a copied machine took the first one's place.
+//!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
 mod agenda;
 mod agreement;
 mod asks;
+mod bounds;
 mod check;
 mod disk;
 mod event;

@@ -25,6 +25,10 @@ impl World {
         };
         let (id, started_at) = (container.intent.id.clone(), container.started_at);
         if self.lies(at, 20) {
+            // What it does meanwhile counts for nothing: it is taken for one that never was.
+            if let Some(container) = self.hosts[at].containers.get_mut(&pid) {
+                container.told_to_end = true;
+            }
             return Err(Failure::transient(ReasonCode::CreateFailed, "the answer was lost"));
         }
         if self.lies(at, 20) {

@@ -26,6 +26,7 @@ impl World {
         }
         let pause = self.fate.within(SECOND..120 * SECOND * self.options.pace);
         self.after(pause, Event::Mishap);
+        self.check_bounds();
         let at = self.fate.below(self.machines());
         let draw = self.fate.below(Knobs::MISHAPS);
         if self.options.without.has_mishap(draw) {
