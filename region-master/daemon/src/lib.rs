@@ -24,6 +24,7 @@ mod renewal;
 mod run;
 mod settings;
 mod store;
+mod thrift;
 mod tls_listener;
 mod uplink;
 mod view;

@@ -27,7 +27,7 @@ use crate::enroll::Enroller;
 use crate::join::Patience;
 use crate::links::{self, LinkTable};
 use crate::settings::Settings;
-use crate::{init, store, tls_listener};
+use crate::{init, store, thrift, tls_listener};
 
 /// Names that stand in every master's certificate, so that it is reached by any address and on the machine itself.
 const ALWAYS_NAMED: [&str; 4] = ["skerry-master", "localhost", "127.0.0.1", "::1"];
@@ -85,11 +85,12 @@ pub async fn run(settings: Settings) -> Result<()> {
         tasks.guard("the API", at_most(serve_api(api, listener, tls, cancel.clone()), &cancel)),
         tasks.guard("the certificate", endless(identity.keep(cancel.clone()))),
         tasks.guard("the region above", at_most(endless(look_up(above, cancel.clone())), &cancel)),
+        tasks.guard("the heaps", endless(thrift::keep(cancel.clone()))),
         tasks.guard("signals", wait_for_signal(cancel.clone())),
     );
-    let (store, brain, links, api, certificate, above, signals) = served;
+    let (store, brain, links, api, certificate, above, heaps, signals) = served;
     // The store's own word comes first: when it fails, the others only follow.
-    store.and(brain).and(links).and(api).and(certificate).and(above).and(signals)
+    store.and(brain).and(links).and(api).and(certificate).and(above).and(heaps).and(signals)
 }
 
 async fn look_up(above: Option<Above>, cancel: CancellationToken) {

@@ -13,6 +13,7 @@ use super::Finding;
 /// listed may not exist: adding one is a decision about the house, so it is made here.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("skerry-types", &[]),
+    ("skerry-heap", &[]),
     ("skerry-schedule", &["skerry-types"]),
     ("skerry-manifest", &["skerry-types", "skerry-schedule"]),
     ("skerry-wire", &["skerry-types"]),
@@ -51,10 +52,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skerry-store",
             "skerry-registry",
             "skerry-region-state",
+            "skerry-heap",
         ],
     ),
     ("skerry-runtime", &["skerry-types", "skerry-registry", "skerry-keeper-protocol"]),
-    ("skerry-keeper", &["skerry-keeper-protocol"]),
+    ("skerry-keeper", &["skerry-keeper-protocol", "skerry-heap"]),
     (
         "skerry-agent",
         &[
@@ -65,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skerry-registry",
             "skerry-agent-state",
             "skerry-runtime",
+            "skerry-heap",
         ],
     ),
     ("skerry-cli", &["skerry-types", "skerry-manifest", "skerry-api"]),
