@@ -13,6 +13,8 @@ const WEATHER: u64 = 2;
 const DAY: Duration = Duration::from_hours(24);
 /// For how many seconds fresh seeds are tried; 0 tries none.
 const FRESH_S: &str = "SKERRY_SIM_FRESH_S";
+/// The first of them, so that a build of the same tree plays the same ones again; the clock's number where it is not set.
+const FRESH_FROM: &str = "SKERRY_SIM_FRESH_FROM";
 /// Where it is not set. With what else is tried here, a build plays for two minutes.
 const FRESH_USUALLY_S: u64 = 20;
 
@@ -39,11 +41,15 @@ fn days_of_weather_hold() {
     sum_up("weather", &weather.collect::<Vec<_>>());
 }
 
-/// Seeds that nobody has tried: numbers of the clock. One that finds something is told with the command that plays it again.
+fn clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    u64::try_from(now.as_millis()).expect("a time that fits 64 bits")
+}
+
+/// Seeds that nobody has tried. One that finds something is told with the command that plays it again.
 #[test]
 fn fresh_seeds_hold() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-    let first = u64::try_from(now.as_millis()).expect("a time that fits 64 bits");
+    let first = std::env::var(FRESH_FROM).map_or_else(|_| clock(), |text| text.parse().expect("a seed"));
     let seconds =
         std::env::var(FRESH_S).map_or(FRESH_USUALLY_S, |text| text.parse().expect("a number of seconds"));
     let (begun, length) = (Instant::now(), Duration::from_secs(seconds));

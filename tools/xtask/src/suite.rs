@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -38,8 +38,10 @@ fn step(root: &Path, arguments: &[&str]) -> Result<()> {
 
 /// Runs cargo's tests, shows what it prints, and counts its result lines.
 fn tests(root: &Path, tally: &mut Tally) -> Result<()> {
+    let seed = seed_of_tree(root).map(|seed| ("SKERRY_SIM_FRESH_FROM", seed.to_string()));
     let mut child = cargo(root)
         .args(["test", "--workspace", "--no-fail-fast"])
+        .envs(seed)
         .env("SKERRY_BIN_DIR", Profile::Quick.folder(root))
         .env("SKERRY_IMAGE_DIR", image_dir())
         .stdout(Stdio::piped())
@@ -55,6 +57,15 @@ fn tests(root: &Path, tally: &mut Tally) -> Result<()> {
     let status = child.wait().context("waiting for cargo")?;
     ensure!(status.success(), "{} test(s) failed", tally.failed.max(1));
     Ok(())
+}
+
+/// From which seed on the simulator's fresh ones begin: a number of the tree that is checked out, so that each tree has its own, and
+/// what failed fails again. `None` outside of a repository.
+fn seed_of_tree(root: &Path) -> Option<u64> {
+    let arguments = ["rev-parse", "--short=8", "HEAD^{tree}"];
+    let output = Command::new("git").args(arguments).current_dir(root).stderr(Stdio::null()).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    u64::from_str_radix(said.trim().get(..8)?, 16).ok()
 }
 
 /// Tests as cargo's `test result:` lines count them.
