@@ -138,6 +138,12 @@ macro_rules! label_type {
             }
         }
 
+        impl From<$name> for Arc<str> {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.as_str().to_owned()

@@ -266,7 +266,7 @@ fn intent(desired: Desired) -> AllocationIntent {
 #[test]
 fn rows_down() {
     for desired in [Desired::Run, Desired::Stop, Desired::Keep] {
-        check(&format!("intent.{desired:?}"), &IntentRow::Allocation(intent(desired)));
+        check(&format!("intent.{desired:?}"), &IntentRow::Allocation(Arc::new(intent(desired))));
     }
 }
 

@@ -31,4 +31,4 @@ pub use row::{
     Cursor, DigestRow, Epoch, Incarnation, IntentRow, ObservedRow, RegionRow, Revision, Row, RowKey,
     RowsFrame, TableId,
 };
-pub use writer::{Acknowledged, Writer};
+pub use writer::{Acknowledged, RowValue, Writer};

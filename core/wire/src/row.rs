@@ -1,5 +1,7 @@
 //! Rows, and what their values mean.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use skerry_types::{
     AllocationIntent, AllocationLoad, AllocationStatus, Batch, Event, NodeDigest, NodeFacts, NodeLayers,
@@ -83,8 +85,8 @@ impl TableId {
 pub struct RowKey {
     /// Its table.
     pub table: TableId,
-    /// Its key in the table, at most [`RowKey::KEY_MAX`] bytes.
-    pub key: String,
+    /// Its key in the table, at most [`RowKey::KEY_MAX`] bytes. A key is cloned far more often than it is made.
+    pub key: Arc<str>,
 }
 
 impl RowKey {
@@ -92,7 +94,7 @@ impl RowKey {
     pub const KEY_MAX: usize = 256;
 
     /// Names a row.
-    pub fn new(table: TableId, key: impl Into<String>) -> Self {
+    pub fn new(table: TableId, key: impl Into<Arc<str>>) -> Self {
         Self { table, key: key.into() }
     }
 }
@@ -114,8 +116,8 @@ impl Row {
     pub const VALUE_MAX: usize = Batch::VALUE_MAX;
 
     /// About how many bytes it takes in a frame: value, key and at most 16 of numbers.
-    pub(crate) fn weight(key: &RowKey, value: Option<&[u8]>) -> usize {
-        value.map_or(0, <[u8]>::len) + key.key.len() + 16
+    pub(crate) fn weight(&self) -> usize {
+        self.value.as_ref().map_or(0, Vec::len) + self.key.key.len() + 16
     }
 }
 
@@ -156,7 +158,7 @@ impl RowsFrame {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IntentRow {
     /// What the node should hold.
-    Allocation(AllocationIntent),
+    Allocation(Arc<AllocationIntent>),
 }
 
 /// The value of a row that a node sends up.

@@ -1,7 +1,6 @@
 //! A writer and a reader over links that break and disks that forget, against a plain map.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -51,7 +50,7 @@ impl World {
         }
         self.revision = self.revision.next();
         self.disk.insert(key.clone(), (self.revision, value.clone()));
-        self.writer.set(self.revision, key, value.map(Arc::from));
+        self.writer.set(self.revision, key, value.map(Into::into));
     }
 
     fn cut(&mut self) {
@@ -72,7 +71,7 @@ impl World {
         self.cut();
         self.writer = Writer::new(self.epoch, self.floor);
         for (key, (revision, value)) in &self.disk {
-            self.writer.set(*revision, key.clone(), value.clone().map(Arc::from));
+            self.writer.set(*revision, key.clone(), value.clone().map(Into::into));
         }
     }
 

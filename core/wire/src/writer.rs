@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use skerry_types::AllocationIntent;
 use skerry_types::mutant::{self, Mutant};
 
-use crate::{Cursor, Epoch, Incarnation, Revision, Row, RowKey, RowsFrame};
+use crate::{Cursor, Epoch, Incarnation, IntentRow, Revision, Row, RowKey, RowsFrame};
 
 /// Frames that may be on their way without an answer: enough to fill a long path, few enough to bound a reader's memory.
 const IN_FLIGHT_MAX: usize = 4;
@@ -31,7 +32,38 @@ pub struct Writer {
 #[derive(Debug)]
 struct Entry {
     revision: Revision,
-    value: Option<Arc<[u8]>>,
+    value: Option<RowValue>,
+}
+
+/// What a row says.
+#[derive(Debug, Clone)]
+pub enum RowValue {
+    /// As it goes over the link.
+    Encoded(Arc<[u8]>),
+    /// An [`IntentRow`], encoded when it is sent: a master has ten thousand times ten of them in memory, and shares each with
+    /// what it knows of the allocation.
+    Intent(Arc<AllocationIntent>),
+}
+
+impl RowValue {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Encoded(bytes) => bytes.to_vec(),
+            Self::Intent(intent) => IntentRow::Allocation(Arc::clone(intent)).encode(),
+        }
+    }
+}
+
+impl From<Vec<u8>> for RowValue {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Encoded(bytes.into())
+    }
+}
+
+impl From<Arc<[u8]>> for RowValue {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Encoded(bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -97,7 +129,7 @@ impl Writer {
     ///
     /// # Panics
     /// When `revision` is zero or was used for another row: the caller's counter went backwards.
-    pub fn set(&mut self, revision: Revision, key: RowKey, value: Option<Arc<[u8]>>) {
+    pub fn set(&mut self, revision: Revision, key: RowKey, value: Option<RowValue>) {
         assert!(revision > Revision(0), "revisions begin at 1");
         let is_gone = value.is_none();
         if let Some(old) = self.rows.insert(key.clone(), Entry { revision, value }) {
@@ -202,7 +234,7 @@ impl Writer {
 }
 
 fn row(key: &RowKey, entry: &Entry) -> Row {
-    Row { key: key.clone(), revision: entry.revision, value: entry.value.as_deref().map(<[u8]>::to_vec) }
+    Row { key: key.clone(), revision: entry.revision, value: entry.value.as_ref().map(RowValue::encode) }
 }
 
 fn delta(
@@ -215,11 +247,12 @@ fn delta(
     let mut weight = 0;
     for (revision, key) in by_revision.range((Bound::Excluded(link.sent), Bound::Unbounded)) {
         let Some(entry) = rows.get(key) else { continue };
-        weight += Row::weight(key, entry.value.as_deref());
+        let row = row(key, entry);
+        weight += row.weight();
         if !frame.is_empty() && weight > RowsFrame::FULL_AT {
             break;
         }
-        frame.push(row(key, entry));
+        frame.push(row);
         link.sent = *revision;
     }
     (!frame.is_empty()).then_some(RowsFrame::Delta { epoch, incarnation, rows: frame })
@@ -239,12 +272,13 @@ fn snapshot_part(
     for (key, entry) in
         rows.range::<RowKey, _>((start, Bound::Unbounded)).filter(|(_, entry)| entry.value.is_some())
     {
-        weight += Row::weight(key, entry.value.as_deref());
+        let row = row(key, entry);
+        weight += row.weight();
         if !frame.is_empty() && weight > RowsFrame::FULL_AT {
             end = None;
             break;
         }
-        frame.push(row(key, entry));
+        frame.push(row);
         after = Some(key.clone());
     }
     snapshot.after = after;

@@ -99,12 +99,12 @@ impl AgentState {
         }
         let Some(value) = row.value else { return self.drop_row(&row.key) };
         match IntentRow::decode(&value) {
-            Ok(IntentRow::Allocation(intent)) if intent.id.as_str() == row.key.key => {
+            Ok(IntentRow::Allocation(intent)) if intent.id.as_str() == &*row.key.key => {
                 if !mutant::is(Mutant::WritesNoIntent) {
                     self.fx.outbox().batch().put(INTENT, intent.id.as_str(), value);
                 }
                 self.copy.rows.insert(intent.id.clone());
-                Some(Change::Hold(Arc::new(intent)))
+                Some(Change::Hold(intent))
             }
             Ok(IntentRow::Allocation(intent)) => {
                 self.warn(
@@ -126,23 +126,23 @@ impl AgentState {
     /// A row that the parent has not got. What it asked for in a former life goes on as an orphan until it says what is to
     /// become of it: its store came from an older copy, and that nobody knows of something is no reason to end it.
     fn miss_row(&mut self, key: &RowKey, is_another_life: bool) -> Option<Change> {
-        let id = AllocationId::new(key.key.as_str()).ok();
+        let id = AllocationId::new(&*key.key).ok();
         let intent =
             id.and_then(|id| self.lifecycles.get(&id)).map(|lifecycle| Arc::clone(lifecycle.intent()));
         match intent {
             Some(intent) if intent.desired == Desired::Keep => None,
             Some(intent) if intent.desired == Desired::Run && is_another_life => {
-                let orphan = AllocationIntent { desired: Desired::Keep, ..(*intent).clone() };
-                let value = IntentRow::Allocation(orphan.clone()).encode();
+                let orphan = Arc::new(AllocationIntent { desired: Desired::Keep, ..(*intent).clone() });
+                let value = IntentRow::Allocation(Arc::clone(&orphan)).encode();
                 self.fx.outbox().batch().put(INTENT, orphan.id.as_str(), value);
-                Some(Change::Orphan(Arc::new(orphan)))
+                Some(Change::Orphan(orphan))
             }
             _ => self.drop_row(key),
         }
     }
 
     fn drop_row(&mut self, key: &RowKey) -> Option<Change> {
-        let id = AllocationId::new(key.key.as_str()).ok()?;
+        let id = AllocationId::new(&*key.key).ok()?;
         let keeps = mutant::is(Mutant::KeepsDroppedRows);
         if key.table != TableId::INTENT || keeps || !self.copy.rows.remove(&id) {
             return None;

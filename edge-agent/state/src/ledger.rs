@@ -177,7 +177,7 @@ impl Ledger {
             CURSOR => self.cursor = decode(value, VALUE_MAX)?,
             INTENT => {
                 let IntentRow::Allocation(intent) = IntentRow::decode(value)?;
-                self.intents.insert(intent.id.clone(), Arc::new(intent));
+                self.intents.insert(intent.id.clone(), intent);
             }
             LIFE => {
                 let (id, LifeRow::V1(life)): (AllocationId, LifeRow) = decode(value, VALUE_MAX)?;

@@ -209,7 +209,7 @@ impl Report {
         let value: Arc<[u8]> = value.into();
         let revision = self.writer.newest().next();
         self.shown.insert(key.clone(), Arc::clone(&value));
-        self.writer.set(revision, key, Some(value));
+        self.writer.set(revision, key, Some(value.into()));
     }
 }
 

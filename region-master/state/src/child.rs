@@ -1,10 +1,9 @@
 //! What a node and a region below have in common: a link, tables down, tables up.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use skerry_types::MonoTime;
-use skerry_wire::{Cursor, Epoch, Reader, Revision, RowKey, Writer};
+use skerry_wire::{Cursor, Epoch, Reader, Revision, RowKey, RowValue, Writer};
 
 use crate::input::LinkId;
 use crate::records::{ChildName, ChildRecord};
@@ -68,7 +67,7 @@ impl RegionState {
     }
 
     /// Puts a row into a child's tables. Its revision is on disk with it.
-    pub(crate) fn show_row(&mut self, name: &ChildName, revision: Revision, key: RowKey, value: Arc<[u8]>) {
+    pub(crate) fn show_row(&mut self, name: &ChildName, revision: Revision, key: RowKey, value: RowValue) {
         if let Some(child) = self.child_mut(name) {
             child.writer.set(revision, key, Some(value));
             self.touched.insert(name.clone());

@@ -387,7 +387,7 @@ fn is_all_told(name: &ChildName, frame: &RowsFrame) -> bool {
     match frame {
         RowsFrame::Snapshot { end, .. } => end.is_some(),
         RowsFrame::Delta { rows, .. } => {
-            rows.iter().any(|row| row.key.table == TableId::REGION && row.key.key == region.as_str())
+            rows.iter().any(|row| row.key.table == TableId::REGION && *row.key.key == *region.as_str())
         }
     }
 }

@@ -308,11 +308,15 @@ impl Ledger {
         }
     }
 
-    /// Allocations of one generation share one spec in memory, as they did before the restart.
+    /// Allocations of one generation share one spec and one workload's name in memory, as they did before the restart.
     fn share_spec(&mut self, allocation: &mut AllocationRecord) {
         let intent = Arc::make_mut(&mut allocation.intent);
         let key = (intent.workload.clone(), intent.generation);
-        let shared = self.specs.entry(key).or_insert_with(|| Arc::clone(&intent.spec));
+        let Some((key, shared)) = self.specs.get_key_value(&key) else {
+            self.specs.insert(key, Arc::clone(&intent.spec));
+            return;
+        };
+        intent.workload = key.0.clone();
         if **shared == *intent.spec {
             intent.spec = Arc::clone(shared);
         }

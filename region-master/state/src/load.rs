@@ -85,9 +85,10 @@ impl RegionState {
                 None => state.clear(TOMBSTONE, child_key(&name, &key)),
             }
         }
-        let placed: Vec<AllocationRecord> = ledger.allocations.into_values().collect();
-        for record in &placed {
-            if state.nodes.contains_key(&record.node) {
+        let mut placed: Vec<AllocationRecord> = ledger.allocations.into_values().collect();
+        for record in &mut placed {
+            if let Some((name, _)) = state.nodes.get_key_value(&record.node) {
+                record.node = name.clone();
                 state.allocations.insert(record.clone());
             } else {
                 state.clear(ALLOCATION, record.intent.id.as_str().into());

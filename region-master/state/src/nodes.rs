@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skerry_types::{AllocationId, EventLevel, NodeFacts, NodeLayers, NodeName, NodeUsage, SiteName};
-use skerry_wire::{Epoch, IntentRow, ObservedRow, Row, RowKey, TableId};
+use skerry_wire::{Epoch, ObservedRow, Row, RowKey, RowValue, TableId};
 
 use crate::api::{ApiError, ApiReply};
 use crate::child::Child;
@@ -62,7 +62,7 @@ impl Node {
 
 /// The row of a node's allocation.
 pub(crate) fn intent_key(id: &AllocationId) -> RowKey {
-    RowKey::new(TableId::INTENT, id.as_str())
+    RowKey::new(TableId::INTENT, id.clone())
 }
 
 impl RegionState {
@@ -86,9 +86,9 @@ impl RegionState {
     pub(crate) fn show_allocation(&mut self, record: &AllocationRecord) {
         let Some(node) = self.nodes.get_mut(&record.node) else { return };
         node.allocations.insert(record.intent.id.clone());
-        let value = IntentRow::Allocation((*record.intent).clone()).encode();
         let child = ChildName::Node(record.node.clone());
-        self.show_row(&child, record.revision, intent_key(&record.intent.id), value.into());
+        let value = RowValue::Intent(Arc::clone(&record.intent));
+        self.show_row(&child, record.revision, intent_key(&record.intent.id), value);
     }
 
     /// Takes an allocation out of its node's table, and tells the node to forget it.
@@ -101,7 +101,7 @@ impl RegionState {
     /// Takes a row that a node sent. An error is the key of a row that cannot be read.
     pub(crate) fn take_node_row(&mut self, name: &NodeName, row: Row) -> Result<(), String> {
         let decoded = row.value.as_deref().map(ObservedRow::decode).transpose();
-        let decoded = decoded.map_err(|_| row.key.key.clone())?;
+        let decoded = decoded.map_err(|_| row.key.key.to_string())?;
         let child = ChildName::Node(name.clone());
         let Some((decoded, value)) = decoded.zip(row.value) else {
             self.forget_row(&child, &row.key);
@@ -111,10 +111,11 @@ impl RegionState {
             self.take_event(name, &row.key, EventRecord { event, node: Some(name.clone()) });
             return Ok(());
         }
+        let (key, decoded) = self.with_known_names(row.key, decoded);
         if let Some(node) = self.nodes.get_mut(name) {
             node.fold(&decoded);
         }
-        self.keep_observed(&child, row.key, value);
+        self.keep_observed(&child, key, value);
         match decoded {
             ObservedRow::Status(status) => self.status_changed(name, &Arc::new(status)),
             ObservedRow::Facts(_) => self.facts_changed(name),
@@ -140,7 +141,7 @@ impl RegionState {
     }
 
     pub(crate) fn forget_node_row(&mut self, name: &NodeName, key: &RowKey) {
-        match (key.table, AllocationId::new(key.key.as_str())) {
+        match (key.table, AllocationId::new(&*key.key)) {
             (TableId::STATUS, Ok(id)) => self.allocations.unhear(name, &id),
             (TableId::ORPHAN, Ok(id)) => {
                 self.refused_orphans.retain(|refused, (node, _)| *refused != id || node != name);
@@ -152,17 +153,52 @@ impl RegionState {
     /// Takes up a row from disk; `None` when there is no such node. One that cannot be read is asked for again with the node's
     /// next snapshot.
     pub(crate) fn restore_node_row(&mut self, name: &NodeName, key: &RowKey, bytes: &[u8]) -> Option<()> {
+        let row = ObservedRow::decode(bytes);
+        let (key, row) = match row {
+            Ok(row) => {
+                let (key, row) = self.with_known_names(key.clone(), row);
+                (key, Some(row))
+            }
+            Err(_) => (key.clone(), None),
+        };
         let node = self.nodes.get_mut(name)?;
-        node.child.held.insert(key.clone());
-        match ObservedRow::decode(bytes) {
-            Ok(ObservedRow::Status(status)) => {
+        node.child.held.insert(key);
+        match row {
+            Some(ObservedRow::Status(status)) => {
                 self.allocations.hear(self.now.mono, name, Arc::new(status));
             }
-            Ok(ObservedRow::Orphan(intent)) => self.restore_orphan(name, intent),
-            Ok(row) => node.fold(&row),
-            Err(_) => {}
+            Some(ObservedRow::Orphan(intent)) => self.restore_orphan(name, intent),
+            Some(row) => node.fold(&row),
+            None => {}
         }
         Some(())
+    }
+
+    /// The same with those texts for names that are in memory already: each of ten thousand nodes says the same few.
+    fn with_known_names(&self, mut key: RowKey, mut row: ObservedRow) -> (RowKey, ObservedRow) {
+        let id = match &row {
+            ObservedRow::Status(status) => &status.id,
+            ObservedRow::Load(load) => &load.id,
+            _ => return (key, row),
+        };
+        let Some(intent) = self.allocations.get(id).map(|record| &record.intent) else { return (key, row) };
+        if *key.key == *id.as_str() {
+            key.key = intent.id.clone().into();
+        }
+        match &mut row {
+            ObservedRow::Status(status) => {
+                status.id = intent.id.clone();
+                let mut known = intent.spec.init.iter().chain(&intent.spec.containers);
+                for container in &mut status.containers {
+                    if let Some(known) = known.find(|known| known.name == container.name) {
+                        container.name = known.name.clone();
+                    }
+                }
+            }
+            ObservedRow::Load(load) => load.id = intent.id.clone(),
+            _ => {}
+        }
+        (key, row)
     }
 
     /// Each event counts once, however often it is sent.

@@ -91,7 +91,7 @@ impl ChildRegion {
 
     /// Forgets a row, and gives what it said.
     fn unfold(&mut self, key: &RowKey) -> Option<DigestRow> {
-        let text = key.key.as_str();
+        let text = &*key.key;
         match key.table {
             TableId::REGION => {
                 self.table = None;
@@ -214,7 +214,7 @@ impl RegionState {
     pub(crate) fn take_region_row(&mut self, name: &RegionName, row: Row) -> Result<(), String> {
         let decoded = row.value.as_deref().map(DigestRow::decode).transpose();
         let decoded = decoded.ok().filter(|row_| row_.as_ref().is_none_or(|r| digest_key(r) == row.key));
-        let decoded = decoded.ok_or_else(|| row.key.key.clone())?;
+        let decoded = decoded.ok_or_else(|| row.key.key.to_string())?;
         let child = ChildName::Region(name.clone());
         let Some((decoded, value)) = decoded.zip(row.value) else {
             self.forget_row(&child, &row.key);

@@ -457,7 +457,7 @@ pub(super) fn row(revision: usize, intent: &AllocationIntent) -> Row {
     Row {
         key: RowKey::new(TableId::INTENT, intent.id.as_str()),
         revision: Revision(u64::try_from(revision).unwrap()),
-        value: Some(IntentRow::Allocation(intent.clone()).encode()),
+        value: Some(IntentRow::Allocation(Arc::new(intent.clone())).encode()),
     }
 }
 

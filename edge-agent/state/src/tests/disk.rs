@@ -38,7 +38,7 @@ fn a_full_disk_does_not_stop_local_restarts_nor_their_report() {
         assert_eq!(bench.answer_all(), [format!("start main {}", attempt + 1)]);
     }
     assert_eq!(bench.phase(ID), Phase::Running);
-    assert!(bench.told().iter().any(|(key, _)| key.key == ID), "the status goes up");
+    assert!(bench.told().iter().any(|(key, _)| *key.key == *ID), "the status goes up");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn a_row_that_is_none_is_left_out_and_told() {
     let mut bench = Bench::new();
     bench.link();
     let mut misnamed = row(1, &web());
-    misnamed.key.key = "db-0-1".to_owned();
+    misnamed.key.key = "db-0-1".into();
     let mut garbage = row(2, &web());
     garbage.value = Some(vec![0xff; 9]);
     let mut unknown = row(3, &web());

@@ -65,7 +65,7 @@ impl Bench {
 
     /// Tables of the rows about an allocation that went up since the last call, in order; those taken back with a dash.
     fn tables_of(&mut self, id: &str) -> Vec<String> {
-        let mine = self.told().into_iter().filter(|(key, _)| key.key == id);
+        let mine = self.told().into_iter().filter(|(key, _)| *key.key == *id);
         mine.map(|(key, row)| format!("{}{}", if row.is_some() { "" } else { "-" }, key.table.0)).collect()
     }
 
@@ -108,10 +108,10 @@ fn what_another_life_does_not_know_goes_on_and_is_told_at_the_next_hello() {
     let mine = Cursor { epoch: hello.epoch, ..Cursor::default() };
     bench.feed(Input::Received(ToChild::Welcome(skerry_wire::Welcome { epoch: OTHER, ..welcome(mine) })));
     let told = bench.told();
-    let up_to = |table| told.iter().position(|(key, _)| key.table == table && key.key == ID);
+    let up_to = |table| told.iter().position(|(key, _)| key.table == table && *key.key == *ID);
     assert!(up_to(TableId::ORPHAN).is_some() && up_to(TableId::ORPHAN) < up_to(TableId::STATUS), "{told:?}");
     let told = told.into_iter().find_map(|(key, row)| match row {
-        Some(ObservedRow::Orphan(intent)) if key.key == ID => Some(intent),
+        Some(ObservedRow::Orphan(intent)) if *key.key == *ID => Some(intent),
         _ => None,
     });
     assert_eq!(told, Some(AllocationIntent { desired: Desired::Keep, ..web() }));

@@ -136,7 +136,7 @@ fn a_row_that_is_gone_means_stop_and_forget() {
     bench.answer_all();
     assert!(!bench.holds(ID));
     let told = bench.told();
-    assert!(told.iter().any(|(key, value)| key.key == ID && value.is_none()), "{told:?}");
+    assert!(told.iter().any(|(key, value)| *key.key == *ID && value.is_none()), "{told:?}");
 }
 
 #[test]

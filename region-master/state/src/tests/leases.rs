@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skerry_types::{Desired, Lease, OnDisconnect, OnReturn, Phase, Rule, UpdatePolicy, WorkloadSpec};
-use skerry_wire::{IntentRow, ToParent};
+use skerry_wire::ToParent;
 
 use super::bench::*;
 use super::node::Manner;
@@ -227,8 +227,7 @@ fn an_answer_names_what_was_decided() {
     let (_, cursor) = bench.node("n1").renewed[0];
     let newest = bench.state.allocations.values().map(|a| a.revision).max().unwrap();
     assert_eq!((cursor.epoch, cursor.revision), (bench.state.epoch(), newest));
-    let row = bench.node("n1").intents.values().next().cloned().map(IntentRow::Allocation);
-    assert!(row.is_some());
+    assert!(!bench.node("n1").intents.is_empty());
 }
 
 #[test]

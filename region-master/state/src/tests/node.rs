@@ -106,7 +106,7 @@ impl FakeNode {
                     match row.value {
                         Some(value) => {
                             let IntentRow::Allocation(intent) = IntentRow::decode(&value).unwrap();
-                            self.obey(intent);
+                            self.obey(Arc::unwrap_or_clone(intent));
                         }
                         None => self.drop_row(&row.key),
                     }
@@ -149,7 +149,7 @@ impl FakeNode {
 
     /// What runs by the word of a former life of the master goes on.
     fn miss_row(&mut self, key: &RowKey, is_another_life: bool) {
-        let id = AllocationId::new(key.key.as_str()).unwrap();
+        let id = AllocationId::new(&*key.key).unwrap();
         match self.intents.get_mut(&id) {
             Some(intent) if intent.desired == Desired::Keep => {}
             Some(intent) if intent.desired == Desired::Run && is_another_life => {
@@ -164,8 +164,8 @@ impl FakeNode {
     }
 
     fn drop_row(&mut self, key: &RowKey) {
-        self.intents.remove(&AllocationId::new(key.key.as_str()).unwrap());
-        self.set(RowKey::new(TableId::STATUS, key.key.as_str()), None);
+        self.intents.remove(&AllocationId::new(&*key.key).unwrap());
+        self.set(RowKey::new(TableId::STATUS, Arc::clone(&key.key)), None);
     }
 
     /// Says what it was told, as a prompt node does at once.
@@ -215,6 +215,6 @@ impl FakeNode {
     pub(super) fn set(&mut self, key: RowKey, row: Option<&ObservedRow>) {
         self.revision += 1;
         let value: Option<Arc<[u8]>> = row.map(|row| row.encode().into());
-        self.writer.set(Revision(self.revision), key, value);
+        self.writer.set(Revision(self.revision), key, value.map(Into::into));
     }
 }
