@@ -334,7 +334,12 @@ impl RegionState {
         let same = |known: &Share| {
             known.generation == generation && known.instances == instances && known.owner == owner
         };
-        if region.shares.get(key).is_some_and(same) {
+        // What was handed back and is given again at one look is the same to us, and not to the region.
+        let again = |known: &Share| {
+            let answer = status.filter(|status| status.offer == known.offer);
+            answer.is_some_and(|status| !taken_back(status, &instances).0.is_empty())
+        };
+        if region.shares.get(key).is_some_and(|known| same(known) && !again(known)) {
             return;
         }
         let spec = (*record.spec).clone();

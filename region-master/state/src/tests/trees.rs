@@ -160,6 +160,28 @@ fn a_reason_that_is_gone_when_it_is_heard_is_not_repeated() {
 }
 
 #[test]
+fn what_was_handed_back_during_a_cut_is_given_again_when_the_reason_has_gone_too() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
+    tree.pass(SECOND * 3);
+    tree.of("root").apply(&spec("web", 2));
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web"), all_of(2));
+    tree.cut("a");
+    let node = node_name("a-n1");
+    let what = DrainWhat::Node(node.clone());
+    tree.of("a").life(LifeCall::Drain { what, deadline: None, force: true }).unwrap();
+    tree.pass(Duration::from_mins(10));
+    assert_eq!(tree.running("web"), all_of(0));
+    tree.of("a").life(LifeCall::Cordon { node, on: false }).unwrap();
+    tree.pass(Duration::from_mins(10));
+    // What it handed back, and that it has room, come in one message.
+    tree.heal("a");
+    tree.pass(Duration::from_mins(2));
+    assert_eq!(tree.running("web"), all_of(2));
+}
+
+#[test]
 fn a_digest_that_is_too_large_is_left_out_and_told_once() {
     let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
     tree.pass(SECOND * 3);
