@@ -71,7 +71,8 @@ fn a_worker_that_waits_long_holds_little_and_works() {
     let node = Node::start();
     let mut client = node.client();
     assert!(matches!(client.call(Request::Expect), Ok(Reply::Done)));
-    let worker = workers(&node)[0];
+    // Its words show a moment after its start.
+    let worker = eventually("a worker waits", || workers(&node).first().copied());
     let first = || {
         let children = std::fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).ok()?;
         children.trim().parse::<u32>().ok()
