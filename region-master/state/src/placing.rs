@@ -51,7 +51,7 @@ impl RegionState {
         };
         if record.deleting {
             self.no_longer_pending(key);
-            self.reconcile_deletion(key);
+            self.reconcile_deletion(&record);
             return true;
         }
         self.mark_share(key);
@@ -135,9 +135,13 @@ impl RegionState {
         self.lonely.remove(key);
     }
 
-    fn reconcile_deletion(&mut self, key: &WorkloadKey) {
-        let ids: Vec<AllocationId> =
-            self.allocations_of(key).map(|record| record.intent.id.clone()).collect();
+    /// What was deleted in a former life may have been applied again since the store's copy was made: its orphans go on.
+    fn reconcile_deletion(&mut self, deleting: &WorkloadRecord) {
+        let key = &deleting.spec.key;
+        let is_meant = deleting.asked.epoch == self.epoch();
+        let leaving = self.allocations_of(key).map(|record| &record.intent);
+        let leaving = leaving.filter(|intent| is_meant || intent.desired != Desired::Keep);
+        let ids: Vec<AllocationId> = leaving.map(|intent| intent.id.clone()).collect();
         for id in &ids {
             self.stop(id);
         }

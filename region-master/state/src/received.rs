@@ -138,7 +138,8 @@ impl RegionState {
         let record = &workload.record;
         let Some(received) = record.received().filter(|_| !record.deleting) else { return };
         let message = format!("region {} takes its share of {key} back", received.owner);
-        let record = WorkloadRecord { deleting: true, changed_at: self.now.wall, ..record.clone() };
+        let (asked, changed_at) = (self.asked(), self.now.wall);
+        let record = WorkloadRecord { deleting: true, changed_at, asked, ..record.clone() };
         self.tell_workload(&key, "Withdrawn", message);
         self.save_workload(record);
     }

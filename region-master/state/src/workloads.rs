@@ -130,9 +130,9 @@ impl RegionState {
             return self.release_orphans(key).map(ApiReply::Removed);
         };
         let count = u32::try_from(self.allocations_of(key).count()).unwrap_or(u32::MAX);
-        if !workload.record.deleting {
-            let record =
-                WorkloadRecord { deleting: true, changed_at: self.now.wall, ..workload.record.clone() };
+        if !workload.record.deleting || workload.record.asked.epoch != self.epoch() {
+            let (asked, changed_at) = (self.asked(), self.now.wall);
+            let record = WorkloadRecord { deleting: true, changed_at, asked, ..workload.record.clone() };
             self.tell_workload(key, "Deleted", format!("{key} is being deleted, {count} allocations stop"));
             self.save_workload(record);
         }

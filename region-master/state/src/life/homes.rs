@@ -41,13 +41,18 @@ impl RegionState {
 
     fn find_homes(&self, spec: &WorkloadSpec) -> BTreeMap<InstanceIndex, NodeName> {
         let run = self.allocations_of(&spec.key).filter(|a| a.intent.desired == Desired::Run);
-        let present: Vec<(InstanceIndex, NodeName)> =
+        let mut present: Vec<(InstanceIndex, NodeName)> =
             run.map(|allocation| (allocation.intent.instance, allocation.node.clone())).collect();
         let holders = present.iter().map(|(_, node)| node.clone()).collect();
         let wanted = self.daemon_nodes(spec, &holders);
-        let mut homes: BTreeMap<InstanceIndex, NodeName> =
-            present.into_iter().filter(|(_, node)| wanted.contains(node)).collect();
-        let housed: BTreeSet<NodeName> = homes.values().cloned().collect();
+        // Where orphans were adopted a number may be at two nodes, and a node may have two.
+        present.sort();
+        let (mut homes, mut housed) = (BTreeMap::new(), BTreeSet::new());
+        for (number, node) in present.into_iter().filter(|(_, node)| wanted.contains(node)) {
+            if !homes.contains_key(&number) && housed.insert(node.clone()) {
+                homes.insert(number, node);
+            }
+        }
         let free = (0..).map(InstanceIndex).filter(|number| !homes.contains_key(number));
         let fresh: Vec<(InstanceIndex, NodeName)> = free.zip(wanted.difference(&housed).cloned()).collect();
         homes.extend(fresh);

@@ -160,6 +160,56 @@ fn orphans_end_with_a_deletion_of_what_nobody_knows() {
 }
 
 #[test]
+fn a_deletion_that_the_backup_was_amid_ends_nothing_that_was_applied_after_it() {
+    let mut bench = Bench::with_nodes(2);
+    let first = spec("first", 1);
+    bench.apply(&first);
+    let was = bench.held();
+    for node in ["n1", "n2"] {
+        bench.cut(node);
+    }
+    assert!(matches!(bench.call(ApiCall::Delete(first.key.clone())), Ok(ApiReply::Removed(1))));
+    let backup = bench.disk.clone();
+    bench.connect_all();
+    assert!(bench.workload("first").is_none());
+    bench.apply(&first);
+    let since = bench.held();
+    assert!(since.keys().all(|id| !was.contains_key(id)), "{since:?}");
+
+    bench.restore(&backup);
+    bench.connect_all();
+    let goes_on: BTreeMap<AllocationId, Desired> = since.into_keys().map(|id| (id, Desired::Keep)).collect();
+    assert_eq!(bench.held(), goes_on);
+    // What was to be deleted is gone, and a word of this life is meant.
+    assert!(bench.workload("first").is_none());
+    assert!(matches!(bench.call(ApiCall::Delete(first.key)), Ok(ApiReply::Removed(1))));
+    assert_eq!(bench.held(), BTreeMap::new());
+}
+
+#[test]
+fn of_a_daemon_each_node_has_one_when_its_orphans_are_adopted() {
+    let mut bench = Bench::with_nodes(2);
+    let cordon = |on| LifeCall::Cordon { node: node_name("n1"), on };
+    let daemon = WorkloadSpec { kind: WorkloadKind::Daemon, ..spec("first", 1) };
+    bench.life(cordon(true)).expect("it is known");
+    bench.apply(&daemon);
+    let backup = bench.disk.clone();
+    assert!(matches!(bench.call(ApiCall::Delete(daemon.key.clone())), Ok(ApiReply::Removed(1))));
+    bench.life(cordon(false)).expect("it is known");
+    bench.apply(&daemon);
+    assert_eq!(bench.held().len(), 2);
+
+    // The backup knows number 0 on the second node; since then that is on the first, and the second has number 1.
+    bench.restore(&backup);
+    bench.connect_all();
+    bench.life(cordon(false)).expect("it is known");
+    bench.apply(&changed(&daemon, "v2"));
+    bench.wait(Duration::from_mins(10));
+    let shown = bench.shown();
+    assert_eq!(shown, ["first@n1 Run running", "first@n2 Run running"]);
+}
+
+#[test]
 fn one_orphan_ends_by_its_id() {
     let mut bench = restored(&spec("since", 2));
     let orphans: Vec<AllocationId> =
