@@ -25,9 +25,11 @@ impl RegionState {
         Some(HandBack { count: *count, reasons: still_so(reasons, &sites) })
     }
 
-    /// Regions whose reason for handing back was gone before it was heard of, or is since.
+    /// Regions below whose reason for handing back was gone before it was heard of, or is since. What the own nodes said is of this
+    /// very look: to ask them again would be to ask for ever.
     pub(crate) fn outdated(&mut self, split: &SplitRecord) -> Vec<RegionName> {
-        let names: Vec<RegionName> = split.back.keys().cloned().collect();
+        let names: Vec<RegionName> =
+            split.back.keys().filter(|name| self.regions.contains_key(*name)).cloned().collect();
         let is_outdated = |name: &RegionName| {
             let kept = self.handed_back(split, name)?;
             (kept.reasons != split.back.get(name)?.1).then(|| name.clone())
@@ -50,8 +52,10 @@ fn still_so(reasons: &[Refusal], sites: &[Arc<SiteDigest>]) -> Vec<Refusal> {
         |count: fn(&SiteDigest) -> u32| sites.iter().map(|site| count(site)).fold(0, u32::saturating_add);
     let closed = sum(|site| site.reachable.saturating_sub(open(site)));
     let away = sum(|site| site.nodes.saturating_sub(site.reachable));
+    // A cordoned node that is away is told as cordoned here, and as away there.
+    let cordoned = closed > 0 || away > 0;
     let is_so = |reason: &&Refusal| {
-        !(closed == 0 && says(reason, &Rule::Cordoned) || away == 0 && says(reason, &Rule::Unreachable))
+        (cordoned || !says(reason, &Rule::Cordoned)) && (away > 0 || !says(reason, &Rule::Unreachable))
     };
     let kept: Vec<Refusal> = reasons.iter().filter(is_so).cloned().collect();
     if kept.is_empty() && !reasons.is_empty() {

@@ -6,8 +6,9 @@ use skerry_sim::{Options, Outcome, Tally, run, shrink};
 
 /// Seeds of the fixed corpus.
 const CORPUS: u64 = 24;
-/// Seeds that found something, and would again: a time that stays due where a lease is lost amid a wait.
-const FOUND: [u64; 1] = [57075];
+/// Seeds that found something, and would again: a time that stays due where a lease is lost amid a wait; a part that was handed back
+/// and given again at one look, of which the region never heard; own nodes that were asked again and again at one look, for ever.
+const FOUND: [u64; 4] = [57075, 30015, 200_076, 200_107];
 /// Seeds that are played for a day of ordinary weather.
 const WEATHER: u64 = 2;
 const DAY: Duration = Duration::from_hours(24);
