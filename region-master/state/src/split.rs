@@ -337,7 +337,8 @@ impl RegionState {
         // What was handed back and is given again at one look is the same to us, and not to the region.
         let again = |known: &Share| {
             let answer = status.filter(|status| status.offer == known.offer);
-            answer.is_some_and(|status| !taken_back(status, &instances).0.is_empty())
+            let back = answer.map(|status| taken_back(status, &instances).0);
+            back.is_some_and(|back| !back.is_empty()) && !mutant::is(Mutant::AsksAgainAndAgain)
         };
         if region.shares.get(key).is_some_and(|known| same(known) && !again(known)) {
             return;

@@ -99,7 +99,7 @@ impl World {
             trace: VecDeque::new(),
             digest: DefaultHasher::new(),
         };
-        let wild = if world.is(Carrier::ClocksRunWild) { 50 } else { 1 };
+        let wild = if world.is(Carrier::ClocksRunWild) { 80 } else { 1 };
         world.hosts.iter_mut().for_each(|host| host.clock.drift = Clock::any_drift(&mut drifts) * wild);
         world.masters.iter_mut().for_each(|master| master.clock.drift = Clock::any_drift(&mut drifts));
         world.begin();
