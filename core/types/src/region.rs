@@ -191,6 +191,13 @@ pub struct Sketch {
     pub classes: Vec<SketchClass>,
 }
 
+impl Sketch {
+    /// How many nodes it tells of: those that take allocations.
+    pub fn nodes(&self) -> u32 {
+        self.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.nodes).sum()
+    }
+}
+
 /// Nodes that placement cannot tell apart but by room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SketchClass {

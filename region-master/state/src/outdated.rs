@@ -12,45 +12,43 @@ use crate::state::RegionState;
 const IS_GONE: &str = "what stood in the way then is gone, it is asked again";
 
 impl RegionState {
-    /// What a region handed back, in words that its digests do not contradict.
-    pub(crate) fn handed_back(&mut self, split: &SplitRecord, name: &RegionName) -> Option<HandBack> {
+    /// What a region handed back, in words that its digests do not contradict. What the own nodes handed back was decided with each of
+    /// them in sight: to hold it against a digest could be to ask them again in the same look, for ever.
+    pub(crate) fn handed_back(&self, split: &SplitRecord, name: &RegionName) -> Option<HandBack> {
         let (count, reasons) = split.back.get(name)?;
-        if !reasons.iter().any(is_of_nodes) {
-            return Some(HandBack { count: *count, reasons: reasons.clone() });
-        }
-        let sites = match self.regions.get(name) {
-            Some(region) => region.sites.values().cloned().collect(),
-            None => self.site_digests(),
+        let below = self.regions.get(name).filter(|_| reasons.iter().any(is_of_nodes));
+        let reasons = match below {
+            Some(region) => still_so(reasons, region.sites.values()),
+            None => reasons.clone(),
         };
-        Some(HandBack { count: *count, reasons: still_so(reasons, &sites) })
+        Some(HandBack { count: *count, reasons })
     }
 
-    /// Regions below whose reason for handing back was gone before it was heard of, or is since. What the own nodes said is of this
-    /// very look: to ask them again would be to ask for ever.
-    pub(crate) fn outdated(&mut self, split: &SplitRecord) -> Vec<RegionName> {
-        let names: Vec<RegionName> =
-            split.back.keys().filter(|name| self.regions.contains_key(*name)).cloned().collect();
-        let is_outdated = |name: &RegionName| {
+    /// Regions below whose reason for handing back was gone before it was heard of, or is since.
+    pub(crate) fn outdated(&self, split: &SplitRecord) -> Vec<RegionName> {
+        let is_outdated = |(name, (_, said)): (&RegionName, &(u32, Vec<Refusal>))| {
             let kept = self.handed_back(split, name)?;
-            (kept.reasons != split.back.get(name)?.1).then(|| name.clone())
+            (kept.reasons != *said).then(|| name.clone())
         };
-        names.iter().filter_map(is_outdated).collect()
+        split.back.iter().filter_map(is_outdated).collect()
     }
 
     /// Why nobody takes a workload's instances, a line for each region that handed some back.
-    pub(crate) fn why_handed_back(&mut self, split: &SplitRecord) -> Vec<Refusal> {
-        let names: Vec<RegionName> = split.back.keys().cloned().collect();
-        let backs = names.iter().filter_map(|name| self.handed_back(split, name));
+    pub(crate) fn why_handed_back(&self, split: &SplitRecord) -> Vec<Refusal> {
+        let backs = split.back.keys().filter_map(|name| self.handed_back(split, name));
         let why = |back: HandBack| back.reasons.first().map(Refusal::to_string).unwrap_or_default();
         backs.map(|back| Refusal { rule: Rule::HandedBack { why: why(back) }, nodes: 1 }).collect()
     }
 }
 
 /// The reasons without those about nodes that take nothing, or are not heard from, where there are no such nodes any more.
-fn still_so(reasons: &[Refusal], sites: &[Arc<SiteDigest>]) -> Vec<Refusal> {
+fn still_so<'a>(
+    reasons: &[Refusal],
+    sites: impl Iterator<Item = &'a Arc<SiteDigest>> + Clone,
+) -> Vec<Refusal> {
     let sum =
-        |count: fn(&SiteDigest) -> u32| sites.iter().map(|site| count(site)).fold(0, u32::saturating_add);
-    let closed = sum(|site| site.reachable.saturating_sub(open(site)));
+        |count: fn(&SiteDigest) -> u32| sites.clone().map(|site| count(site)).fold(0, u32::saturating_add);
+    let closed = sum(|site| site.reachable.saturating_sub(site.sketch.nodes()));
     let away = sum(|site| site.nodes.saturating_sub(site.reachable));
     // A cordoned node that is away is told as cordoned here, and as away there.
     let cordoned = closed > 0 || away > 0;
@@ -75,9 +73,4 @@ fn says(reason: &Refusal, rule: &Rule) -> bool {
         Rule::HandedBack { why } => why.ends_with(&rule.to_string()),
         own => own == rule,
     }
-}
-
-/// Nodes of a site that take more.
-fn open(site: &SiteDigest) -> u32 {
-    site.sketch.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.nodes).sum()
 }

@@ -150,12 +150,9 @@ impl ChildRegion {
             one.sketch.classes.len() == other.sketch.classes.len()
                 && both.all(|(one, other)| one.attributes == other.attributes && one.taints == other.taints)
         };
-        // One that takes allocations again has no more free than before.
-        let open = |digest: &SiteDigest| -> u32 {
-            digest.sketch.classes.iter().flat_map(|class| &class.buckets).map(|bucket| bucket.nodes).sum()
-        };
         !was.fits(&free)
-            || open(site) > open(known)
+            // One that takes allocations again has no more free than before.
+            || site.sketch.nodes() > known.sketch.nodes()
             || site.reachable > known.reachable
             || site.spec != known.spec
             || site.allocations < known.allocations

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_federation::SiteTable;
-use skerry_federation::level1::{Beside, Demand, HandBack, ROUNDS_MAX, RegionView, plan};
+use skerry_federation::level1::{Beside, Demand, ROUNDS_MAX, RegionView, plan};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
     Affinity, Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus,
@@ -233,19 +233,16 @@ impl RegionState {
         local.handed_back = self.handed_back(&deal.split, &own);
         local.beside = self.beside(record, None);
         let mut views = vec![local];
-        let names: Vec<RegionName> = self.regions.keys().cloned().collect();
-        let backs: Vec<Option<HandBack>> =
-            names.iter().map(|name| self.handed_back(&deal.split, name)).collect();
         let tables: Vec<Arc<SiteTable>> =
             self.regions.values_mut().map(|region| region.site_table(&mut self.alike)).collect();
-        for (((name, region), sites), back) in self.regions.iter().zip(tables).zip(backs) {
+        for ((name, region), sites) in self.regions.iter().zip(tables) {
             let mut view = RegionView::new(name.clone());
             view.reachable = region.is_reachable();
             view.sites = sites;
             view.existing = deal.parts.get(name).cloned().unwrap_or_default();
             view.given_up = deal.given_up.get(name).cloned().unwrap_or_default();
             view.pending = region.pending(&record.spec.key);
-            view.handed_back = back;
+            view.handed_back = self.handed_back(&deal.split, name);
             view.beside = self.beside(record, Some(name));
             views.push(view);
         }
