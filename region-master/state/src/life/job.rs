@@ -146,8 +146,7 @@ impl RegionState {
 
     /// Tells regions below how many instances of a job they may run at a time, those to which that is news.
     fn deal_parallelism(&mut self, record: &WorkloadRecord, dealt: &[u32]) {
-        let names: Vec<RegionName> = self.holders(&record.spec.key).map(|(name, _)| name.clone()).collect();
-        for (name, parallelism) in names.iter().zip(dealt) {
+        for (name, parallelism) in self.part_names(&record.spec.key).iter().zip(dealt) {
             let leave = Leave { parallelism: *parallelism, ..self.leave_of(name, record) };
             self.tell_leave(name, &record.spec.key, leave);
         }

@@ -30,6 +30,11 @@ impl RegionState {
         })
     }
 
+    /// Their names.
+    pub(crate) fn part_names(&self, key: &WorkloadKey) -> Vec<RegionName> {
+        self.holders(key).map(|(name, _)| name.clone()).collect()
+    }
+
     /// What those regions say of their parts, in their order.
     pub(crate) fn moving_parts(&self, key: &WorkloadKey) -> Vec<Part> {
         let part = |region: &ChildRegion| {
@@ -69,7 +74,7 @@ impl RegionState {
     /// Tells regions below how far they may go, those to which that is news.
     pub(crate) fn give_leave(&mut self, record: &WorkloadRecord, plan: &Plan) {
         let key = &record.spec.key;
-        let names: Vec<RegionName> = self.holders(key).map(|(name, _)| name.clone()).collect();
+        let names = self.part_names(key);
         let moves = self.life.rollouts.contains_key(key) || record.received().is_some();
         let leave = if moves { plan.leave.clone() } else { Leave::FREE };
         let canaries = names.iter().cloned().zip(plan.canaries.iter().copied());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use skerry_rollout::waves::{Seating, deal, matching, seats};
 use skerry_types::{
     Desired, Generation, InstanceIndex, InstanceSet, NodeName, RegionName, WaveMembers, WaveSize,
-    WorkloadKey, WorkloadSpec,
+    WorkloadSpec,
 };
 
 use crate::records::WorkloadRecord;
@@ -26,6 +26,14 @@ pub(crate) struct Waves {
     below: BTreeMap<RegionName, Vec<u32>>,
     /// Whom the next wave could take, here and below.
     matching: Option<WaveMembers>,
+}
+
+/// A member on a node.
+pub(crate) struct Placed {
+    pub(crate) instance: InstanceIndex,
+    pub(crate) node: NodeName,
+    /// A bit for each wave that it matches.
+    pub(crate) matching: u64,
 }
 
 /// Seats of one wave.
@@ -68,20 +76,22 @@ impl RegionState {
 
     /// The members as they are placed. Those that are not are in no wave.
     fn seating(&self, spec: &WorkloadSpec, set: &InstanceSet) -> Seating {
-        let placed = self.allocations_of(&spec.key).filter(|a| a.intent.desired == Desired::Run);
-        let placed = placed.map(|allocation| (allocation.intent.instance, &allocation.node));
-        let mut nodes: Vec<(InstanceIndex, NodeName)> = placed
-            .filter(|(instance, _)| set.contains(*instance))
-            .map(|(instance, node)| (instance, node.clone()))
-            .collect();
-        nodes.sort_by_key(|(instance, _)| *instance);
-        nodes.dedup_by_key(|(instance, _)| *instance);
-        let waves = &spec.update.waves;
-        let member = |(instance, node): &(InstanceIndex, NodeName)| {
+        let members = self.placed_members(spec).into_iter().filter(|member| set.contains(member.instance));
+        Seating::new(spec.update.waves.len(), members.map(|member| (member.instance, member.matching)))
+    }
+
+    /// The members that are placed on the own nodes, in order of their numbers, each on one node.
+    pub(crate) fn placed_members(&self, spec: &WorkloadSpec) -> Vec<Placed> {
+        let run = self.allocations_of(&spec.key).filter(|a| a.intent.desired == Desired::Run);
+        let mut placed: Vec<_> =
+            run.map(|allocation| (allocation.intent.instance, &allocation.node)).collect();
+        placed.sort_unstable();
+        placed.dedup_by_key(|(instance, _)| *instance);
+        let member = |(instance, node): (InstanceIndex, &NodeName)| {
             let attributes = self.cluster_attributes(node).unwrap_or_default();
-            (*instance, matching(waves, &attributes))
+            Placed { instance, node: node.clone(), matching: matching(&spec.update.waves, &attributes) }
         };
-        Seating::new(waves.len(), nodes.iter().map(member))
+        placed.into_iter().map(member).collect()
     }
 
     /// Deals out what can be, and takes up what was.
@@ -182,9 +192,5 @@ impl RegionState {
         let share = self.regions.get(name).and_then(|region| region.shares.get(&record.spec.key));
         let told = share.filter(|share| share.generation == record.generation);
         told.map(|share| share.leave.sizes.clone()).unwrap_or_default()
-    }
-
-    pub(crate) fn part_names(&self, key: &WorkloadKey) -> Vec<RegionName> {
-        self.holders(key).map(|(name, _)| name.clone()).collect()
     }
 }
