@@ -42,11 +42,8 @@ use keeper::{Keeper, StartError};
 use skerry_heap::Thrift;
 use std::process::ExitCode;
 
-/// Little that is free is kept: a keeper is there for months, and after a start it has nothing to do.
-const THRIFT: Thrift = Thrift { arenas: 1, trim_at: 64 << 10, map_from: 64 << 10 };
-
 fn main() -> ExitCode {
-    THRIFT.settle();
+    Thrift::SMALL.settle();
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Keep(settings)) => keep(settings),
         Ok(Command::Worker(words)) => report(&worker::run(&words)),
