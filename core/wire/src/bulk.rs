@@ -21,7 +21,7 @@ pub struct CallRequest {
     /// Who asks, for the log.
     pub user: String,
     /// The request, protobuf, at most [`CallRequest::MESSAGE_MAX`] bytes.
-    #[serde(with = "crate::bytes")]
+    #[serde(with = "serde_bytes")]
     pub message: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ pub struct LogsRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BulkFrame {
     /// Bytes, at most [`BulkFrame::DATA_MAX`].
-    Data(#[serde(with = "crate::bytes")] Vec<u8>),
+    Data(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It cannot go on, and why, for people.
     Failed(String),
 }

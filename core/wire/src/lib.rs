@@ -9,7 +9,6 @@
 //! Deliberately lacks: sockets, clocks, and knowledge of what a row means beyond its codec.
 
 mod bulk;
-pub mod bytes;
 mod codec;
 mod message;
 mod reader;

@@ -107,7 +107,7 @@ pub struct Row {
     /// When it changed last.
     pub revision: Revision,
     /// Its value, encoded so that a reader may pass on or skip what it does not know; `None`: the row is gone.
-    #[serde(with = "crate::bytes::optional")]
+    #[serde(with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
 }
 

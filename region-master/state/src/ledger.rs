@@ -115,7 +115,7 @@ pub(crate) enum Value {
     NodeV1(NodeName, NodeRecord),
     RegionV1(RegionName, ChildRecord),
     TombstoneV1(ChildName, RowKey, Revision),
-    ObservedV1(ChildName, RowKey, #[serde(with = "skerry_wire::bytes")] Vec<u8>),
+    ObservedV1(ChildName, RowKey, #[serde(with = "serde_bytes")] Vec<u8>),
     TokenV1(TokenId, TokenRecord),
     EventV1(u64, EventRecord),
     DownV1(RegionName, Revision, RegionRow),
@@ -272,7 +272,9 @@ impl Ledger {
             Value::TokenV1(id, token) => {
                 self.tokens.insert(id, token);
             }
-            Value::EventV1(number, _) => unreachable!("event {number} is read when somebody asks for it"),
+            Value::EventV1(number, event) => {
+                self.events.insert(number, event_value(number, event).into());
+            }
             Value::DownV1(region, revision, row) => self.down.push((region, revision, row)),
             Value::SplitV1(key, split) => {
                 self.splits.insert(key, split);
