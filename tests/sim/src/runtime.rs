@@ -8,7 +8,9 @@ use skerry_agent_state::{
     ContainerRef, Failure, Fence, FoundContainer, FoundState, Input, Lifecycle, OpId, Operation, Outcome,
     StopSignal,
 };
-use skerry_types::{AllocationId, AllocationIntent, ContainerName, Exit, ExitKind, ReasonCode, WallTime};
+use skerry_types::{
+    AllocationId, AllocationIntent, ContainerName, Exit, ExitKind, ReasonCode, RestartWhen, WallTime,
+};
 
 use crate::Carrier;
 use crate::event::{Event, NodeAt};
@@ -425,6 +427,7 @@ impl World {
     /// The power goes and comes back: of what ran nothing is left.
     pub(crate) fn reboot(&mut self, at: NodeAt) {
         self.crash_agent(at, 60 * SECOND);
+        self.lose_for_good(at);
         let host = &mut self.hosts[at];
         host.boots += 1;
         host.clock.zero_us = self.now_us;
@@ -435,6 +438,16 @@ impl World {
         host.keeper_life += 1;
         host.listed = false;
         self.soon(SECOND..60 * SECOND, Event::BootKeeper(at));
+    }
+
+    /// What never starts again has failed when a reboot takes it.
+    fn lose_for_good(&mut self, at: NodeAt) {
+        let runs = self.hosts[at].containers.values().filter(|container| container.runs());
+        let lost = runs.filter(|container| container.intent.spec.restart.when == RestartWhen::Never);
+        let lost: Vec<Arc<AllocationIntent>> = lost.map(|container| Arc::clone(&container.intent)).collect();
+        for intent in &lost {
+            self.trouble(at, intent);
+        }
     }
 }
 
