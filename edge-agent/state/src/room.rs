@@ -31,8 +31,7 @@ impl AgentState {
         let others = || self.lifecycles.values().filter(|other| *other.id() != intent.id && !other.is_gone());
         let sum = others().fold(intent.spec.resources(), |sum, other| sum + other.intent().spec.resources());
         let fits = self.capacity.is_none_or(|capacity| capacity.fits(&sum));
-        let leaving = others().filter(|other| other.is_disowned());
-        fits && !leaving.into_iter().any(|other| shares_port(other, intent))
+        fits && !others().any(|other| other.is_disowned() && shares_port(other, intent))
     }
 }
 

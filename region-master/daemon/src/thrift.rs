@@ -1,6 +1,7 @@
 //! Memory that a wave of work left free goes back to the system once the wave is over.
 //!
-//! Links come and go by the thousand, and what they leave behind is holes: without this a master keeps a quarter more than it needs.
+//! Links come and go by the thousand, and what they leave behind is holes. With one to three thousand nodes they were 6 to 15 % of
+//! what was resident.
 
 use std::fs;
 use std::time::Duration;
