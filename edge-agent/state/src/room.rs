@@ -18,9 +18,11 @@ impl AgentState {
 
     /// Tells an allocation whether it has to wait for room.
     pub(crate) fn look_for_room(&mut self, id: &AllocationId) {
-        let awaits = !self.leaving.is_empty()
-            && !mutant::is(Mutant::TakesRoomBlindly)
-            && self.lifecycles.get(id).is_some_and(|lifecycle| !self.has_room(lifecycle.intent()));
+        let is_crowded = || {
+            !self.leaving.is_empty()
+                && self.lifecycles.get(id).is_some_and(|lifecycle| !self.has_room(lifecycle.intent()))
+        };
+        let awaits = !mutant::is(Mutant::TakesRoomBlindly) && (self.awaits_strangers() || is_crowded());
         if let Some(lifecycle) = self.lifecycles.get_mut(id) {
             lifecycle.set_room(if awaits { Room::Taken } else { Room::There });
         }

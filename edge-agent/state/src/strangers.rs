@@ -9,6 +9,8 @@ use crate::{AgentState, Failure, OpId, Operation, Outcome};
 
 /// From the stop signal to the kill, for a container that nothing is known of.
 const DISCARD_GRACE: Duration = Duration::from_secs(10);
+/// Attempts at a removal that others wait for. One that fails for good must not keep the node empty.
+const AWAITED_ATTEMPTS: u32 = 4;
 
 /// The removal of an allocation that should not be here.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ impl AgentState {
         let operation = Operation::Discard { allocation: id.clone(), grace: DISCARD_GRACE };
         let step = Step::Discarding(self.fx.begin(operation));
         self.strangers.insert(id.clone(), Stranger { failures, step });
+    }
+
+    /// Whether something is being removed that may hold room and ports which others were given.
+    pub(crate) fn awaits_strangers(&self) -> bool {
+        self.strangers.values().any(|stranger| stranger.failures < AWAITED_ATTEMPTS)
     }
 
     pub(crate) fn stranger_done(&mut self, id: &AllocationId, op: OpId, result: &Result<Outcome, Failure>) {

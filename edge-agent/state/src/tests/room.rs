@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use skerry_types::{
-    AllocationIntent, ExitKind, MilliCpu, NodeFacts, Phase, PortBinding, PortName, Protocol, Resources,
-    RestartWhen,
+    AllocationIntent, ExitKind, MilliCpu, NodeFacts, Phase, PortBinding, PortName, Protocol, ReasonCode,
+    Resources, RestartWhen,
 };
 use skerry_wire::{Revision, Row, RowsFrame, ToChild};
 
@@ -72,4 +72,35 @@ fn what_runs_already_does_not_wait() {
     bench.feed(Input::Inventory(vec![found(OLD, "main", 0), found(NEW, "main", 0)]));
     assert!(bench.answer_all().contains(&"prepare".to_owned()), "it is taken over as it is");
     assert_eq!(bench.phase(NEW), Phase::Running);
+}
+
+#[test]
+fn what_does_not_run_yet_waits_for_strangers_while_they_are_removed() {
+    let runs = sized(OLD, 100, None);
+    let new = sized(NEW, 100, Some(8080));
+    let begun_beside = |failures: usize| {
+        let mut bench = Bench::running(&runs);
+        bench.restart();
+        bench.feed(Input::Inventory(vec![found(OLD, "main", 0), found("lost-0-9", "main", 0)]));
+        bench.link();
+        bench.rows(&[row(9, &new)]);
+        for _ in 0..failures {
+            let at = bench.begun().iter().position(|word| word == "discard lost-0-9").unwrap();
+            bench.begun.swap(0, at);
+            bench.fail(ReasonCode::Keeper, true);
+            bench.pass(Duration::from_secs(31));
+        }
+        let (discard, rest) = bench.begun.drain(..).partition(|(_, begun)| word(begun) == "discard lost-0-9");
+        bench.begun = rest;
+        let begun = bench.live(Duration::from_secs(5), |_| true);
+        assert_eq!(bench.phase(OLD), Phase::Running);
+        let waited = !begun.contains(&"prepare".to_owned());
+        bench.begun = discard;
+        bench.live(Duration::from_secs(5), |_| true);
+        assert_eq!(bench.phase(NEW), Phase::Running);
+        waited
+    };
+    assert!(begun_beside(0));
+    assert!(begun_beside(3));
+    assert!(!begun_beside(4), "one that cannot be removed does not keep the node empty");
 }
