@@ -52,7 +52,7 @@ impl World {
     }
 
     fn apply_anything(&mut self, at: MasterAt, key: WorkloadKey) {
-        let spec = spec::any(&mut self.rng, key.clone());
+        let spec = spec::any(&mut self.rng, key.clone(), self.options.pace);
         self.apply(at, key, spec);
     }
 

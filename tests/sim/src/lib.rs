@@ -66,7 +66,8 @@ pub struct Options {
     pub seed: u64,
     /// How long faults go on, in virtual time.
     pub storm: Duration,
-    /// How many times as long as in a storm faults and operators wait: 1 is a storm, 40 ordinary weather.
+    /// How many times as long as in a storm faults and operators wait, and up to 15 times what is due again and again: 1 is a storm,
+    /// 40 ordinary weather.
     pub pace: u64,
     /// What does not happen.
     pub without: Knobs,

@@ -6,7 +6,7 @@ use skerry_region_state::WorkloadView;
 use skerry_types::{AllocationIntent, Generation, WallTime, WorkloadKey};
 
 use crate::event::{MasterAt, NodeAt};
-use crate::spec::{EVERY_MS, Rules};
+use crate::spec::{Rules, every_ms};
 use crate::world::{SECOND, World};
 
 /// From when a run begins until its first container starts, at most: a clock that was set meanwhile does not tell what it began
@@ -35,7 +35,7 @@ impl World {
         let host = &mut self.hosts[at];
         let wall = host.now(self.now_us).wall;
         let is_sure = self.now_us > host.set_us + BEGUN_WITHIN;
-        let run = Run { due: is_sure.then_some(wall.0 / EVERY_MS), is_over: false };
+        let run = Run { due: is_sure.then_some(wall.0 / every_ms(self.options.pace)), is_over: false };
         let last = host.runs.insert(intent.id.clone(), run);
         match last {
             Some(last) if !last.is_over => drop(host.runs.insert(intent.id.clone(), last)),

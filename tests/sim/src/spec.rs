@@ -18,8 +18,11 @@ const BAD: &str = "bad";
 /// Longer than a cut of the last stages, so that only storms make replacements.
 const REPLACE_AFTER_S: std::ops::Range<u64> = 200..300;
 
-/// How often what is due again and again is due.
-pub(crate) const EVERY_MS: u64 = 120_000;
+/// How often what is due again and again is due in a world of this pace: every two minutes of a storm, every half an hour of
+/// weather.
+pub(crate) fn every_ms(pace: u64) -> u64 {
+    pace.min(15) * 120_000
+}
 
 /// The rules of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +149,7 @@ pub(crate) fn renew(spec: &mut WorkloadSpec) {
     Arc::make_mut(&mut spec.instance).containers[0].args = vec!["mended".to_owned()];
 }
 
-pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
+pub(crate) fn any(rng: &mut Rng, key: WorkloadKey, pace: u64) -> WorkloadSpec {
     let rules = Rules::of(&key);
     let host = match rng.below(3) {
         _ if rules == Rules::Port => HostPort::Fixed(8080),
@@ -160,7 +163,8 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
     containers[0].ports.push(port);
     let small = matches!(rules, Rules::Port | Rules::Exclusive | Rules::Clash);
     let exclusive = (rules == Rules::Exclusive).then(|| {
-        let length = Duration::from_secs(rng.within(24..60));
+        // No longer than the last stages can wait for.
+        let length = Duration::from_secs(rng.within(24..60) * pace.min(2));
         Lease::new(length).expect("twice the longest stop and its margin, and less than an hour")
     });
     WorkloadSpec {
@@ -185,7 +189,7 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey) -> WorkloadSpec {
             stop_grace: Duration::from_secs(rng.within(1..5)),
             stop_delay: Duration::ZERO,
             init: Vec::new(),
-            schedule: (rules == Rules::Cron).then(|| schedule(rng)),
+            schedule: (rules == Rules::Cron).then(|| schedule(rng, pace)),
             deadline: None,
             stop_after: None,
             exclusive,
@@ -213,9 +217,9 @@ fn update(rng: &mut Rng, rules: Rules) -> UpdatePolicy {
     }
 }
 
-fn schedule(rng: &mut Rng) -> Schedule {
+fn schedule(rng: &mut Rng, pace: u64) -> Schedule {
     Schedule {
-        cron: format!("*/{} * * * *", EVERY_MS / 60_000),
+        cron: format!("*/{} * * * *", every_ms(pace) / 60_000),
         timezone: TimeZone::Named("UTC".to_owned()),
         overlap: [Overlap::Forbid, Overlap::Replace][rng.below(2)],
         starting_deadline: rng.percent(50).then_some(Duration::from_secs(30)),
