@@ -12,11 +12,11 @@ const FOUND: [u64; 4] = [57075, 30015, 200_076, 200_107];
 /// Seeds that are played for a day of ordinary weather.
 const WEATHER: u64 = 2;
 const DAY: Duration = Duration::from_hours(24);
-/// For how many seconds fresh seeds are tried; 0 tries none.
+/// For how many seconds fresh seeds are tried; 0 tries none. A build says two minutes.
 const FRESH_S: &str = "SKERRY_SIM_FRESH_S";
 /// The first of them, so that a build of the same tree plays the same ones again; the clock's number where it is not set.
 const FRESH_FROM: &str = "SKERRY_SIM_FRESH_FROM";
-/// Where it is not set. With what else is tried here, a build plays for two minutes.
+/// Where it is not set.
 const FRESH_USUALLY_S: u64 = 20;
 
 fn play(seed: u64) -> Outcome {
