@@ -3,6 +3,8 @@
 //! Judges go by what is so. What the runtime hid from the agent the agent cannot be blamed for, so a container that was hidden
 //! counts as one that nobody knows of.
 
+use std::sync::Arc;
+
 use skerry_agent_state::{Failure, Outcome};
 use skerry_types::{ExitKind, ReasonCode};
 
@@ -55,6 +57,9 @@ impl World {
         };
         // Whoever clears it away has been told that it is over.
         (container.told_to_end, container.acknowledged) = (true, false);
+        let intent = Arc::clone(&container.intent);
+        // It may be cleared away before it ends, and counts as failed all the same.
+        self.trouble(at, &intent);
         let exit = self.exit_of(at, pid, kind);
         self.tell_exit(at, pid, exit);
         self.after(ends_in, Event::Ends { node: at, pid, kind });
@@ -92,9 +97,11 @@ impl World {
             return None;
         }
         let pid = pids[self.fate.below(pids.len())];
-        if let Some(container) = self.hosts[at].containers.get_mut(&pid) {
-            container.acknowledged = false;
-        }
+        let container = self.hosts[at].containers.get_mut(&pid)?;
+        container.acknowledged = false;
+        let intent = Arc::clone(&container.intent);
+        // What ran and is not there any more has ended, for all that the agent knows.
+        self.trouble(at, &intent);
         Some(pid)
     }
 }
