@@ -45,6 +45,7 @@ mod runtime;
 mod shrink;
 mod spec;
 mod tally;
+mod watch;
 mod world;
 
 use std::fmt;
@@ -81,6 +82,8 @@ pub struct Options {
     pub trace: bool,
     /// Keep the last events in words: a run is four times as fast without.
     pub told: bool,
+    /// How long one event may take by the clock on the wall. One that takes longer never ends: the process says so and fails.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -96,6 +99,7 @@ impl Options {
             steps: None,
             trace: false,
             told: false,
+            patience: Duration::from_secs(10),
         }
     }
 
@@ -178,7 +182,7 @@ impl std::error::Error for Violation {}
 
 /// Plays a world to its end, or to the first thing that does not hold.
 pub fn run(options: Options) -> Result<Outcome, Box<Violation>> {
-    let outcome = world::World::new(options).run();
+    let play = |options: Options| watch::watched(&options, |pulse| world::World::new(options, pulse).run());
     // The same again, to tell how it came to that.
-    outcome.or_else(|_| world::World::new(Options { told: true, ..options }).run())
+    play(options).or_else(|_| play(Options { told: true, ..options }))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use skerry_sim::{Options, Tally, UnknownKnob, UnknownMutation, run, shrink};
 
 const USAGE: &str = "usage: skerry-sim --seed N [--steps N] [--trace] [--mutation NAME] [--count N] [--weather] \
-     [--storm-ms N] [--pace N] [--without NAME,...] [--nodes N]";
+     [--storm-ms N] [--pace N] [--without NAME,...] [--nodes N] [--patience-ms N]";
 
 #[derive(Debug, thiserror::Error)]
 enum ArgumentError {
@@ -39,6 +39,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<(Options, Option<u64>
             "--nodes" => {
                 options.nodes = Some(usize::try_from(number(value()?)?.max(1)).unwrap_or(usize::MAX));
             }
+            "--patience-ms" => options.patience = Duration::from_millis(number(value()?)?),
             "--trace" => options.trace = true,
             "--mutation" => options.mutation = Some(value()?.parse()?),
             _ => return Err(ArgumentError::Usage),

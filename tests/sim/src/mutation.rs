@@ -33,10 +33,15 @@ pub enum Carrier {
     LinksGrantLeases,
     /// A master takes itself to have started long ago, and so waits for no lease of before.
     MasterWaitsForNobody,
+    /// A keeper that tells of an end tells of it again and again, at once.
+    KeeperRepeatsItself,
+    /// An agent never comes back from one of its timers.
+    TimerNeverReturns,
 }
 
 impl Carrier {
-    const ALL: [Self; 8] = [
+    /// Those that something which is judged finds.
+    const JUDGED: [Self; 9] = [
         Self::AgentForgetsLedger,
         Self::LinkLosesFrames,
         Self::OfflineIsGone,
@@ -45,14 +50,22 @@ impl Carrier {
         Self::ClocksRunWild,
         Self::LinksGrantLeases,
         Self::MasterWaitsForNobody,
+        Self::KeeperRepeatsItself,
     ];
+    /// Those that take the whole process with them.
+    const FATAL: [Self; 1] = [Self::TimerNeverReturns];
 }
 
 impl Mutation {
-    /// All of them.
+    /// All that a run comes back from.
     pub fn all() -> impl Iterator<Item = Self> {
         let brains = Mutant::ALL.into_iter().map(Self::Brain);
-        brains.chain(Carrier::ALL.into_iter().map(Self::World))
+        brains.chain(Carrier::JUDGED.into_iter().map(Self::World))
+    }
+
+    /// All that can be asked for.
+    fn known() -> impl Iterator<Item = Self> {
+        Self::all().chain(Carrier::FATAL.into_iter().map(Self::World))
     }
 
     pub(crate) fn brain(self) -> Option<Mutant> {
@@ -78,13 +91,13 @@ impl fmt::Display for Mutation {
 pub struct UnknownMutation(String);
 
 fn names() -> String {
-    Mutation::all().map(|mutation| mutation.to_string()).collect::<Vec<_>>().join(", ")
+    Mutation::known().map(|mutation| mutation.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl FromStr for Mutation {
     type Err = UnknownMutation;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::all().find(|mutation| mutation.to_string() == text);
+        let found = Self::known().find(|mutation| mutation.to_string() == text);
         found.ok_or_else(|| UnknownMutation(text.to_owned()))
     }
 }

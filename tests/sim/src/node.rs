@@ -262,6 +262,9 @@ impl World {
 
     pub(crate) fn timer(&mut self, at: NodeAt) {
         self.hosts[at].timer = None;
+        while self.is(Carrier::TimerNeverReturns) {
+            std::hint::spin_loop();
+        }
         self.tell_agent(at, Input::Timeout);
         let host = &self.hosts[at];
         let now = host.now(self.now_us).mono;

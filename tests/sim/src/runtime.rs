@@ -332,9 +332,13 @@ impl World {
             exit,
             log_tail: "last words".to_owned(),
         };
-        if host.keeper_is_up && host.listed {
-            self.tell_agent(at, input);
+        if !host.keeper_is_up || !host.listed {
+            return;
         }
+        if self.is(Carrier::KeeperRepeatsItself) {
+            self.after(0, Event::Confess { node: at, life: self.hosts[at].life, pid });
+        }
+        self.tell_agent(at, input);
     }
 
     pub(crate) fn inventory(&mut self, at: NodeAt, life: u64, keeper: u64) {

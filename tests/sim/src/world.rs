@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_region_state::LinkId;
@@ -19,12 +20,15 @@ use crate::node::Host;
 use crate::operator::{Lists, Operators};
 use crate::peace::Peace;
 use crate::rng::Rng;
+use crate::watch::Pulse;
 use crate::{Carrier, Mutation, Options, Outcome, Violation};
 
 /// Lines of trace that a violation shows.
 const TRACE_KEPT: usize = 40;
 /// Events in a row without any time passing: somebody spins.
-const EVENTS_AT_ONCE_MAX: u32 = 100_000;
+const EVENTS_AT_ONCE_MAX: u32 = 10_000;
+/// Events within a minute, a hundred times the usual: somebody spins, and lets a little time pass each time.
+const EVENTS_A_MINUTE_MAX: u32 = 50_000;
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
@@ -38,7 +42,10 @@ pub(crate) struct World {
     /// True time in microseconds.
     pub(crate) now_us: u64,
     at_once: u32,
+    /// Which minute it is, and events in it.
+    minute: (u64, u32),
     agenda: Agenda,
+    pulse: Arc<Pulse>,
     /// Parents stand before their children.
     pub(crate) masters: Vec<Master>,
     pub(crate) hosts: Vec<Host>,
@@ -66,7 +73,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options, pulse: Arc<Pulse>) -> Self {
         mutant::choose(options.mutation.and_then(Mutation::brain));
         let mut rng = Rng::new(options.seed);
         let masters = tree(&mut rng);
@@ -80,7 +87,9 @@ impl World {
             fate: Rng::new(options.seed.rotate_left(32) ^ 0x5eed),
             now_us: SECOND,
             at_once: 0,
+            minute: (0, 0),
             agenda: Agenda::default(),
+            pulse,
             masters,
             hosts,
             pipes: BTreeMap::new(),
@@ -131,15 +140,12 @@ impl World {
                 self.fail("nothing is left to happen".to_owned());
                 break;
             };
-            self.at_once = if at > self.now_us { 0 } else { self.at_once + 1 };
-            self.now_us = at;
             steps += 1;
+            self.pulse.beat(steps, at);
+            self.pass_time(at);
             (at, std::mem::discriminant(&event)).hash(&mut self.digest);
             self.note(&format_args!("{event:?}"));
             self.happen(event);
-            if self.at_once > EVENTS_AT_ONCE_MAX {
-                self.fail("time stands still: something spins".to_owned());
-            }
             if self.found.is_some() {
                 break;
             }
@@ -162,6 +168,18 @@ impl World {
                 applied: self.operators.acknowledged,
                 containers: self.hosts.iter().map(|host| u64::from(host.next_pid)).sum(),
             }),
+        }
+    }
+
+    /// It is so late. Time goes on, and not by trifles.
+    fn pass_time(&mut self, at_us: u64) {
+        self.at_once = if at_us > self.now_us { 0 } else { self.at_once + 1 };
+        self.now_us = at_us;
+        let minute = at_us / (60 * SECOND);
+        let events = if minute == self.minute.0 { self.minute.1 + 1 } else { 0 };
+        self.minute = (minute, events);
+        if self.at_once > EVENTS_AT_ONCE_MAX || events > EVENTS_A_MINUTE_MAX {
+            self.fail("time stands still: something spins".to_owned());
         }
     }
 
