@@ -109,7 +109,7 @@ fn old_disk_of_a_node(region: &mut Region) -> Result<()> {
 }
 
 /// Workloads that came after the backup was made.
-const SINCE: [&str; 3] = ["applied-again", "applied-otherwise", "deleted-then"];
+const SINCE: [&str; 4] = ["applied-again", "applied-otherwise", "deleted-then", "ended-alone"];
 
 /// The master's store is put back to an earlier state. What the backup knows goes on untouched, and so does what it does not
 /// know, until somebody says what is to become of it: whether the operator says that it is a backup or forgets to.
@@ -136,7 +136,7 @@ fn old_store_of_the_master(region: &mut Region) -> Result<()> {
         Ok(())
     })?;
     orphans_go_on(region, &before)?;
-    operator.run(&["describe", "node", "n1"])?.ok()?.says(&["Orphans", "3 allocations"])?;
+    operator.run(&["describe", "node", "n1"])?.ok()?.says(&["Orphans", "4 allocations"])?;
     operator.run(&["events", "applied-again"])?.ok()?.says(&["Orphaned"])?;
     operator.run(&["events"])?.ok()?.says(&[
         "StoreRestored",
@@ -184,7 +184,8 @@ fn is_orphaned(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is applied again is adopted, of what is applied otherwise one is left, what is deleted ends.
+/// What is applied again is adopted, of what is applied otherwise one is left, what is deleted ends, as a workload or as one allocation,
+/// which is placed anew where it is wanted.
 fn ends_of_orphans(region: &mut Region, before: &[skerry_e2e::Container]) -> Result<()> {
     region.step("orphans are applied again, applied otherwise, deleted");
     let image = region.image("hello")?;
@@ -211,8 +212,27 @@ fn ends_of_orphans(region: &mut Region, before: &[skerry_e2e::Container]) -> Res
         ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
         Ok(())
     })?;
+    let id = |name: &str| -> Result<String> {
+        let shown = operator.allocation(name)?;
+        let id = shown.get("id").and_then(Value::as_str).context("an allocation has an id")?;
+        Ok(id.to_owned())
+    };
+    operator.skerry(&["delete", "allocation", &id("ended-alone")?])?;
+    until_ok("an orphan that was deleted by its id is gone", SOON, || {
+        let found = region.node("n1")?.containers_of("ended-alone");
+        let shown = operator.allocations("ended-alone")?;
+        ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
+        Ok(())
+    })?;
     let now = region.node("n1")?.containers_of("applied-again");
     ensure!(now == was("applied-again"), "what was adopted was started again: {now:?}");
-    ensure!(region.node("n1")?.containers_of("first").len() == 1, "what the backup knows runs once");
-    Ok(())
+    let first = region.node("n1")?.containers_of("first");
+    ensure!(first.len() == 1, "what the backup knows runs once: {first:?}");
+    operator.skerry(&["delete", "allocation", &id("first")?])?;
+    until_ok("an instance whose allocation was deleted gets another", SOON, || {
+        let found = region.node("n1")?.containers_of("first");
+        ensure!(found.len() == 1 && found != first, "{found:?}");
+        Ok(())
+    })?;
+    operator.running("first")
 }
