@@ -216,6 +216,8 @@ pub enum ReasonCode {
     Disconnected,
     /// The node does not hold the lease without which it may not run.
     NoLease,
+    /// What is on the node takes the room or a host port that it was given.
+    NoRoom,
 }
 
 impl fmt::Display for ReasonCode {
@@ -237,6 +239,7 @@ impl fmt::Display for ReasonCode {
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Disconnected => "Disconnected",
             Self::NoLease => "NoLease",
+            Self::NoRoom => "NoRoom",
         })
     }
 }

@@ -48,11 +48,13 @@ pub enum Mutant {
     TakesRoomBlindly,
     /// A second machine with a key takes the place of the first.
     SecondTakesLink,
+    /// A master whose store was put back to an older copy goes on in the same life.
+    TrustsStore,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipsPersistWait,
         Self::ForgetsEpoch,
         Self::OfflineIsLost,
@@ -74,6 +76,7 @@ impl Mutant {
         Self::TrustsListings,
         Self::TakesRoomBlindly,
         Self::SecondTakesLink,
+        Self::TrustsStore,
     ];
 }
 

@@ -424,6 +424,7 @@ fn every_reason_code() {
         ReasonCode::DeadlineExceeded,
         ReasonCode::Disconnected,
         ReasonCode::NoLease,
+        ReasonCode::NoRoom,
     ];
     for code in codes {
         check(&format!("reason.{code}"), &code);

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_types::{
-    AllocationId, AllocationIntent, ContainerName, Desired, MonoTime, Now, Phase, Reason, WallTime,
+    AllocationId, AllocationIntent, ContainerName, Desired, MonoTime, Now, Phase, Reason, ReasonCode,
+    WallTime,
 };
 
 use crate::container::ContainerLife;
@@ -48,7 +49,7 @@ pub struct Lifecycle {
     unsaved: bool,
     boot: String,
     room: Room,
-    /// Something may be left of it on the node when no container is.
+    /// Something may be left of it on the node when no container is: its network, with its address and host ports.
     is_made: bool,
     /// It is to stop, and goes on for a while.
     leaving: Option<Leaving>,
@@ -80,7 +81,7 @@ struct Course {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
     There,
-    /// It is taken by what is on its way out: nothing is made before that has left.
+    /// It is taken by what is on its way out, or goes on by an earlier word: nothing is made before that has left.
     Taken,
 }
 
@@ -194,6 +195,29 @@ impl Lifecycle {
     /// Whether nothing of it is left on the node.
     pub fn is_gone(&self) -> bool {
         self.stage == Stage::Gone
+    }
+
+    /// Whether something of it is made that takes the node's room, or is about to be. What is only wanted, or rests, takes none.
+    pub(crate) fn holds_room(&self) -> bool {
+        match self.stage {
+            Stage::Preparing(_)
+            | Stage::Up { .. }
+            | Stage::Releasing(_)
+            | Stage::ReleaseAgain(_)
+            | Stage::Removing(_)
+            | Stage::RemoveAgain(_) => true,
+            // What is made anew has its network still, and what was made in another boot keeps its right.
+            Stage::New | Stage::Pulling { .. } | Stage::Wait(_) => self.is_made,
+            Stage::Rest | Stage::Gone => false,
+        }
+    }
+
+    /// Why it is not made, if that is for want of room.
+    fn awaits_room(&self) -> Option<Reason> {
+        let awaits = self.room == Room::Taken && self.failures == 0 && matches!(self.stage, Stage::Wait(_));
+        let message =
+            "its room or a host port is in use by what is on the node: it waits until that has left";
+        awaits.then(|| Reason::new(ReasonCode::NoRoom, message))
     }
 
     pub(crate) fn is_disowned(&self) -> bool {
@@ -326,6 +350,7 @@ impl Lifecycle {
             Stage::New if self.containers.iter().any(ContainerLife::is_running) => self.prepare(fx),
             Stage::New => self.pull(fx),
             Stage::Wait(at) if fx.now().mono < at => {}
+            Stage::Wait(_) if self.awaits_room().is_some() => self.wait_for_room(fx),
             Stage::Up { is_stale: true } if self.may_begin_anew(fx) => self.begin_anew(fx),
             Stage::Up { .. } => self.advance_containers(fx),
             // After a wait; or an earlier stop or rest got this far, and all of it is made anew.
@@ -342,7 +367,6 @@ impl Lifecycle {
     }
 
     fn pull(&mut self, fx: &mut Effects) {
-        self.will_make();
         let pull = Operation::Pull { intent: Arc::clone(&self.intent) };
         // A due time is on disk as dealt with before anything is done for it.
         let op = if self.course.timetable.is_some() { fx.begin_saved(pull) } else { fx.begin(pull) };
@@ -352,18 +376,17 @@ impl Lifecycle {
     fn prepare(&mut self, fx: &mut Effects) {
         // What runs is there already.
         if self.room == Room::Taken && !self.containers.iter().any(ContainerLife::is_running) {
-            self.stage = Stage::Wait(fx.now().mono + LOOKS_FOR_ROOM_EVERY);
-            return;
+            return self.wait_for_room(fx);
         }
-        self.will_make();
+        self.unsaved |= !std::mem::replace(&mut self.is_made, true);
         let prepare = Operation::Prepare { intent: Arc::clone(&self.intent), address: self.address };
         // A run may fall due while its images are fetched ahead: then this is the first thing done for it.
         let op = if self.course.timetable.is_some() { fx.begin_saved(prepare) } else { fx.begin(prepare) };
         self.stage = Stage::Preparing(op);
     }
 
-    fn will_make(&mut self) {
-        self.unsaved |= !std::mem::replace(&mut self.is_made, true);
+    fn wait_for_room(&mut self, fx: &Effects) {
+        self.stage = Stage::Wait(fx.now().mono + LOOKS_FOR_ROOM_EVERY);
     }
 
     fn may_begin_anew(&self, fx: &Effects) -> bool {

@@ -1,8 +1,9 @@
-//! Room on the node, where its master takes something for gone that is still here.
+//! Room on the node, where its master takes something for gone that is still here, or gave the same room twice.
 //!
 //! In the usual order a master learns that an allocation is gone before it gives its room to another. Where a node's ledger went
 //! back to an older state, or another machine spoke in its name, the rows that come do not know of what is here: it is on its
-//! way out, and what its room was given to waits for it.
+//! way out, and what its room was given to waits for it. Where the master's store went back to an older copy, it tells the node of
+//! what was deleted since, and does not know what has its room: what is here goes on, and what is told waits until there is room.
 
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{AllocationId, AllocationIntent};
@@ -22,10 +23,24 @@ impl AgentState {
             !self.leaving.is_empty()
                 && self.lifecycles.get(id).is_some_and(|lifecycle| !self.has_room(lifecycle.intent()))
         };
-        let awaits = !mutant::is(Mutant::TakesRoomBlindly) && (self.awaits_strangers() || is_crowded());
+        let awaits = !mutant::is(Mutant::TakesRoomBlindly)
+            && (self.awaits_strangers() || is_crowded() || self.was_given_twice(id));
         if let Some(lifecycle) = self.lifecycles.get_mut(id) {
             lifecycle.set_room(if awaits { Room::Taken } else { Room::There });
         }
+    }
+
+    /// Whether what an allocation would take is in use, though nothing is on its way out.
+    fn was_given_twice(&self, id: &AllocationId) -> bool {
+        let Some(lifecycle) = self.lifecycles.get(id).filter(|lifecycle| !lifecycle.holds_room()) else {
+            return false;
+        };
+        let intent = lifecycle.intent();
+        let others = || self.lifecycles.values().filter(|other| *other.id() != *id && other.holds_room());
+        let sum = others().fold(intent.spec.resources(), |sum, other| sum + other.intent().spec.resources());
+        let fits = self.capacity.is_none_or(|capacity| capacity.fits(&sum));
+        // Alone it is what the master gave it, whatever the node has.
+        others().next().is_some() && (!fits || others().any(|other| shares_port(other, intent)))
     }
 
     /// Whether it fits beside everything that is here, and nothing that leaves has a host port of its.

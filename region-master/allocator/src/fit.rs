@@ -66,7 +66,10 @@ impl Load {
         let held = self.held.remove(id)?;
         // A sum that ran over the largest number cannot be taken back by parts.
         self.used = self.held.values().fold(Resources::ZERO, |sum, held| sum + held.resources);
-        held.ports.iter().for_each(|port| self.ports.give_back(*port));
+        // Where a store went back to an older copy, what it knows may have a port of an orphan's.
+        let others = || self.held.values();
+        let is_free = |port: &&(Protocol, u16)| !others().any(|other| other.ports.contains(port));
+        held.ports.iter().filter(is_free).for_each(|port| self.ports.give_back(*port));
         self.gpus.give_back(&held.gpus);
         Some(held)
     }

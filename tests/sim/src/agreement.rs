@@ -197,8 +197,8 @@ impl World {
         }
         let views = regions.iter().flat_map(|region| &shown[*region].workloads);
         let views: Vec<&WorkloadView> = views.filter(|view| view.spec.key == *key).collect();
-        // A region without room holds up the whole.
-        if !views.iter().any(|view| is_stuck(view)) {
+        // A region without room holds up the whole, also one that was done with its part when it lost the room.
+        if !views.iter().any(|view| is_stuck(view) || waits_for_room(view)) {
             wrong.extend(views.iter().filter_map(|view| Self::unmoved(view, &BTreeMap::new())));
         }
         wrong
@@ -288,10 +288,13 @@ fn unfinished(view: &WorkloadView) -> Option<String> {
 /// Whether an update cannot go on: it failed for want of room beside what runs, or something waits for room.
 fn is_stuck(view: &WorkloadView) -> bool {
     let state = view.rollout.state;
-    let waits = view.pending.iter().any(|pending| !pending.reasons.is_empty());
     // One that was stuck counts as done when everything was away for long; what was left out then has no room still.
     let no_room_beside = Rules::of(&view.spec.key).max_unavailable() == 0;
-    no_room_beside || state == RolloutState::Failed || waits && state != RolloutState::Done
+    no_room_beside || state == RolloutState::Failed || waits_for_room(view) && state != RolloutState::Done
+}
+
+fn waits_for_room(view: &WorkloadView) -> bool {
+    view.pending.iter().any(|pending| !pending.reasons.is_empty())
 }
 
 fn running<'a>(host: &'a Host, id: &'a AllocationId) -> impl Iterator<Item = (&'a u32, &'a Container)> {

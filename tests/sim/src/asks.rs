@@ -56,7 +56,7 @@ impl World {
         self.apply(at, key, spec);
     }
 
-    fn apply(&mut self, at: MasterAt, key: WorkloadKey, spec: WorkloadSpec) {
+    pub(crate) fn apply(&mut self, at: MasterAt, key: WorkloadKey, spec: WorkloadSpec) {
         let spec = Arc::new(spec);
         self.wish(at, key, ApiCall::Apply { spec: Arc::clone(&spec), dry_run: false }, Some(spec));
     }
@@ -75,6 +75,13 @@ impl World {
     }
 
     fn steer(&mut self, at: MasterAt, call: LifeCall) {
+        if let LifeCall::Pause(key)
+        | LifeCall::Resume(key)
+        | LifeCall::Undo(key, _)
+        | LifeCall::Promote(key) = &call
+        {
+            self.speak_of(at, &key.clone());
+        }
         let id = self.masters[at].next_call();
         self.tell_master(at, Input::Call(id, ApiCall::Life(call)));
     }
@@ -120,6 +127,9 @@ impl World {
     /// is on its way to disk.
     pub(crate) fn mend(&mut self) -> bool {
         for at in 0..self.masters.len() {
+            if !self.mend_orphans(at) {
+                return false;
+            }
             let Some(views) = self.workloads(at) else { return false };
             let own = views.into_iter().filter(|view| view.owner == self.masters[at].name && !view.deleting);
             for view in own.collect::<Vec<_>>() {

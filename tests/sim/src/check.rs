@@ -30,6 +30,7 @@ impl World {
 
     /// A running container is ended only when the region wants it ended.
     pub(crate) fn check_stop(&mut self, at: NodeAt, container: &Container, by: &str) {
+        self.check_orphan(at, container, by);
         let id = &container.intent.id;
         let (name, master) = (&self.hosts[at].name, self.hosts[at].master);
         let intent = self.masters[master].state.intent(id);
@@ -38,6 +39,7 @@ impl World {
         let spec = &container.intent.spec;
         let may_stop = spec.exclusive.is_some()
             || spec.schedule.as_ref().is_some_and(|schedule| schedule.overlap == Overlap::Replace);
+        let may_stop = may_stop || self.was_leaving(at, id);
         if wanted && container.acknowledged && !may_stop {
             self.fail(format!("{by} ends the healthy container {}/{} on n{at}", id, container.name));
         }
@@ -51,6 +53,8 @@ impl World {
             "is not a region below this one",
             "the regions above have changed",
             "this is a second machine with its key",
+            "begins another life",
+            "they go on as orphans",
         ];
         if !known.iter().any(|known| reason.contains(known)) {
             self.fail(format!("a link is closed: {reason}"));
@@ -78,6 +82,11 @@ impl World {
     pub(crate) fn check_hello(&mut self, child: Party, message: &ToParent) {
         let ToParent::Hello(hello) = message else { return };
         let Some(acked) = self.way(child).acked_by_child else { return };
+        // It took over the rows of its parent's other life, and ended before it could say so.
+        let is_in_another_life = hello.cursor.epoch != acked.epoch;
+        if is_in_another_life && self.parent_of(child).is_some_and(|at| self.masters[at].past.has_gone_back) {
+            return;
+        }
         if hello.cursor.epoch != acked.epoch || hello.cursor.revision < acked.revision {
             self.fail(format!("{child:?} acknowledged {acked:?} and has {:?}", hello.cursor));
         }
@@ -88,12 +97,12 @@ impl World {
         let life = match child {
             Party::Node(at) => {
                 self.share(at);
-                Some(self.hosts[at].life)
+                self.hosts[at].life
             }
-            Party::Master(at) => Some(self.masters[at].life),
+            Party::Master(at) => self.masters[at].life,
         };
         let acked = self.way(child).acked_by_parent;
-        let Some(acked) = acked.filter(|acked| life.is_none_or(|life| acked.epoch.0 == life)) else { return };
+        let Some(acked) = acked.filter(|acked| acked.epoch.0 == life) else { return };
         if welcome.cursor.epoch != acked.epoch || welcome.cursor.revision < acked.revision {
             self.fail(format!("a master acknowledged {acked:?} of {child:?} and has {:?}", welcome.cursor));
         }

@@ -92,15 +92,20 @@ impl World {
                     && (container.intent.id != intent.id || other != at);
                 // Nobody is there to end what is late: this is what the token is for.
                 let is_fenced_off = !host.keeper_is_up && container.fence.is_some_and(|f| now >= f.deadline);
-                is_twin && !is_fenced_off
+                // A store that nobody said to be a copy wants again what it knows while the next one runs on elsewhere, until its
+                // lease ends. The guide asks for the word, and for a wait, where something exclusive was placed.
+                let is_given_up = self.now_us < self.judge.restored.leases_over_us
+                    && (self.was_orphan(other, &container.intent.id) || self.was_orphan(at, &intent.id));
+                is_twin && !is_fenced_off && !is_given_up
             });
             if let Some(twin) = twin {
                 let what = format!("{} starts on n{at} while {} runs on n{other}", intent.id, twin.intent.id);
                 return self.fail(what);
             }
         }
-        // Neither with a copy of a machine nor with an older disk is the order of tokens promised.
-        if self.hosts[at].past.was_shared || self.hosts[at].past.was_restored {
+        // With a copy of a machine, an older disk or an older store the order of tokens is not promised.
+        let past = &self.hosts[at].past;
+        if past.was_shared || past.was_restored || self.judge.restored.any {
             return;
         }
         let key = (intent.workload.clone(), intent.instance);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use skerry_region_state::RolloutState;
 use skerry_types::{
     AllocationId, AllocationIntent, Desired, FencingToken, InstanceIndex, InstanceSet, InstanceSpec,
-    MilliCpu, Resources, WorkloadKey,
+    MilliCpu, NodeName, Resources, WorkloadKey,
 };
 
 use crate::event::{MasterAt, NodeAt};
+use crate::restore::Restored;
 use crate::runs::Jobs;
 use crate::spec::{self, Rules};
 use crate::world::{SECOND, World};
@@ -30,6 +31,7 @@ pub(crate) struct Judge {
     /// The last token of each exclusive instance, and whose it was.
     pub(crate) tokens: BTreeMap<(WorkloadKey, InstanceIndex), (FencingToken, AllocationId)>,
     pub(crate) jobs: Jobs,
+    pub(crate) restored: Restored,
     /// The highest limit that the tenant ever had.
     pub(crate) ceiling: MilliCpu,
 }
@@ -63,7 +65,11 @@ impl World {
 
     fn doubled(&self, at: MasterAt) -> Option<String> {
         let region = &self.masters[at].state;
-        let runs = || region.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+        // A copy that was an orphan is beside those that a plan has made.
+        let runs = || {
+            let intents = region.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+            intents.filter(|(node, intent)| !self.is_orphan_on(node, &intent.id))
+        };
         let mut places: Vec<_> = runs().map(|(_, intent)| (&intent.workload, intent.instance)).collect();
         places.sort_unstable();
         let mut over = places.chunk_by(PartialEq::eq).filter(|copies| {
@@ -76,13 +82,18 @@ impl World {
         Some(format!("instance {instance} of {key} is placed on {}", nodes.join(" and on ")))
     }
 
+    fn is_orphan_on(&self, node: &NodeName, id: &AllocationId) -> bool {
+        self.hosts.iter().position(|host| host.name == *node).is_some_and(|at| self.was_orphan(at, id))
+    }
+
     /// What workloads of the tenant may take, wherever they were admitted, is within its limit.
     fn beyond_limit(&self) -> Option<String> {
         let owned = self.masters.iter().flat_map(|master| master.state.owned());
         let its = owned.filter(|spec| spec.key.tenant == spec::limited());
         let used =
             its.fold(Resources::ZERO, |sum, spec| sum + spec.instance.resources().times(spec.instances));
-        (used.cpu > self.judge.ceiling).then(|| {
+        // A store that went back does not know what was given of the limit since.
+        (used.cpu > self.judge.ceiling && !self.judge.restored.any).then(|| {
             format!("the tenant uses {} where its limit never was above {}", used.cpu, self.judge.ceiling)
         })
     }
@@ -122,7 +133,10 @@ impl World {
 
     fn judge_stop(&mut self, at: MasterAt, node: NodeAt, intent: &AllocationIntent) {
         let rules = Rules::of(&intent.workload);
-        if self.has_other(at, intent) || self.judge.forced.contains(&node) {
+        if self.has_other(at, intent)
+            || self.judge.forced.contains(&node)
+            || self.was_orphan(node, &intent.id)
+        {
             return;
         }
         // A job that is over, or another, ends everywhere; a node that was emptied keeps no daemon.
@@ -134,13 +148,22 @@ impl World {
             return;
         }
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
-        if !heard && !matches!(rules, Rules::Replaced | Rules::Exclusive) {
+        if !heard
+            && !self.is_beside_orphan(at, intent)
+            && !matches!(rules, Rules::Replaced | Rules::Exclusive)
+        {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
             return self.fail(what);
         }
         if rules.max_unavailable() == 0 && self.is_steady(node, intent) {
             self.fail(format!("{} is the last copy, runs well, and is told to stop", intent.id));
         }
+    }
+
+    /// Copies that no plan has made go with those of the plan.
+    fn is_beside_orphan(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
+        let mut copies = self.masters[at].state.intents_of(&intent.workload);
+        copies.any(|(node, other)| other.instance == intent.instance && self.is_orphan_on(node, &other.id))
     }
 
     fn is_steady(&self, node: NodeAt, intent: &AllocationIntent) -> bool {

@@ -35,7 +35,7 @@ const ASKS: [(&str, usize); 11] = [
 ];
 
 /// Kinds of mishaps, and how many of [`Knobs::MISHAPS`] draws each has.
-const MISHAPS: [(&str, usize); 3] = [("lies", 4), ("copy-disk", 2), ("old-disk", 3)];
+const MISHAPS: [(&str, usize); 4] = [("lies", 4), ("copy-disk", 2), ("old-disk", 3), ("old-store", 2)];
 
 /// A set of kinds that are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Knobs {
     /// Draws of what operators ask for.
     pub(crate) const ASKS: usize = 100;
     /// Draws of mishaps.
-    pub(crate) const MISHAPS: usize = 9;
+    pub(crate) const MISHAPS: usize = 11;
 
     /// Each kind by itself.
     pub fn each() -> impl Iterator<Item = Self> {

@@ -10,12 +10,14 @@
 //! over-committed and no host port is given twice; an instance runs in one region, and in one more where it may be replaced; a
 //! healthy container is ended only when the region wants it ended; an update that makes before it breaks never stops the last
 //! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; what a job has done stays
-//! done; no schedule runs twice for one due time; no container is started twice; queues are bounded, no timer spins, and where
+//! done; no schedule runs twice for one due time; no container is started twice; the link of a child that answers
+//! is not given to another machine; queues and tables are bounded, also amid a storm, no timer spins, and where
 //! nothing happens for a quarter of an hour nobody has much to say.
 //!
-//! Beside faults there are mishaps: runtimes that say what is not so, copies of machines that run beside them with the same key, and
-//! nodes that boot from an older disk. What nothing can promise then is not judged: the order of fencing tokens, and one exclusive
-//! copy once a copied machine took the first one's place.
+//! Beside faults there are mishaps: runtimes that say what is not so, copies of machines that run beside them with the same key,
+//! nodes that boot from an older disk, and a region's only master that starts from an older copy of its store, mostly without
+//! anybody telling it. What nothing can promise then is not judged: the order of fencing tokens, and one exclusive copy once a
+//! copied machine took the first one's place, or until its lease is over once a store forgot that it was placed.
 //!
 //! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
 
@@ -39,6 +41,7 @@ mod mutation;
 mod node;
 mod operator;
 mod peace;
+mod restore;
 mod rng;
 mod runs;
 mod runtime;

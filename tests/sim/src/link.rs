@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    fn parent_of(&self, child: Party) -> Option<MasterAt> {
+    pub(crate) fn parent_of(&self, child: Party) -> Option<MasterAt> {
         match child {
             Party::Master(at) => self.masters[at].parent,
             Party::Node(at) => Some(self.hosts[at].master),
@@ -242,6 +242,7 @@ impl World {
             Parcel::Message(ToParent::Rows(_)) if self.loses() => {}
             Parcel::Message(message) => {
                 self.check_hello(child, &message);
+                self.hear_orphans(child, &message);
                 self.tell_master(parent, MasterInput::Received(link, message));
             }
             Parcel::Close => self.lost(link, Side::Parent),

@@ -37,8 +37,20 @@ pub(crate) struct Master {
     next_call: u64,
     /// Allocations that should run, as of the last input.
     pub(crate) runs: BTreeSet<AllocationId>,
+    pub(crate) past: Past,
     /// What is judged of it may be another than at the last look.
     pub(crate) unjudged: bool,
+}
+
+/// What people did to a master's store.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// A copy of it.
+    pub(crate) backup: Option<Disk>,
+    /// Whether it ever was replaced by an older one.
+    pub(crate) has_gone_back: bool,
+    /// The next start is told that it is an older copy.
+    pub(crate) is_said: bool,
 }
 
 impl Master {
@@ -59,6 +71,7 @@ impl Master {
             timer: None,
             next_call: 0,
             runs: BTreeSet::new(),
+            past: Past::default(),
             unjudged: true,
         }
     }
@@ -177,6 +190,8 @@ impl World {
                 },
                 Action::Certify(_, Err(refusal)) => self.fail(format!("nobody may join: {refusal}")),
                 Action::Certify(..) | Action::Changed(_) => {}
+                // Nobody else begins another life.
+                Action::Warn(_) if self.masters[at].past.has_gone_back => {}
                 Action::Warn(message) => self.fail(format!("r{at} warns: {message}")),
             }
         }
@@ -224,6 +239,14 @@ impl World {
         if !self.masters[at].up {
             return;
         }
+        self.end_master(at);
+        // So that the world can be judged while the master is down; nobody asks it for its events.
+        self.reload_master(at, "event");
+        self.soon(100 * MS..60 * SECOND, Event::BootMaster(at));
+    }
+
+    /// Its process ends, and all its links.
+    pub(crate) fn end_master(&mut self, at: MasterAt) {
         let keep_none = self.keeps_none();
         self.move_timer(Party::Master(at), self.masters[at].timer, None);
         let master = &mut self.masters[at];
@@ -233,13 +256,10 @@ impl World {
         master.disk.crash(&mut self.rng, keep_none);
         self.operators.forget_callers(at);
         self.break_links_of(at);
-        // So that the world can be judged while the master is down; nobody asks it for its events.
-        self.reload_master(at, "event");
-        self.soon(100 * MS..60 * SECOND, Event::BootMaster(at));
     }
 
     /// What a start begins with, but for one table.
-    fn reload_master(&mut self, at: MasterAt, left_out: &str) {
+    pub(crate) fn reload_master(&mut self, at: MasterAt, left_out: &str) {
         let long_ago = if self.is(Carrier::MasterWaitsForNobody) { 3600 * SECOND } else { 0 };
         let master = &mut self.masters[at];
         master.clock.zero_us = self.now_us.saturating_sub(long_ago);
@@ -260,6 +280,9 @@ impl World {
         self.reload_master(at, "");
         self.masters[at].up = true;
         self.act_master(at);
+        if std::mem::take(&mut self.masters[at].past.is_said) {
+            self.tell_master(at, Input::Restored);
+        }
         self.set_master_timer(at);
         self.dial_later(Party::Master(at));
     }

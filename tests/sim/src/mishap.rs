@@ -28,6 +28,7 @@ impl World {
         self.after(pause, Event::Mishap);
         self.check_bounds();
         let at = self.fate.below(self.machines());
+        let master = self.fate.below(self.masters.len());
         let draw = self.fate.below(Knobs::MISHAPS);
         if self.options.without.has_mishap(draw) {
             return;
@@ -36,7 +37,8 @@ impl World {
         match draw {
             0..4 => self.hosts[at].lies_until_us = self.now_us + self.fate.within(SECOND..120 * SECOND),
             4 | 5 => self.copy_disk(at),
-            _ => self.swap_disk(at),
+            6..9 => self.swap_disk(at),
+            _ => self.swap_store(master),
         }
     }
 

@@ -43,6 +43,11 @@ impl Operators {
         self.open.retain(|(master, _), _| *master != at);
     }
 
+    /// A master's store went back: what was acknowledged since is forgotten. Whatever it holds of a workload may be so.
+    pub(crate) fn forget_all_but(&mut self, at: MasterAt) {
+        self.wishes.retain(|(master, _), _| *master != at);
+    }
+
     pub(crate) fn may_go_back(&mut self, owned: Owned) {
         self.gone_back.insert(owned);
     }
@@ -79,6 +84,8 @@ impl World {
     /// Asks for something that changes what a workload is to be.
     pub(crate) fn wish(&mut self, at: MasterAt, key: WorkloadKey, request: ApiCall, wish: Wish) {
         let call = self.masters[at].next_call();
+        self.speak_of(at, &key);
+        let held = self.masters[at].state.owned().find(|spec| spec.key == key).cloned();
         let owned = (at, key.clone());
         if let Some(spec) = &wish {
             if spec.update.auto_revert {
@@ -86,7 +93,7 @@ impl World {
             }
             self.operators.versions.entry(owned.clone()).or_default().push(Arc::clone(&spec.instance));
         }
-        let wishes = self.operators.wishes.entry(owned).or_insert_with(|| vec![(CallId(0), None)]);
+        let wishes = self.operators.wishes.entry(owned).or_insert_with(|| vec![(CallId(0), held)]);
         wishes.push((call, wish));
         self.operators.open.insert((at, call), key);
         self.tell_master(at, Input::Call(call, request));

@@ -34,7 +34,9 @@ impl World {
         }
         let host = &mut self.hosts[at];
         let wall = host.now(self.now_us).wall;
-        let is_sure = self.now_us > host.set_us + BEGUN_WITHIN;
+        // What goes on from an older disk was due when that was made.
+        let goes_on = host.past.was_restored && !host.runs.contains_key(&intent.id);
+        let is_sure = self.now_us > host.set_us + BEGUN_WITHIN && !goes_on;
         let run = Run { due: is_sure.then_some(wall.0 / every_ms(self.options.pace)), is_over: false };
         let last = host.runs.insert(intent.id.clone(), run);
         match last {

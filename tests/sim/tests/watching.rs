@@ -20,7 +20,7 @@ fn a_brain_that_goes_round_for_ever_ends_the_process_with_its_seed() {
     let words = ["--seed", "7", "--mutation", "TimerNeverReturns", "--count", "3", "--patience-ms", "200"];
     let child = Command::new(env!("CARGO_BIN_EXE_skerry-sim")).args(words).stderr(Stdio::piped()).spawn();
     let mut playing = Playing(child.expect("the simulator starts"));
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let status = loop {
         if let Some(status) = playing.0.try_wait().expect("a child that can be waited for") {
             break status;

@@ -65,7 +65,9 @@ impl Lifecycle {
             id: self.intent.id.clone(),
             generation: self.intent.generation,
             phase,
-            reason: self.reason.clone().or(unready).or_else(|| self.awaits_lease()),
+            reason: (self.reason.clone().or(unready))
+                .or_else(|| self.awaits_lease())
+                .or_else(|| self.awaits_room()),
             address: self.address.filter(|_| phase != Phase::Stopped),
             containers: self.containers.iter().map(ContainerLife::status).collect(),
             since,
@@ -101,6 +103,7 @@ impl Lifecycle {
             _ if main().all(|c| c.is_running() || c.is_over()) => Phase::Running,
             Stage::New => Phase::Pending,
             Stage::Pulling { .. } => Phase::Pulling,
+            Stage::Wait(_) if self.awaits_room().is_some() => Phase::Pending,
             Stage::Wait(_) => Phase::Backoff,
             Stage::Up { .. } if containers.iter().any(ContainerLife::is_failing) => Phase::Backoff,
             Stage::Preparing(_) | Stage::Up { .. } => Phase::Starting,

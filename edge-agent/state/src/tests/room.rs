@@ -22,11 +22,15 @@ fn sized(id: &str, cpu: u64, port: Option<u16>) -> AllocationIntent {
     AllocationIntent { ports: port.map(bind).into_iter().collect(), ..intent }
 }
 
+fn one_processor() -> Input {
+    let capacity = Resources { cpu: MilliCpu(1000), ..Resources::default() };
+    Input::Facts(NodeFacts { capacity, ..NodeFacts::default() })
+}
+
 /// `old` runs on a node of one processor, and the master says in one word that it has no row and that `new` has one.
 fn replaced(old: &AllocationIntent, new: &AllocationIntent) -> Bench {
     let mut bench = Bench::running(old);
-    let capacity = Resources { cpu: MilliCpu(1000), ..Resources::default() };
-    bench.feed(Input::Facts(NodeFacts { capacity, ..NodeFacts::default() }));
+    bench.feed(one_processor());
     bench.feed(Input::LinkUp);
     bench.hello();
     bench.feed(Input::Received(ToChild::Welcome(welcome(skerry_wire::Cursor::default()))));
@@ -83,6 +87,7 @@ fn what_does_not_run_yet_waits_for_strangers_while_they_are_removed() {
         bench.restart();
         bench.feed(Input::Inventory(vec![found(OLD, "main", 0), found("lost-0-9", "main", 0)]));
         bench.link();
+        bench.feed(one_processor());
         bench.rows(&[row(9, &new)]);
         for _ in 0..failures {
             let at = bench.begun().iter().position(|word| word == "discard lost-0-9").unwrap();
@@ -103,4 +108,42 @@ fn what_does_not_run_yet_waits_for_strangers_while_they_are_removed() {
     assert!(begun_beside(0));
     assert!(begun_beside(3));
     assert!(!begun_beside(4), "one that cannot be removed does not keep the node empty");
+}
+
+#[test]
+fn what_a_restored_master_gives_again_waits_for_what_has_its_room_since() {
+    let check = |(runs, again): (AllocationIntent, AllocationIntent), waits: bool| {
+        let mut bench = Bench::running(&runs);
+        bench.link();
+        bench.feed(one_processor());
+        bench.rows(&[row(2, &runs)]);
+        // Its store went back: it knows nothing of what runs, and what it knows was deleted since.
+        let (another, incarnation) = (skerry_wire::Epoch(8), INCARNATION);
+        bench.feed(Input::LinkDown);
+        bench.feed(Input::LinkUp);
+        let hello = bench.hello();
+        let cursor = skerry_wire::Cursor { epoch: hello.epoch, ..skerry_wire::Cursor::default() };
+        let welcome = skerry_wire::Welcome { epoch: another, ..welcome(cursor) };
+        bench.feed(Input::Received(ToChild::Welcome(welcome)));
+        let (rows, end) = (vec![row(9, &again)], Some(Revision(9)));
+        let frame = RowsFrame::Snapshot { epoch: another, incarnation, first: true, rows, end };
+        bench.feed(Input::Received(ToChild::Rows(frame)));
+        bench.live(Duration::from_secs(5), |_| true);
+        assert_eq!((bench.phase(OLD), bench.holds(NEW)), (Phase::Running, true));
+        let status = bench.status(NEW);
+        let expect = if waits { (Phase::Pending, Some(ReasonCode::NoRoom)) } else { (Phase::Running, None) };
+        assert_eq!((status.phase, status.reason.map(|reason| reason.code)), expect);
+        // What ends and starts again keeps its room.
+        bench.exit(OLD, "main", 0, ExitKind::Code(1));
+        bench.live(Duration::from_secs(30), |_| true);
+        assert_eq!((bench.phase(OLD), bench.phase(NEW)), (Phase::Running, expect.0));
+        bench.restart();
+        bench.feed(Input::Inventory(vec![found(OLD, "main", 1)]));
+        bench.live(Duration::from_secs(30), |_| true);
+        assert_eq!(bench.phase(OLD), Phase::Running);
+    };
+    check((sized(OLD, 600, None), sized(NEW, 600, None)), true);
+    check((sized(OLD, 600, None), sized(NEW, 400, None)), false);
+    check((sized(OLD, 100, Some(8080)), sized(NEW, 100, Some(8080))), true);
+    check((sized(OLD, 100, Some(8080)), sized(NEW, 100, Some(8081))), false);
 }

@@ -293,6 +293,22 @@ fn a_port_given_back_rests_while_others_are_free() {
 }
 
 #[test]
+fn a_port_that_two_have_is_free_when_both_are_gone() {
+    let mut cluster = cluster(&[view("a1", 0)]);
+    let spec = workload_spec(1, 1, &[(HostPort::Fixed(8080), Protocol::Tcp)]);
+    let work = Work::new("web", spec, Placement::default());
+    let placed = cluster.place(&work.demand(&[]), 1, &mut |_| work.id(1)).remove(0).unwrap();
+    // What an orphan holds was given without the knowledge of this one.
+    cluster.reserve(&placed.node, &work.booking(&work.id(2), &placed.ports, &[])).unwrap();
+    let mut is_free = |serial, gone| {
+        cluster.release(&placed.node, &work.id(gone)).unwrap();
+        cluster.place(&work.demand(&[]), 1, &mut |_| work.id(serial)).remove(0).is_ok()
+    };
+    assert!(!is_free(3, 1));
+    assert!(is_free(3, 2));
+}
+
+#[test]
 fn a_node_that_shrank_keeps_what_it_holds_and_takes_nothing() {
     let mut small = view("a1", 0);
     let mut cluster = cluster(&[small.clone()]);
