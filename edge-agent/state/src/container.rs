@@ -274,6 +274,11 @@ impl ContainerLife {
         self.remove(intent, Then::End, fx);
     }
 
+    /// Whether something of it may be there that a listing does not name.
+    pub(crate) fn may_be_there(&self) -> bool {
+        (self.history.begun || self.history.is_left) && !self.is_over()
+    }
+
     /// A start of it began, and a listing does not name it: something may be there all the same.
     pub(crate) fn remove_unseen(&mut self, intent: &AllocationIntent, fx: &mut Effects) {
         if !mutant::is(Mutant::TrustsListings) {
@@ -376,11 +381,12 @@ impl ContainerLife {
                 News::Started { pid: *pid }
             }
             (Step::Starting(mine), result) if mine == op => {
-                self.history.begun = false;
+                (self.history.begun, self.history.is_left) = (false, true);
                 self.after_failure(intent, &ending::policy(intent), fx);
                 News::Bad(Ending::of_start(result))
             }
             (Step::Removing(mine, then), Ok(_)) if mine == op => {
+                self.history.is_left = false;
                 self.step = match then {
                     Then::Backoff { until, shown } => Step::Backoff { until, shown },
                     Then::Start => Step::Waiting,

@@ -117,6 +117,8 @@ pub(crate) struct ContainerHistory {
     pub(crate) log_tail: String,
     /// Whether a start began of whose end nothing is known.
     pub(crate) begun: bool,
+    /// Whether a start of it failed whose remains are not known to be cleared away: of what is said to have failed something may run.
+    pub(crate) is_left: bool,
     /// What its health probe said last of that start.
     pub(crate) healthy: bool,
     /// What its readiness probe said last of that start.

@@ -46,11 +46,7 @@ impl Lifecycle {
                 // It ran, and a reboot took it: it must not run again.
                 None if is_new && once && container.has_begun() => Some(container.vanished(&intent, fx)),
                 // It ran in this boot, and a listing may miss what is there: nothing of it is to be left when it starts again.
-                None if is_new
-                    && self.course.is_of_this_boot
-                    && container.has_begun()
-                    && !container.is_over() =>
-                {
+                None if is_new && self.course.is_of_this_boot && container.may_be_there() => {
                     container.remove_unseen(&intent, fx);
                     None
                 }

@@ -104,6 +104,20 @@ fn what_init_containers_did_lasts_as_long_as_the_boot() {
 }
 
 #[test]
+fn what_a_failed_start_may_have_left_is_removed_before_the_next() {
+    let mut bench = started(&intent(ID, &["main"], RestartWhen::Always));
+    while bench.begun() != ["start main 0"] {
+        bench.answer();
+    }
+    bench.fail(ReasonCode::CreateFailed, true);
+    assert_eq!(bench.begun(), ["remove main"]);
+    bench.fail(ReasonCode::Keeper, true);
+    bench.restart();
+    bench.feed(Input::Inventory(Vec::new()));
+    assert_eq!(bench.answer_all(), ["remove main", "pull", "prepare 10.0.0.2", "start main 1"]);
+}
+
+#[test]
 fn an_init_container_goes_on_when_the_agent_restarts() {
     let mut bench = started(&staged(&["fetch"], &["main"], RestartWhen::Always));
     bench.answer_all();
