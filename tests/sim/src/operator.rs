@@ -107,8 +107,14 @@ impl World {
             wishes.retain(|(id, _)| *id != call);
             return;
         }
+        let Some(at_hand) = wishes.iter().position(|(id, _)| *id == call) else { return };
         self.operators.acknowledged += 1;
-        wishes.retain(|(id, _)| *id >= call);
+        let acknowledged = wishes.remove(at_hand);
+        // The first was acknowledged before. What was asked for before this one may still be on its way, and come into force after it.
+        let open = &self.operators.open;
+        wishes.drain(..1);
+        wishes.retain(|(id, _)| *id > call || open.contains_key(&(at, *id)));
+        wishes.insert(0, acknowledged);
     }
 
     fn list(&mut self, at: MasterAt, request: ApiCall) {
