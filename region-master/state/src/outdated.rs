@@ -42,14 +42,12 @@ impl RegionState {
 }
 
 /// The reasons without those about nodes that take nothing, or are not heard from, where there are no such nodes any more.
-fn still_so<'a>(
-    reasons: &[Refusal],
-    sites: impl Iterator<Item = &'a Arc<SiteDigest>> + Clone,
-) -> Vec<Refusal> {
-    let sum =
-        |count: fn(&SiteDigest) -> u32| sites.clone().map(|site| count(site)).fold(0, u32::saturating_add);
-    let closed = sum(|site| site.reachable.saturating_sub(site.sketch.nodes()));
-    let away = sum(|site| site.nodes.saturating_sub(site.reachable));
+fn still_so<'a>(reasons: &[Refusal], sites: impl Iterator<Item = &'a Arc<SiteDigest>>) -> Vec<Refusal> {
+    let (mut closed, mut away) = (0_u32, 0_u32);
+    for site in sites {
+        closed = closed.saturating_add(site.reachable.saturating_sub(site.sketch.nodes()));
+        away = away.saturating_add(site.nodes.saturating_sub(site.reachable));
+    }
     // A cordoned node that is away is told as cordoned here, and as away there.
     let cordoned = closed > 0 || away > 0;
     let is_so = |reason: &&Refusal| {
