@@ -197,11 +197,23 @@ impl World {
                 regions.insert(host.master);
             }
         }
-        if regions.len() > 1 + usize::from(rules == Rules::Replaced) {
+        if regions.len() > 1 + self.replacements_allowed(rules, &regions) {
             let what =
                 format!("instance {} of {} runs in regions {regions:?}", intent.instance, intent.workload);
             self.fail(what);
         }
+    }
+
+    /// How many regions beside the first may run an instance. A region that is cut off replaces what is lost below it, and cannot know
+    /// that the root has replaced what it holds.
+    fn replacements_allowed(&self, rules: Rules, regions: &BTreeSet<MasterAt>) -> usize {
+        if rules != Rules::Replaced {
+            return 0;
+        }
+        let parents = regions.iter().filter_map(|at| self.masters[*at].parent);
+        1 + parents
+            .filter(|parent| self.masters[*parent].parent.is_some() && regions.contains(parent))
+            .count()
     }
 
     fn is_wanted(&self, at: MasterAt, id: &AllocationId) -> bool {
