@@ -16,8 +16,8 @@ pub struct BackoffSettings {
 impl Default for BackoffSettings {
     /// Half a second, doubling to three seconds. A healed link is tried within three seconds, and a neighbour that did not
     /// answer may be asked for again a second late: what the parent shows is right within five. An attempt at a parent that
-    /// does not answer sends 4 datagrams of 1,228 bytes: up to 8 MB an hour while cut off, which a metered uplink should not
-    /// pay; see [`BackoffSettings::metered`].
+    /// does not answer sends 3 datagrams of 1,228 bytes in five to six seconds: 2.5 MB an hour while cut off, which a metered
+    /// uplink should not pay; see [`BackoffSettings::metered`].
     fn default() -> Self {
         Self { first: Duration::from_millis(500), max: Duration::from_secs(3) }
     }

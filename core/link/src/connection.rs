@@ -142,7 +142,8 @@ impl Connection {
             tokio::select! {
                 // All cancel-safe: a notice is kept until it is taken, and what a lost datagram held was a byte to be dropped.
                 () = self.sent.notified() => {
-                    if self.unanswered(patience).await {
+                    // Boxed: a link that is idle, as nearly all are, keeps no room for it.
+                    if Box::pin(self.unanswered(patience)).await {
                         return;
                     }
                 }

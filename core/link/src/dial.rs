@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::ALPN_LINK;
 use crate::backoff::{Backoff, BackoffSettings};
@@ -26,14 +26,16 @@ use crate::transport::{self, KeepAlive};
 
 /// QUIC needs a name to key its session tickets by; it is never sent.
 const SERVER_NAME: &str = "skerry";
-/// Longest that one attempt may take: a handshake over a round trip of 2 s with losses.
-const ATTEMPT_WAIT: Duration = Duration::from_secs(15);
-/// Attempts under way at a time. An attempt is not cut short by the next one, so that a slow link gets its full time while a
-/// healed one is found at the pace of the backoff.
+/// Longest that one attempt may take: a handshake over a round trip of 4 s with losses.
+pub(crate) const ATTEMPT_WAIT: Duration = Duration::from_secs(15);
+/// How long an attempt waits for the first word of an answer before another takes its place. QUIC repeats its first packet after
+/// one second and three, so a parent that comes up is asked within three seconds. It is asked for one handshake: with several
+/// attempts under way at a time a master to which ten thousand children come at once serves many that nobody waits for any more.
+const ANSWER_WAIT: Duration = Duration::from_secs(6);
+/// From the start of an attempt to the next at least, when there are several addresses: each has its own turn.
+const NEXT_ADDRESS: Duration = Duration::from_millis(1500);
+/// Attempts under way at a time. One that was answered is not cut short by the next.
 const ATTEMPTS_MAX: usize = 4;
-/// From the start of an attempt to the next, at least: a parent to which ten thousand children come at once is not to be asked
-/// for two handshakes by each of them. QUIC itself repeats an unanswered first packet after a second.
-const PATIENCE: Duration = Duration::from_millis(1500);
 /// Longest that resolving a name may take.
 const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 
@@ -85,10 +87,12 @@ pub enum DialError {
         detail: String,
     },
     /// Nothing usable came back in time.
-    #[error("no answer from {address} within {ATTEMPT_WAIT:?}")]
+    #[error("no answer from {address} within {wait:?}")]
     NoAnswer {
         /// The resolved address.
         address: SocketAddr,
+        /// The time that it had.
+        wait: Duration,
     },
     /// The handshake failed.
     #[error("{address}: {lost}")]
@@ -214,7 +218,7 @@ impl Dialer {
     /// gives the attempts under way up.
     pub async fn connect(&mut self) -> Connection {
         let mut attempts = JoinSet::new();
-        let mut last = None;
+        let (mut last, mut patience) = (None, ANSWER_WAIT);
         if self.welcomed_at.take().is_some_and(|at| at.elapsed() >= self.settings.stable_after) {
             self.backoff.reset();
         }
@@ -224,28 +228,32 @@ impl Dialer {
         self.dialled = true;
         loop {
             if attempts.len() < ATTEMPTS_MAX {
-                self.start_attempt(&mut attempts, &mut last).await;
+                match self.start_attempt(&mut attempts).await {
+                    Ok(addresses) => patience = patience_with(addresses),
+                    Err(error) => last = Some(error),
+                }
             }
-            if let Some((connection, address)) = self.pause(PATIENCE, &mut attempts, &mut last).await {
+            if let Some((connection, address)) = self.pause(patience, &mut attempts, &mut last).await {
                 self.state.send_replace(DialState::Connected { address });
                 return connection;
             }
         }
     }
 
-    /// Waits one backoff and `least` at least, or less when an attempt succeeds or a hint comes. A failed attempt does not end the wait: who is
-    /// refused at once must not come back at once.
+    /// Waits one backoff, and `patience` while an attempt is under way, or less when one succeeds or a hint comes. A failed attempt
+    /// does not end the backoff: who is refused at once must not come back at once.
     async fn pause(
         &mut self,
-        least: Duration,
+        patience: Duration,
         attempts: &mut JoinSet<Result<(Connection, SocketAddr), DialError>>,
         last: &mut Option<DialError>,
     ) -> Option<(Connection, SocketAddr)> {
         self.publish(last.clone());
-        let wait = self.backoff.next_wait(&mut self.rng).max(least);
-        let end = sleep(wait);
-        tokio::pin!(end);
+        let (wait, start) = (self.backoff.next_wait(&mut self.rng), Instant::now());
+        // Children that lost their parent in the same moment must not ask for it in the same moments.
+        let patience = self.rng.random_range(patience / 6 * 5..=patience);
         loop {
+            let most = if attempts.is_empty() { wait } else { wait.max(patience) };
             tokio::select! {
                 // All three are cancel-safe; a finished attempt stays in the set until it is taken.
                 Some(done) = attempts.join_next() => match done {
@@ -258,7 +266,7 @@ impl Dialer {
                     Err(error) => tracing::error!(%error, "a dial task failed"),
                 },
                 () = self.hint.0.notified() => return None,
-                () = &mut end => return None,
+                () = sleep_until((start + most).into()) => return None,
             }
         }
     }
@@ -267,21 +275,11 @@ impl Dialer {
         self.state.send_replace(DialState::Connecting { failures: self.backoff.failures(), last });
     }
 
+    /// Dials the next address in turn, over all that the configured names resolve to at present; gives how many these are.
     async fn start_attempt(
         &mut self,
         attempts: &mut JoinSet<Result<(Connection, SocketAddr), DialError>>,
-        last: &mut Option<DialError>,
-    ) {
-        match self.next_target().await {
-            Ok((endpoint, address)) => {
-                attempts.spawn(attempt(endpoint, self.config.clone(), address, self.refusal.clone()));
-            }
-            Err(error) => *last = Some(error),
-        }
-    }
-
-    /// The next address in turn, over all that the configured names resolve to at present.
-    async fn next_target(&mut self) -> Result<(Endpoint, SocketAddr), DialError> {
+    ) -> Result<usize, DialError> {
         let resolved = resolve(&self.settings.addresses).await?;
         let address = resolved[self.turn % resolved.len()];
         self.turn = self.turn.wrapping_add(1);
@@ -290,7 +288,8 @@ impl Dialer {
             .locked()
             .towards(address)
             .map_err(|source| DialError::Local { address, detail: source.to_string() })?;
-        Ok((endpoint, address))
+        attempts.spawn(attempt(endpoint, self.config.clone(), address, self.refusal.clone()));
+        Ok(resolved.len())
     }
 
     /// Closes all connections of this dialler, and of others on the same sockets, and waits until the parent had a chance to
@@ -305,6 +304,12 @@ impl DialSockets {
     fn locked(&self) -> MutexGuard<'_, Endpoints> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The pause after an attempt, with so many addresses: each is asked once in the time that an answer may take.
+fn patience_with(addresses: usize) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    (ANSWER_WAIT / addresses).max(NEXT_ADDRESS)
 }
 
 fn link_config(
@@ -355,7 +360,7 @@ async fn attempt(
     refusal: RefusalSlot,
 ) -> Result<(Connection, SocketAddr), DialError> {
     let lost = |lost| DialError::Lost { address, lost };
-    let connection = handshake(&endpoint, config, address, &refusal).await?;
+    let connection = handshake(&endpoint, config, address, &refusal, ANSWER_WAIT).await?;
     match peer_certificate(&connection) {
         Ok(Some(peer)) => Ok((Connection::new(connection, peer), address)),
         Ok(None) => {
@@ -365,24 +370,31 @@ async fn attempt(
     }
 }
 
-/// One handshake, with the reason of a refused certificate in place of TLS's alert.
+/// One handshake, with the reason of a refused certificate in place of TLS's alert. The first word of an answer must come within
+/// `answer_wait`.
 pub(crate) async fn handshake(
     endpoint: &Endpoint,
     config: quinn::ClientConfig,
     address: SocketAddr,
     refusal: &RefusalSlot,
+    answer_wait: Duration,
 ) -> Result<quinn::Connection, DialError> {
-    let connecting = endpoint
+    let late = |wait| DialError::NoAnswer { address, wait };
+    let start = Instant::now();
+    let mut connecting = endpoint
         .connect_with(config, address, SERVER_NAME)
         .map_err(|error| DialError::Local { address, detail: error.to_string() })?;
-    match timeout(ATTEMPT_WAIT, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => {
-            let lost = refusal.take().map_or_else(|| LinkLost::from(error), LinkLost::from);
-            Err(DialError::Lost { address, lost })
+    let answered = timeout(answer_wait, connecting.handshake_data()).await.map_err(|_| late(answer_wait))?;
+    let done = match answered.map(drop) {
+        Ok(()) => {
+            timeout_at((start + ATTEMPT_WAIT).into(), connecting).await.map_err(|_| late(ATTEMPT_WAIT))?
         }
-        Err(_) => Err(DialError::NoAnswer { address }),
-    }
+        Err(error) => Err(error),
+    };
+    done.map_err(|error| {
+        let lost = refusal.take().map_or_else(|| LinkLost::from(error), LinkLost::from);
+        DialError::Lost { address, lost }
+    })
 }
 
 /// One socket per address family, opened when first needed: a machine may lack either.

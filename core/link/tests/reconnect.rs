@@ -123,9 +123,9 @@ async fn a_parent_that_comes_late_is_found_within_seconds() {
     let mut dialer = dialer(addresses, &node, &ca.roots(), right_clock());
     let mut state = dialer.state();
     let late = async {
-        // Five attempts into the void: the waits have reached their bound.
+        // Two attempts into the void.
         state
-            .wait_for(|s| matches!(s, DialState::Connecting { failures, .. } if *failures >= 5))
+            .wait_for(|s| matches!(s, DialState::Connecting { failures, .. } if *failures >= 2))
             .await
             .unwrap();
         drop(free);
@@ -175,4 +175,33 @@ async fn an_unresolvable_name_is_named() {
         refusal(&mut dialer(vec!["no-such-name.invalid:7444".to_owned()], &node, &ca.roots(), right_clock()))
             .await;
     assert!(words.contains("no-such-name.invalid:7444"), "{words}");
+}
+
+#[tokio::test]
+async fn a_silent_parent_is_asked_for_one_handshake_at_a_time() {
+    let ca = TestCa::new("one");
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let node = ca.identity(NODE, week(now()));
+    let mut dialer = dialer(vec![address.to_string()], &node, &ca.roots(), right_clock());
+    // Every first packet of an attempt and its repetitions name the same connection (RFC 9000, 17.2).
+    let asked = async {
+        let (mut seen, mut buffer) = (Vec::new(), [0; 2048]);
+        loop {
+            let (len, _) = silent.recv_from(&mut buffer).await.unwrap();
+            assert!(len >= 1200, "a first packet fills its datagram");
+            let id = buffer[6..6 + usize::from(buffer[5])].to_vec();
+            if seen.first().is_some_and(|(first, _)| *first != id) {
+                return seen;
+            }
+            seen.push((id, Instant::now()));
+        }
+    };
+    let seen = tokio::select! {
+        seen = timeout(Duration::from_secs(20), asked) => seen.expect("a second attempt"),
+        _ = dialer.connect() => unreachable!("nobody answers"),
+    };
+    let last = seen.last().unwrap().1;
+    assert!(seen.len() >= 2, "the first attempt is repeated before another begins");
+    assert!(last.elapsed() < Duration::from_secs(4), "{:?} without asking", last.elapsed());
 }

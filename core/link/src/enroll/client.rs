@@ -14,7 +14,7 @@ use crate::certificate::{CertificateError, PeerCertificate, RootHash};
 use crate::clock::LinkClock;
 use crate::close::{CloseReason, LinkLost};
 use crate::credentials::{Credentials, CredentialsError, NodeKey};
-use crate::dial::{DialError, Endpoints, handshake};
+use crate::dial::{ATTEMPT_WAIT, DialError, Endpoints, handshake};
 use crate::frame::{FrameError, FramedReceiver, FramedSender};
 use crate::spiffe::SpiffeId;
 use crate::tls::{self, Expected, Identity, RefusalSlot, ServerChainVerifier, TlsError, Trust, TrustRoots};
@@ -184,7 +184,7 @@ impl Asker<'_> {
                 .map_err(|error| DialError::Local { address: socket, detail: error.to_string() })?;
             let refusal = RefusalSlot::default();
             let config = self.config(&refusal)?;
-            match handshake(&endpoint, config, socket, &refusal).await {
+            match handshake(&endpoint, config, socket, &refusal, ATTEMPT_WAIT).await {
                 Ok(connection) => return ask(&connection, call).await,
                 Err(error) => failure = error.into(),
             }
