@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use skerry_ground::Cut;
+use skerry_ground::measure::count;
 use skerry_ground::region::Node;
 
 use crate::Measurement;
@@ -218,9 +219,4 @@ fn disk_kib(folder: &Path) -> Result<f64> {
         }
     }
     Ok(count(usize::try_from(blocks)?) / 2.0)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
-fn count(number: usize) -> f64 {
-    number as f64
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::mutant::{self, Mutant};
 
+/// Effects for which an empty outbox keeps room: one change at a master may bring forth ten thousand, and the next in an hour.
+const KEPT_EFFECTS: usize = 256;
+
 /// Which table of a store. Tables are few and fixed, named by the brain that owns them.
 pub type TableName = &'static str;
 
@@ -116,7 +119,11 @@ impl<Effect> Outbox<Effect> {
         if *waits_for > self.last_persisted && !mutant::is(Mutant::SkipsPersistWait) {
             return None;
         }
-        self.effects.pop_front().map(|(_, effect)| effect)
+        let (_, effect) = self.effects.pop_front()?;
+        if self.effects.is_empty() && self.effects.capacity() > KEPT_EFFECTS {
+            self.effects = VecDeque::new();
+        }
+        Some(effect)
     }
 
     /// Whether nothing waits: no batch to write or being written, no effect held.

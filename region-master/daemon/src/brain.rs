@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::orders::{self, OrderReceiver, Orders};
 
 /// Inputs that wait for the brain. When it is full, callers and links wait in turn.
 const INBOX_MAX: usize = 1024;
@@ -23,8 +24,7 @@ const LINK_QUEUE_MAX: usize = 32;
 /// How long a question waits on a full disk before whoever asked is told: room that comes back at once is not worth a word.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// An order of the brain to a link. Boxed, since a channel keeps room for 32 of them for as long as it lives, and a master has ten
-/// thousand.
+/// An order of the brain to a link.
 #[derive(Debug)]
 pub(crate) enum LinkOrder {
     Send(Box<ToChild>),
@@ -42,8 +42,8 @@ pub(crate) enum UplinkOrder {
 enum Order {
     Call(ApiCall, oneshot::Sender<Result<ApiReply, ApiError>>),
     Certify(Certify, oneshot::Sender<Result<Enrolled, EnrollRefusal>>),
-    LinkUp(LinkId, ChildIdentity, mpsc::Sender<LinkOrder>),
-    Twin(LinkId, ChildIdentity, [String; 2], mpsc::Sender<LinkOrder>),
+    LinkUp(LinkId, ChildIdentity, Orders<LinkOrder>),
+    Twin(LinkId, ChildIdentity, [String; 2], Orders<LinkOrder>),
     LinkDown(LinkId),
     Received(LinkId, ToParent),
     ParentUp(mpsc::Sender<UplinkOrder>),
@@ -111,8 +111,8 @@ impl BrainHandle {
         &self,
         link: LinkId,
         identity: ChildIdentity,
-    ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
-        let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
+    ) -> Result<OrderReceiver<LinkOrder>, ShuttingDown> {
+        let (sender, receiver) = orders::queue(LINK_QUEUE_MAX);
         self.inbox.send(Order::LinkUp(link, identity, sender)).await.map_err(|_| ShuttingDown)?;
         Ok(receiver)
     }
@@ -123,8 +123,8 @@ impl BrainHandle {
         link: LinkId,
         identity: ChildIdentity,
         from: [String; 2],
-    ) -> Result<mpsc::Receiver<LinkOrder>, ShuttingDown> {
-        let (sender, receiver) = mpsc::channel(LINK_QUEUE_MAX);
+    ) -> Result<OrderReceiver<LinkOrder>, ShuttingDown> {
+        let (sender, receiver) = orders::queue(LINK_QUEUE_MAX);
         self.inbox.send(Order::Twin(link, identity, from, sender)).await.map_err(|_| ShuttingDown)?;
         Ok(receiver)
     }
@@ -166,7 +166,7 @@ pub(crate) struct BrainTask {
     store: Backlog,
     inbox: mpsc::Receiver<Order>,
     change: watch::Sender<u64>,
-    links: HashMap<LinkId, mpsc::Sender<LinkOrder>>,
+    links: HashMap<LinkId, Orders<LinkOrder>>,
     parent: Option<mpsc::Sender<UplinkOrder>>,
     calls: HashMap<CallId, oneshot::Sender<Result<ApiReply, ApiError>>>,
     certificates: HashMap<CallId, oneshot::Sender<Result<Enrolled, EnrollRefusal>>>,
@@ -296,7 +296,7 @@ impl BrainTask {
     /// A link whose queue is full does not read: dropping its queue closes it, and its node dials again.
     fn order(&mut self, link: LinkId, order: LinkOrder) {
         let Some(orders) = self.links.get(&link) else { return };
-        if orders.try_send(order).is_err() {
+        if orders.give(order).is_err() {
             tracing::warn!(link = link.0, "a link that does not keep up is closed");
             self.links.remove(&link);
         }

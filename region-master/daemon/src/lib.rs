@@ -20,6 +20,7 @@ mod init;
 mod join;
 mod life;
 mod links;
+mod orders;
 mod renewal;
 mod run;
 mod settings;

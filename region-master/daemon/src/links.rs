@@ -12,13 +12,13 @@ use skerry_link::{
 use skerry_region_state::{ChildIdentity, LinkId};
 use skerry_types::{NodeName, RegionName};
 use skerry_wire::{ToChild, ToParent};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::brain::{BrainHandle, LinkOrder};
 use crate::enroll::{self, Enroller};
+use crate::orders::OrderReceiver;
 
 /// From the handshake to the hello. A node that starts looks for its containers first, for up to 10 s, and a bad link adds
 /// some round trips of 2 s.
@@ -134,6 +134,8 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
+/// A link waits for its child for hours, and a master has ten thousand: what it needs for a moment only is boxed, since a future has
+/// room for all that it ever does.
 struct LinkTask {
     id: LinkId,
     child: Child,
@@ -160,9 +162,9 @@ impl LinkTask {
             Ok(Err(lost)) => return lost.to_string(),
             Err(_) => return self.close(CloseReason::Protocol, "no control stream came in time"),
         };
-        if let Some(first) = self.first().await {
+        if let Some(first) = Box::pin(self.first()).await {
             tracing::warn!(%child, %remote, first, "a second machine with the key of a child that is connected");
-            return self.refuse(identity, [first, remote.to_string()], streams.0).await;
+            return Box::pin(self.refuse(identity, [first, remote.to_string()], streams.0)).await;
         }
         tracing::info!(%child, %remote, "a link comes up");
         self.table.insert(child.clone(), self.id, self.connection.clone());
@@ -191,7 +193,7 @@ impl LinkTask {
         identity: ChildIdentity,
         (sender, receiver): (FramedSender, FramedReceiver),
     ) -> String {
-        let Ok(orders) = self.brain.link_up(self.id, identity).await else {
+        let Ok(orders) = Box::pin(self.brain.link_up(self.id, identity)).await else {
             return self.close(CloseReason::ShuttingDown, "");
         };
         tokio::select! {
@@ -202,8 +204,8 @@ impl LinkTask {
         }
     }
 
-    async fn send(&self, mut sender: FramedSender, mut orders: mpsc::Receiver<LinkOrder>) -> String {
-        while let Some(order) = orders.recv().await {
+    async fn send(&self, mut sender: FramedSender, mut orders: OrderReceiver<LinkOrder>) -> String {
+        while let Some(order) = orders.next().await {
             match order {
                 LinkOrder::Send(message) => {
                     let refused = matches!(*message, ToChild::Refused(_));
@@ -211,7 +213,7 @@ impl LinkTask {
                         return error.to_string();
                     }
                     if refused {
-                        return self.part(sender).await;
+                        return Box::pin(self.part(sender)).await;
                     }
                 }
                 LinkOrder::Close(reason) => {
@@ -245,7 +247,8 @@ impl LinkTask {
         loop {
             let received = match first.take() {
                 Some(wait) => {
-                    timeout(wait, receiver.recv(MAX_FRAME_BYTES)).await.unwrap_or(Err(FrameError::TimedOut))
+                    let first = Box::pin(timeout(wait, receiver.recv(MAX_FRAME_BYTES)));
+                    first.await.unwrap_or(Err(FrameError::TimedOut))
                 }
                 None => receiver.recv(MAX_FRAME_BYTES).await,
             };
@@ -255,7 +258,7 @@ impl LinkTask {
                 Err(FrameError::Lost(lost)) => return lost.to_string(),
                 Err(error) => return self.close(CloseReason::Protocol, &error.to_string()),
             };
-            if self.brain.received(self.id, message).await.is_err() {
+            if Box::pin(self.brain.received(self.id, message)).await.is_err() {
                 return self.close(CloseReason::ShuttingDown, "");
             }
         }

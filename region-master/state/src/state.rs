@@ -317,5 +317,6 @@ impl RegionState {
             self.act(Action::Changed(change));
         }
         self.outbox.seal();
+        self.allocations.pack();
     }
 }

@@ -3,7 +3,7 @@
 use std::process;
 
 use anyhow::{Context, Result, ensure};
-use skerry_ground::measure::Measurement;
+use skerry_ground::measure::{Measurement, count};
 use skerry_ground::region::tail;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -273,11 +273,6 @@ impl Course {
 
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
-fn count(number: usize) -> f64 {
-    number as f64
 }
 
 fn per_thousand(name: &str, spent: Duration, agents: usize) -> Measurement {

@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 
 pub use table::table;
 
+/// A count as a value.
+#[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
+pub fn count(number: usize) -> f64 {
+    number as f64
+}
+
 /// One value, what it is compared with, and whether its goals are met.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
