@@ -10,7 +10,8 @@
 //!
 //! A child whose cursor *is* in that past has nothing that the store does not know, so what it was told meanwhile stands. One
 //! that is back from an old disk image is such a child. A child of another epoch is met as one of a former life anyway; an epoch
-//! that the store never heard of is noticed once, so that what was applied before is not taken for newer than what it holds.
+//! that the store never heard of is noticed once, so that what was applied before is not taken for newer than what it holds. A
+//! process that has begun another life has noticed all that were before.
 //!
 //! A child that lies makes its region begin another life, which costs all of them one comparison and is told with the child's
 //! name. The second time in one process it has to wait, and each time after that twice as long.
@@ -148,6 +149,12 @@ impl RegionState {
     /// the region has begun another life.
     pub(crate) fn remembers(&mut self, link: LinkId, name: &ChildName, cursor: Cursor) -> bool {
         if self.past.holds(cursor, self.counters.revision) || mutant::is(Mutant::TrustsStore) {
+            return true;
+        }
+        if cursor.epoch != self.epoch() && self.past.begun > 0 {
+            // Nobody puts back the store of a master that runs: that life was before the one that this process has begun.
+            self.past.leave_epoch(cursor.epoch);
+            self.save_past();
             return true;
         }
         let (region, child) = (self.config.region.clone(), name.words());

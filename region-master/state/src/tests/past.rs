@@ -154,7 +154,8 @@ fn a_child_that_lies_costs_its_region_less_and_less() {
         }
         let link = bench.dial("n2");
         let ToParent::Hello(hello) = bench.node("n2").hello(link) else { panic!("a hello") };
-        let cursor = Cursor { epoch: Epoch(1_000_000 + lies), ..hello.cursor };
+        let (epoch, incarnation) = (bench.state.epoch(), Incarnation(1_000_000 + lies));
+        let cursor = Cursor { epoch, incarnation, ..hello.cursor };
         bench.feed(Input::Received(link, ToParent::Hello(skerry_wire::Hello { cursor, ..hello })));
         let refused = bench.sent.iter().any(|(to, message)| {
             *to == link && matches!(message, ToChild::Refused(refused) if refused.code == RefusalCode::Busy)
@@ -172,6 +173,24 @@ fn a_child_that_lies_costs_its_region_less_and_less() {
     assert_eq!(taken.count(), 11, "of a day's lies: at once, and after 1, 2, 4 … 512 minutes more");
     bench.connect("n1");
     assert_eq!(bench.node("n1").intents.values().map(|i| i.desired).collect::<Vec<_>>(), [Desired::Run]);
+}
+
+#[test]
+fn one_loss_explains_all_lives_that_the_store_never_heard_of() {
+    let mut bench = Bench::with_nodes(3);
+    bench.apply(&spec("web", 1));
+    bench.restart();
+    for (number, name) in ["n1", "n2", "n3", "n1"].into_iter().enumerate() {
+        let link = bench.dial(name);
+        let ToParent::Hello(hello) = bench.node(name).hello(link) else { panic!("a hello") };
+        let cursor = Cursor { epoch: Epoch(9_000 + u64::try_from(number).unwrap()), ..hello.cursor };
+        bench.feed(Input::Received(link, ToParent::Hello(skerry_wire::Hello { cursor, ..hello })));
+        let is_welcome =
+            |(to, message): &(LinkId, ToChild)| *to == link && matches!(message, ToChild::Welcome(_));
+        assert_eq!(bench.sent.iter().any(is_welcome), number > 0, "{name}");
+        bench.node(name).cut();
+    }
+    assert_eq!(bench.lives(), 1);
 }
 
 #[test]
