@@ -386,6 +386,8 @@ impl Lifecycle {
     }
 
     fn wait_for_room(&mut self, fx: &Effects) {
+        // What failed before that did not fail again: its images are here.
+        (self.failures, self.reason) = (0, None);
         self.stage = Stage::Wait(fx.now().mono + LOOKS_FOR_ROOM_EVERY);
     }
 

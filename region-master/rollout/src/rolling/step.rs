@@ -42,6 +42,7 @@ pub(super) fn plan(
             start_missing(member, gate, course, &mut plan);
         } else if member.current().any(Replica::is_wanted) {
             settle(policy, on_return, member, &mut plan);
+            make_room(policy, gate, member, &mut bounds, &mut plan);
         } else if member.live().any(|replica| replica.drain == Drain::Forced) {
             evict(member, gate, course, &mut plan);
         } else if let Some(kept) = kept_of_former(on_return, member) {
@@ -90,6 +91,32 @@ fn settle(policy: &UpdatePolicy, on_return: OnReturn, member: &Member<'_>, plan:
     }
     let wanted: Vec<&Replica<'_>> = member.current().filter(|replica| replica.is_wanted()).collect();
     stop_beside(policy, member, keep(on_return, &wanted), plan);
+}
+
+/// Where no copy is made beside another, one of the former generation that came by itself, as a node did with an older disk, may
+/// hold the very room that the wanted one waits for.
+fn make_room(
+    policy: &UpdatePolicy,
+    gate: &Gate,
+    member: &Member<'_>,
+    bounds: &mut Bounds<'_>,
+    plan: &mut Plan,
+) {
+    let waits = member.current().all(|replica| !replica.is_ready());
+    if policy.max_surge > 0 || bounds.down == 0 || !waits || !gate.is_open(member) || !member.open {
+        return;
+    }
+    let former = member.live().filter(|replica| {
+        !replica.current
+            && replica.is_ready()
+            && replica.drain == Drain::No
+            && replica.reach == Reach::Reachable
+    });
+    let mut former = former.map(|replica| replica.id.clone()).peekable();
+    if former.peek().is_some() {
+        bounds.down -= 1;
+        plan.stop.extend(former);
+    }
 }
 
 /// Of several copies of the former generation the one that stays, when a lost node's copy is back beside its replacement: the

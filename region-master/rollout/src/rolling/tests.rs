@@ -124,6 +124,15 @@ fn a_surge_makes_before_it_breaks() {
 }
 
 #[test]
+fn without_a_surge_a_former_copy_makes_room_for_the_one_that_waits() {
+    check(&["r S", "R"], "-0.0");
+    check(&["r S", "S"], "");
+    check(&["r? S", "R"], "");
+    let failed = Course { failed: Some("no".to_owned()), ..course() };
+    check_with(&policy(), &failed, &["r S", "R"], "");
+}
+
+#[test]
 fn broken_ones_go_first_and_cost_nothing() {
     check(&["f", "r", "f"], "+0 +2 -0.0 -2.0");
 }
