@@ -30,9 +30,8 @@ use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 const WAITING_BYTES: u64 = 12 * 1024 * 1024;
 /// Handshakes that wait to begin at most; beyond that QUIC refuses.
 const WAITING_MAX: usize = 16 * 1024;
-/// Age at which a first contact is not answered any more: children wait six seconds for the first word of an answer, and what
-/// came may have been a repetition, three seconds after the beginning.
-const STALE: Duration = Duration::from_secs(3);
+/// Age at which a first contact is not answered any more: children wait five to six seconds for the first word of an answer.
+const STALE: Duration = Duration::from_secs(5);
 /// The least time between two resets for connections of an earlier process: a thousand a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
