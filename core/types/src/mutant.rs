@@ -50,11 +50,13 @@ pub enum Mutant {
     SecondTakesLink,
     /// A master whose store was put back to an older copy goes on in the same life.
     TrustsStore,
+    /// An update lets the next wave go with the one before it.
+    ReleasesWavesEarly,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipsPersistWait,
         Self::ForgetsEpoch,
         Self::OfflineIsLost,
@@ -77,6 +79,7 @@ impl Mutant {
         Self::TakesRoomBlindly,
         Self::SecondTakesLink,
         Self::TrustsStore,
+        Self::ReleasesWavesEarly,
     ];
 }
 

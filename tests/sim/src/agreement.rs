@@ -117,7 +117,7 @@ impl World {
     }
 
     /// Masters of the regions that may look after a workload of this one: itself, and those below that have none of the name.
-    fn regions_for(&self, owner: MasterAt, spec: &WorkloadSpec) -> Vec<MasterAt> {
+    pub(crate) fn regions_for(&self, owner: MasterAt, spec: &WorkloadSpec) -> Vec<MasterAt> {
         let mut found = vec![owner];
         for (at, master) in self.masters.iter().enumerate() {
             let taken = master.state.owned().any(|own| own.key == spec.key);

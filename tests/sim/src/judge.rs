@@ -13,6 +13,7 @@ use crate::event::{MasterAt, NodeAt};
 use crate::restore::Restored;
 use crate::runs::Jobs;
 use crate::spec::{self, Rules};
+use crate::waves::Updates;
 use crate::world::{SECOND, World};
 
 /// A copy that has run for this long is known to run by everybody who hears of it.
@@ -21,8 +22,9 @@ const STEADY: u64 = 200 * SECOND;
 /// What the judge remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
-    /// Allocations all of whose containers ran at some time.
-    pub(crate) ran: BTreeSet<(MasterAt, AllocationId)>,
+    /// Allocations all of whose containers ran at some time, and since when.
+    pub(crate) ran: BTreeMap<(MasterAt, AllocationId), u64>,
+    pub(crate) updates: Updates,
     /// What did not run well, whoever is to blame.
     troubled: BTreeMap<(MasterAt, WorkloadKey), Vec<Arc<InstanceSpec>>>,
     /// Nodes that were ever to be emptied, and those whose time was to be up.
@@ -47,6 +49,7 @@ impl World {
         if let Some(what) = found {
             self.fail(what);
         }
+        self.note_updates(at);
         self.check_newly_stopped(at);
         let runs = self.masters[at].state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
         self.masters[at].runs = runs.map(|(_, intent)| intent.id.clone()).collect();
@@ -127,7 +130,7 @@ impl World {
             other.instance == intent.instance
                 && other.id != intent.id
                 && other.desired == Desired::Run
-                && (rests || self.judge.ran.contains(&(at, other.id.clone())))
+                && (rests || self.judge.ran.contains_key(&(at, other.id.clone())))
         })
     }
 
@@ -155,6 +158,7 @@ impl World {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
             return self.fail(what);
         }
+        self.judge_wave(at, node, intent);
         if rules.max_unavailable() == 0 && self.is_steady(node, intent) {
             self.fail(format!("{} is the last copy, runs well, and is told to stop", intent.id));
         }
@@ -167,13 +171,19 @@ impl World {
     }
 
     fn is_steady(&self, node: NodeAt, intent: &AllocationIntent) -> bool {
+        self.runs_well(node, intent, STEADY)
+    }
+
+    /// Whether everything of an allocation has run for so long, by what its agent knows.
+    pub(crate) fn runs_well(&self, node: NodeAt, intent: &AllocationIntent, least_us: u64) -> bool {
         let host = &self.hosts[node];
         // An agent that has just begun does not know yet what runs, and says so.
-        if host.agent.is_none() || host.boot_us + STEADY > self.now_us {
+        if host.agent.is_none() || host.boot_us + least_us > self.now_us {
             return false;
         }
         let its = host.containers.values().filter(|container| container.intent.id == intent.id);
-        let long = its.filter(|c| c.runs() && c.acknowledged && c.started_us + STEADY < self.now_us).count();
+        let long =
+            its.filter(|c| c.runs() && c.acknowledged && c.started_us + least_us < self.now_us).count();
         long == intent.spec.containers.len()
     }
 
@@ -182,7 +192,8 @@ impl World {
         let rules = Rules::of(&intent.workload);
         let running = self.hosts[at].containers.values().filter(|c| c.intent.id == intent.id && c.runs());
         if running.count() == intent.spec.containers.len() {
-            self.judge.ran.insert((self.hosts[at].master, intent.id.clone()));
+            let key = (self.hosts[at].master, intent.id.clone());
+            self.judge.ran.entry(key).or_insert(self.now_us);
         }
         // Each region numbers its daemons by itself.
         if matches!(rules, Rules::Clash | Rules::Daemon) {

@@ -9,17 +9,18 @@
 //! What must always hold: what operators were told is so stays so; nothing is acknowledged before it is on disk; no node is
 //! over-committed and no host port is given twice; an instance runs in one region, and in one more where it may be replaced; a
 //! healthy container is ended only when the region wants it ended; an update that makes before it breaks never stops the last
-//! copy that runs; a rollout fails only by what it updated; a tenant's limit holds over the tree; what a job has done stays
-//! done; no schedule runs twice for one due time; no container is started twice; the link of a child that answers
-//! is not given to another machine; queues and tables are bounded, also amid a storm, no timer spins, and where
-//! nothing happens for a quarter of an hour nobody has much to say.
+//! copy that runs; no update takes from what runs well for a wave whose turn has not come; a rollout fails only by what it
+//! updated; a tenant's limit holds over the tree; what a job has done stays done; no schedule runs twice for one due time; no
+//! container is started twice; the link of a child that answers is not given to another machine; queues and tables are bounded,
+//! also amid a storm, no timer spins, and where nothing happens for a quarter of an hour nobody has much to say.
 //!
 //! Beside faults there are mishaps: runtimes that say what is not so, copies of machines that run beside them with the same key,
 //! nodes that boot from an older disk, and a region's only master that starts from an older copy of its store, mostly without
 //! anybody telling it. What nothing can promise then is not judged: the order of fencing tokens, and one exclusive copy once a
 //! copied machine took the first one's place, or until its lease is over once a store forgot that it was placed.
 //!
-//! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes.
+//! Deliberately lacks: sockets, real stores, real containers; those are for the tests with real processes. Not in the world are
+//! services whose count follows their use, older stores where a region has others above or below it, and priorities.
 
 mod agenda;
 mod agreement;
@@ -49,6 +50,7 @@ mod shrink;
 mod spec;
 mod tally;
 mod watch;
+mod waves;
 mod world;
 
 use std::fmt;

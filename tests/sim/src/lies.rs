@@ -37,7 +37,8 @@ impl World {
             // It ended at once, which is told much later.
             self.end_unheard(at, pid, ExitKind::Code(1));
             // It counts as one that ran: everybody was told so.
-            self.judge.ran.insert((self.hosts[at].master, id));
+            let key = (self.hosts[at].master, id);
+            self.judge.ran.entry(key).or_insert(self.now_us);
             let life = self.hosts[at].life;
             let told_in = self.fate.within(MS..FOUND_OUT_WITHIN);
             self.after(told_in, Event::Confess { node: at, life, pid });

@@ -325,6 +325,7 @@ impl World {
                 self.dial_later(child);
             }
             Side::Parent if self.masters[parent].life == parent_life => {
+                self.doubt_updates();
                 self.tell_master(parent, MasterInput::LinkDown(link));
                 match child {
                     Party::Node(node) if self.is(Carrier::OfflineIsGone) => self.remove_node(node),

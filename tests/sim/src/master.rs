@@ -247,6 +247,7 @@ impl World {
 
     /// Its process ends, and all its links.
     pub(crate) fn end_master(&mut self, at: MasterAt) {
+        self.doubt_updates();
         let keep_none = self.keeps_none();
         self.move_timer(Party::Master(at), self.masters[at].timer, None);
         let master = &mut self.masters[at];

@@ -70,6 +70,12 @@ impl Operators {
         })
     }
 
+    /// Whether a workload was asked to be so before the last time.
+    pub(crate) fn was_asked_before(&self, owned: &Owned, spec: &WorkloadSpec) -> bool {
+        let versions = self.versions.get(owned).map(Vec::as_slice).unwrap_or_default();
+        versions.iter().rev().skip(1).any(|version| *version == spec.instance)
+    }
+
     /// Whether it is an earlier version in the number that was asked for.
     fn is_earlier(&self, owned: &Owned, wish: &Wish, is: Option<&Arc<WorkloadSpec>>) -> bool {
         let Some((wish, is)) = wish.as_ref().zip(is) else { return false };

@@ -56,6 +56,10 @@ impl Container {
 impl World {
     pub(crate) fn begin_operation(&mut self, at: NodeAt, op: OpId, operation: Operation) {
         self.begun += 1;
+        // In weather nothing else may happen between the runs of a schedule for longer than what follows from it takes.
+        if matches!(&operation, Operation::Pull { intent } if intent.spec.schedule.is_some()) {
+            self.disturb();
+        }
         self.note(&format_args!("  n{at} begins {}", word(&operation)));
         let (usual, worst) = match &operation {
             Operation::Pull { .. } => (200 * MS, 20 * SECOND),

@@ -226,9 +226,9 @@ fn schedule(rng: &mut Rng, pace: u64) -> Schedule {
     }
 }
 
-/// Most updates go all at once, some by one instance, then half of them, then the rest.
+/// Half of the updates go all at once, the others by one instance, then half of them, then the rest.
 fn waves(rng: &mut Rng) -> Vec<Wave> {
-    let count = if rng.percent(25) { 1 + rng.below(2) } else { 0 };
+    let count = if rng.percent(50) { 1 + rng.below(2) } else { 0 };
     let sizes = [WaveSize::Count(1), WaveSize::Percent(50)];
     let wave = |size| Wave {
         matches: Selector::default(),
