@@ -105,6 +105,7 @@ pub(crate) struct Settled {
 }
 
 /// What survives of a container.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerHistory {
     /// The number of the next start, so also how often it was started.
