@@ -82,7 +82,7 @@ impl World {
     }
 
     /// One container that a listing misses, if any. Only what the agent would look for: a listing is the one thing that tells it of
-    /// what it does not know, as of a start that it was told has failed.
+    /// what it does not know.
     pub(crate) fn missed(&mut self, at: NodeAt) -> Option<u32> {
         if !self.lies(at, 50) {
             return None;
@@ -91,10 +91,7 @@ impl World {
         let agent = host.agent.as_ref()?;
         let known = |pid: &&u32| {
             let id = &host.containers[*pid].intent.id;
-            let container = &host.containers[*pid];
-            container.runs()
-                && !container.told_to_end
-                && agent.lifecycles().any(|lifecycle| lifecycle.id() == id)
+            host.containers[*pid].runs() && agent.lifecycles().any(|lifecycle| lifecycle.id() == id)
         };
         let pids: Vec<u32> = host.containers.keys().filter(known).copied().collect();
         if pids.is_empty() {

@@ -14,7 +14,7 @@ use crate::runtime::Container;
 use crate::spec::{self, Rules};
 use crate::world::{MS, SECOND, World};
 
-/// Longer than the longest lease by the slowest clock: operators who say that a store is a copy wait so long with the start.
+/// Longer than the longest lease of a storm by the slowest clock: operators who say that a store is a copy wait so long with the start.
 const LEASES_OVER: u64 = 70 * SECOND;
 /// How many of a hundred operators say so.
 const SAID: u64 = 30;
@@ -76,8 +76,9 @@ impl World {
         let orphans: Vec<_> = running.into_iter().filter(|held| !is_known(held)).collect();
         let forgotten: Vec<_> = placed.into_iter().filter(|placed| !is_known(placed)).collect();
         self.judge.restored.once.extend(forgotten);
+        let leases_over = LEASES_OVER * spec::lease_factor(self.options.pace);
         if !is_said {
-            self.judge.restored.leases_over_us = self.now_us + LEASES_OVER;
+            self.judge.restored.leases_over_us = self.now_us + leases_over;
         }
         let keyed = orphans.into_iter().filter_map(|(node, id)| {
             let mut its = self.hosts[node].containers.values().map(|container| &container.intent);
@@ -86,7 +87,7 @@ impl World {
         });
         let keyed: Vec<_> = keyed.collect();
         self.judge.restored.orphans.extend(keyed);
-        let down = if is_said { LEASES_OVER } else { self.fate.within(100 * MS..60 * SECOND) };
+        let down = if is_said { leases_over } else { self.fate.within(100 * MS..60 * SECOND) };
         self.after(down, Event::BootMaster(at));
     }
 

@@ -24,6 +24,11 @@ pub(crate) fn every_ms(pace: u64) -> u64 {
     pace.min(15) * 120_000
 }
 
+/// How many times as long as in a storm leases are in a world of this pace.
+pub(crate) fn lease_factor(pace: u64) -> u64 {
+    pace.min(2)
+}
+
 /// The rules of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rules {
@@ -164,7 +169,7 @@ pub(crate) fn any(rng: &mut Rng, key: WorkloadKey, pace: u64) -> WorkloadSpec {
     let small = matches!(rules, Rules::Port | Rules::Exclusive | Rules::Clash);
     let exclusive = (rules == Rules::Exclusive).then(|| {
         // No longer than the last stages can wait for.
-        let length = Duration::from_secs(rng.within(24..60) * pace.min(2));
+        let length = Duration::from_secs(rng.within(24..60) * lease_factor(pace));
         Lease::new(length).expect("twice the longest stop and its margin, and less than an hour")
     });
     WorkloadSpec {
