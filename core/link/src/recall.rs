@@ -29,6 +29,10 @@ const TOKEN_BYTES: usize = 16;
 /// Children that are called back at a time, and the pause: 4,000 a second, about as many as come back in a second.
 const AT_A_TIME: usize = 40;
 const PAUSE: Duration = Duration::from_millis(10);
+/// A child whose call is lost would find out by its next keep-alive only, so all are called twice. Who is back takes no notice.
+const CALLS: usize = 2;
+/// From one call to the next.
+const CALLED_AGAIN_AFTER: Duration = Duration::from_secs(4);
 
 thread_local! {
     static LAST_MADE: Cell<[u8; CONNECTION_ID_BYTES]> = const { Cell::new([0; CONNECTION_ID_BYTES]) };
@@ -174,13 +178,17 @@ impl Drop for Remembered {
 
 /// Tells each child that its connection is gone, from the socket that it was on.
 pub(crate) async fn call_back(socket: UdpSocket, key: hmac::Key, children: Vec<Entry>) {
-    let mut turn = interval(PAUSE);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for some in children.chunks(AT_A_TIME) {
-        turn.tick().await;
-        for child in some {
-            if let Err(error) = socket.send_to(&child.reset(&key), child.remote) {
-                tracing::debug!(remote = %child.remote, %error, "a child could not be called back");
+    let mut call = interval(CALLED_AGAIN_AFTER);
+    for _ in 0..CALLS {
+        call.tick().await;
+        let mut turn = interval(PAUSE);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for some in children.chunks(AT_A_TIME) {
+            turn.tick().await;
+            for child in some {
+                if let Err(error) = socket.send_to(&child.reset(&key), child.remote) {
+                    tracing::debug!(remote = %child.remote, %error, "a child could not be called back");
+                }
             }
         }
     }
