@@ -99,7 +99,7 @@ impl World {
         })
     }
 
-    /// What has containers on a region's nodes, but on copies of machines.
+    /// What has containers on a region's nodes, or will, but on copies of machines.
     fn held(&self, at: MasterAt) -> impl Iterator<Item = (NodeAt, AllocationId)> {
         self.held_by(at, false)
     }
@@ -110,7 +110,11 @@ impl World {
         let hosts = hosts.filter(move |(_, host)| host.master == at && host.past.copy_of.is_some() == copies);
         hosts.flat_map(|(node, host)| {
             let running = host.containers.values().filter(|container| container.runs());
-            running.map(move |container| (node, container.intent.id.clone()))
+            let running = running.map(|container| &container.intent.id);
+            // What is about to start.
+            let begun =
+                host.agent.iter().flat_map(|agent| agent.lifecycles().map(|lifecycle| lifecycle.id()));
+            running.chain(begun).map(move |id| (node, id.clone()))
         })
     }
 
