@@ -10,6 +10,7 @@ use skerry_types::{
 };
 
 use crate::event::{MasterAt, NodeAt};
+use crate::node::Host;
 use crate::restore::Restored;
 use crate::runs::Jobs;
 use crate::spec::{self, Rules};
@@ -153,6 +154,7 @@ impl World {
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
         if !heard
             && !self.is_beside_orphan(at, intent)
+            && !self.is_beside_old(at, intent)
             && !matches!(rules, Rules::Replaced | Rules::Exclusive)
         {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
@@ -168,6 +170,14 @@ impl World {
     fn is_beside_orphan(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
         let mut copies = self.masters[at].state.intents_of(&intent.workload);
         copies.any(|(node, other)| other.instance == intent.instance && self.is_orphan_on(node, &other.id))
+    }
+
+    /// Whether a machine with an older disk may have come back with another copy.
+    fn is_beside_old(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
+        self.masters[at].state.intents_of(&intent.workload).any(|(name, other)| {
+            let is_old = |host: &Host| host.name == *name && host.past.was_restored;
+            other.instance == intent.instance && other.id != intent.id && self.hosts.iter().any(is_old)
+        })
     }
 
     fn is_steady(&self, node: NodeAt, intent: &AllocationIntent) -> bool {

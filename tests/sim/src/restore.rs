@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skerry_agent_state::Lifecycle;
 use skerry_region_state::{AllocationView, ApiCall, Input};
 use skerry_types::{AllocationId, Desired, ReasonCode, WorkloadKey};
 use skerry_wire::{RowsFrame, TableId, ToParent};
@@ -112,8 +113,7 @@ impl World {
             let running = host.containers.values().filter(|container| container.runs());
             let running = running.map(|container| &container.intent.id);
             // What is about to start.
-            let begun =
-                host.agent.iter().flat_map(|agent| agent.lifecycles().map(|lifecycle| lifecycle.id()));
+            let begun = host.agent.iter().flat_map(|agent| agent.lifecycles().map(Lifecycle::id));
             running.chain(begun).map(move |id| (node, id.clone()))
         })
     }
