@@ -197,6 +197,11 @@ impl Lifecycle {
         self.stage == Stage::Gone
     }
 
+    /// Whether it is looked at for room: what is done next may take it.
+    pub(crate) fn is_before_room(&self) -> bool {
+        matches!(self.stage, Stage::Pulling { .. } | Stage::Wait(_))
+    }
+
     /// Whether something of it is made that takes the node's room, or is about to be. What is only wanted, or rests, takes none.
     pub(crate) fn holds_room(&self) -> bool {
         match self.stage {

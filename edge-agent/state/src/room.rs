@@ -17,38 +17,43 @@ impl AgentState {
         self.leaving.insert(id.clone());
     }
 
-    /// Tells an allocation whether it has to wait for room.
+    /// Tells an allocation that is about to be made whether it has to wait for room.
     pub(crate) fn look_for_room(&mut self, id: &AllocationId) {
-        let is_crowded = || {
-            !self.leaving.is_empty()
-                && self.lifecycles.get(id).is_some_and(|lifecycle| !self.has_room(lifecycle.intent()))
+        let Some(lifecycle) = self.lifecycles.get(id).filter(|lifecycle| lifecycle.is_before_room()) else {
+            return;
         };
         let awaits = !mutant::is(Mutant::TakesRoomBlindly)
-            && (self.awaits_strangers() || is_crowded() || self.was_given_twice(id));
+            && (self.awaits_strangers() || self.is_crowded(lifecycle) || self.was_given_twice(lifecycle));
         if let Some(lifecycle) = self.lifecycles.get_mut(id) {
             lifecycle.set_room(if awaits { Room::Taken } else { Room::There });
         }
     }
 
-    /// Whether what an allocation would take is in use, though nothing is on its way out.
-    fn was_given_twice(&self, id: &AllocationId) -> bool {
-        let Some(lifecycle) = self.lifecycles.get(id).filter(|lifecycle| !lifecycle.holds_room()) else {
-            return false;
-        };
-        let intent = lifecycle.intent();
-        let others = || self.lifecycles.values().filter(|other| *other.id() != *id && other.holds_room());
-        let sum = others().fold(intent.spec.resources(), |sum, other| sum + other.intent().spec.resources());
-        let fits = self.capacity.is_none_or(|capacity| capacity.fits(&sum));
-        // Alone it is what the master gave it, whatever the node has.
-        others().next().is_some() && (!fits || others().any(|other| shares_port(other, intent)))
+    /// Whether something leaves, and either it has a host port of this one's or not all that is here fits beside this one.
+    fn is_crowded(&self, mine: &Lifecycle) -> bool {
+        let others = || self.others(mine, |other| !other.is_gone());
+        !self.leaving.is_empty()
+            && (!self.fits_beside(mine, others())
+                || others().any(|other| other.is_disowned() && shares_port(other, mine.intent())))
     }
 
-    /// Whether it fits beside everything that is here, and nothing that leaves has a host port of its.
-    fn has_room(&self, intent: &AllocationIntent) -> bool {
-        let others = || self.lifecycles.values().filter(|other| *other.id() != intent.id && !other.is_gone());
-        let sum = others().fold(intent.spec.resources(), |sum, other| sum + other.intent().spec.resources());
-        let fits = self.capacity.is_none_or(|capacity| capacity.fits(&sum));
-        fits && !others().any(|other| other.is_disowned() && shares_port(other, intent))
+    /// Whether what an allocation would take is in use, though nothing is on its way out.
+    fn was_given_twice(&self, mine: &Lifecycle) -> bool {
+        let others = || self.others(mine, Lifecycle::holds_room);
+        // Alone it is what the master gave it, whatever the node has.
+        !mine.holds_room()
+            && others().next().is_some()
+            && (!self.fits_beside(mine, others()) || others().any(|other| shares_port(other, mine.intent())))
+    }
+
+    fn others(&self, mine: &Lifecycle, count: fn(&Lifecycle) -> bool) -> impl Iterator<Item = &Lifecycle> {
+        self.lifecycles.values().filter(move |other| other.id() != mine.id() && count(other))
+    }
+
+    fn fits_beside<'a>(&self, mine: &Lifecycle, others: impl Iterator<Item = &'a Lifecycle>) -> bool {
+        let need = |lifecycle: &Lifecycle| lifecycle.intent().spec.resources();
+        let sum = others.fold(need(mine), |sum, other| sum + need(other));
+        self.capacity.is_none_or(|capacity| capacity.fits(&sum))
     }
 }
 
