@@ -10,7 +10,6 @@ use skerry_types::{
 };
 
 use crate::event::{MasterAt, NodeAt};
-use crate::node::Host;
 use crate::restore::Restored;
 use crate::runs::Jobs;
 use crate::spec::{self, Rules};
@@ -154,7 +153,7 @@ impl World {
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
         if !heard
             && !self.is_beside_orphan(at, intent)
-            && !self.is_beside_old(at, intent)
+            && !self.was_moved_away(at, node, intent)
             && !matches!(rules, Rules::Replaced | Rules::Exclusive)
         {
             let what = format!("{} is replaced while n{node} is not heard from", intent.id);
@@ -172,12 +171,14 @@ impl World {
         copies.any(|(node, other)| other.instance == intent.instance && self.is_orphan_on(node, &other.id))
     }
 
-    /// Whether a machine with an older disk may have come back with another copy.
-    fn is_beside_old(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
-        self.masters[at].state.intents_of(&intent.workload).any(|(name, other)| {
-            let is_old = |host: &Host| host.name == *name && host.past.was_restored;
-            other.instance == intent.instance && other.id != intent.id && self.hosts.iter().any(is_old)
-        })
+    /// Whether another copy has taken over from one on a node that is emptied, though that one makes way for an update by now.
+    fn was_moved_away(&self, at: MasterAt, node: NodeAt, intent: &AllocationIntent) -> bool {
+        let mut copies = self.masters[at].state.intents_of(&intent.workload).map(|(_, other)| other);
+        self.judge.emptied.contains(&node)
+            && copies.any(|other| {
+                let is_other = other.instance == intent.instance && other.id != intent.id;
+                is_other && self.judge.ran.contains_key(&(at, other.id.clone()))
+            })
     }
 
     fn is_steady(&self, node: NodeAt, intent: &AllocationIntent) -> bool {
