@@ -184,6 +184,13 @@ fn is_orphaned(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
+fn is_gone(region: &Region, name: &str) -> Result<()> {
+    let found = region.node("n1")?.containers_of(name);
+    let shown = region.operator.allocations(name)?;
+    ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
+    Ok(())
+}
+
 /// What is applied again is adopted, of what is applied otherwise one is left, what is deleted ends, as a workload or as one allocation,
 /// which is placed anew where it is wanted.
 fn ends_of_orphans(region: &mut Region, before: &[skerry_e2e::Container]) -> Result<()> {
@@ -206,24 +213,14 @@ fn ends_of_orphans(region: &mut Region, before: &[skerry_e2e::Container]) -> Res
     })?;
     operator.running("applied-otherwise")?;
     operator.skerry(&["delete", "workload", "deleted-then"])?;
-    until_ok("a deleted orphan is gone", SOON, || {
-        let found = region.node("n1")?.containers_of("deleted-then");
-        let shown = operator.allocations("deleted-then")?;
-        ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
-        Ok(())
-    })?;
+    until_ok("a deleted orphan is gone", SOON, || is_gone(region, "deleted-then"))?;
     let id = |name: &str| -> Result<String> {
         let shown = operator.allocation(name)?;
         let id = shown.get("id").and_then(Value::as_str).context("an allocation has an id")?;
         Ok(id.to_owned())
     };
     operator.skerry(&["delete", "allocation", &id("ended-alone")?])?;
-    until_ok("an orphan that was deleted by its id is gone", SOON, || {
-        let found = region.node("n1")?.containers_of("ended-alone");
-        let shown = operator.allocations("ended-alone")?;
-        ensure!(found.is_empty() && shown.is_empty(), "{found:?} {shown:?}");
-        Ok(())
-    })?;
+    until_ok("an orphan that was deleted by its id is gone", SOON, || is_gone(region, "ended-alone"))?;
     let now = region.node("n1")?.containers_of("applied-again");
     ensure!(now == was("applied-again"), "what was adopted was started again: {now:?}");
     let first = region.node("n1")?.containers_of("first");
