@@ -31,7 +31,7 @@ pub(crate) const ATTEMPT_WAIT: Duration = Duration::from_secs(15);
 /// How long an attempt waits for the first word of an answer before another takes its place. QUIC repeats its first packet after
 /// one second and three, so a parent that comes up is asked within three seconds. It is asked for one handshake: with several
 /// attempts under way at a time a master to which ten thousand children come at once serves many that nobody waits for any more.
-const ANSWER_WAIT: Duration = Duration::from_secs(6);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(6);
 /// From the start of an attempt to the next at least, when there are several addresses: each has its own turn.
 const NEXT_ADDRESS: Duration = Duration::from_millis(1500);
 /// Attempts under way at a time. One that was answered is not cut short by the next.

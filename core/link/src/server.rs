@@ -20,6 +20,7 @@ use crate::certificate::{CertificateError, PeerCertificate};
 use crate::clock::LinkClock;
 use crate::close::{CloseReason, LinkLost, detail_bytes, farewell};
 use crate::connection::Connection;
+use crate::dial::ANSWER_WAIT;
 use crate::enroll::EnrollSession;
 use crate::recall::{Entry, Memory, OwnId, RandomIds, call_back};
 use crate::spiffe::SpiffeId;
@@ -30,8 +31,8 @@ use crate::{ALPN_ENROLL, ALPN_LINK, transport};
 const WAITING_BYTES: u64 = 12 * 1024 * 1024;
 /// Handshakes that wait to begin at most; beyond that QUIC refuses.
 const WAITING_MAX: usize = 16 * 1024;
-/// Age at which a first contact is not answered any more: children wait five to six seconds for the first word of an answer.
-const STALE: Duration = Duration::from_secs(5);
+/// Age at which a first contact is not answered any more: an answer has a second to get to a child before it asks anew.
+const STALE: Duration = ANSWER_WAIT.saturating_sub(Duration::from_secs(1));
 /// The least time between two resets for connections of an earlier process: a thousand a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
