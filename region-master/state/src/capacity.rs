@@ -37,7 +37,7 @@ impl RegionState {
             limit: facts.allocations,
             gpus: u16::try_from(facts.gpus.len()).unwrap_or(u16::MAX),
             port_range: facts.port_range,
-            reachable: node.is_reachable(),
+            reachable: node.child.is_heard(),
             schedulable: !self.is_cordoned(name),
             point: spec.point,
             micros_per_mb: spec.link.micros_per_mb,

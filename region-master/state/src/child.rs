@@ -56,6 +56,11 @@ impl Child {
     pub(crate) fn is_reachable(&self) -> bool {
         self.link.is_some_and(|link| link.welcomed)
     }
+
+    /// Whether all is here that it had to say when it came.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.link.is_some_and(|link| link.welcomed && !link.is_unheard())
+    }
 }
 
 impl RegionState {

@@ -286,3 +286,20 @@ fn what_a_node_said_before_it_was_away_decides_nothing() {
     bench.wait(DAY);
     assert_eq!(desired(&bench), None, "its successor took over");
 }
+
+#[test]
+fn a_node_whose_news_is_not_here_takes_nothing_whatever_is_done_to_it() {
+    let mut bench = Bench::with_nodes(1);
+    bench.cut("n1");
+    let link = bench.dial("n1");
+    let ToParent::Hello(hello) = bench.node("n1").hello(link) else { panic!("a hello") };
+    let head = Revision(hello.head.0 + 1);
+    bench.feed(Input::Received(link, ToParent::Hello(Hello { head, ..hello })));
+    for on in [true, false] {
+        bench.life(LifeCall::Cordon { node: node_name("n1"), on }).unwrap();
+    }
+    bench.apply(&spec("web", 1));
+    assert_eq!(bench.state.intents().count(), 0);
+    bench.connect("n1");
+    assert_eq!(bench.state.intents().count(), 1);
+}
