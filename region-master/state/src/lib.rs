@@ -40,6 +40,7 @@ mod query;
 mod received;
 mod records;
 mod regions;
+mod retry;
 mod sites;
 mod split;
 mod state;

@@ -111,6 +111,9 @@ impl RegionState {
     /// Says what becomes of instances that found no place: a share's go back to the region above, the others wait.
     fn conclude(&mut self, record: &WorkloadRecord, waiting: Vec<Pending>, homeless: Vec<Pending>) {
         let key = &record.spec.key;
+        if waiting.is_empty() && homeless.is_empty() {
+            self.split_is_settled(key);
+        }
         let mut pending = waiting;
         if record.received().is_some() && record.spec.kind != WorkloadKind::Daemon {
             if !homeless.is_empty() {

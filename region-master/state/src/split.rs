@@ -1,15 +1,14 @@
 //! Level 1: which of a workload's instances the own nodes look after, and which the regions below.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skerry_federation::SiteTable;
 use skerry_federation::level1::{Beside, Demand, ROUNDS_MAX, RegionView, plan};
 use skerry_types::mutant::{self, Mutant};
 use skerry_types::{
-    Affinity, Desired, InstanceSet, MonoTime, Refusal, RegionName, Resources, Rule, Share, ShareStatus,
-    WorkloadKey, WorkloadKind,
+    Affinity, Desired, InstanceSet, Refusal, RegionName, Resources, Rule, Share, ShareStatus, WorkloadKey,
+    WorkloadKind,
 };
 use skerry_wire::{RegionRow, RowKey, TableId};
 
@@ -21,22 +20,6 @@ use crate::state::RegionState;
 
 /// After this many rounds nothing more is dealt out until something changes: twice what level 1 needs to ask everyone.
 const ROUNDS_END: u32 = 2 * ROUNDS_MAX;
-/// Wait before what a region handed back is offered to it again because it has more room; doubles each time.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Longest such wait.
-const RETRY_MOST: Duration = Duration::from_mins(1);
-/// Doublings from the first wait to the longest.
-const RETRY_DOUBLINGS: u32 = 6;
-
-/// When instances that no region took are offered again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Retry {
-    /// Regions that have more room than when they handed back.
-    news: BTreeSet<RegionName>,
-    not_before: MonoTime,
-    times: u32,
-}
-
 /// One look at a workload's split: what it becomes.
 pub(crate) struct Deal {
     pub(crate) split: SplitRecord,
@@ -77,8 +60,7 @@ impl RegionState {
         self.deal_out(record, wanted, &mut deal);
         let (local, pending) = (deal.split.local.clone(), std::mem::take(&mut deal.pending));
         let held = std::mem::take(&mut deal.held);
-        // What is exclusive and may still run somewhere has no place either.
-        self.settle_deal(record, deal, pending.is_empty() && held.is_empty());
+        self.settle_deal(record, deal);
         (local, pending, held)
     }
 
@@ -152,28 +134,6 @@ impl RegionState {
             }
         }
         deal.split.round += u32::from(handed_back);
-    }
-
-    /// Forgets who handed back, where there is more room than there was, or the reason is gone; ever more rarely while it does not help.
-    fn hear_news(&mut self, key: &WorkloadKey, deal: &mut Deal) {
-        let (now, outdated) = (self.now.mono, self.outdated(&deal.split));
-        let Some(retry) = self.workloads.get_mut(key).map(|workload| &mut workload.retry) else { return };
-        retry.news.extend(outdated);
-        retry.news.retain(|name| deal.split.back.contains_key(name));
-        if retry.news.is_empty() {
-            return;
-        }
-        if now < retry.not_before {
-            let due = retry.not_before;
-            return self.wake(key, due);
-        }
-        for name in std::mem::take(&mut retry.news) {
-            deal.split.back.remove(&name);
-        }
-        deal.split.round = 0;
-        let wait = RETRY_FIRST * 2u32.pow(retry.times.min(RETRY_DOUBLINGS));
-        retry.not_before = now + wait.min(RETRY_MOST);
-        retry.times += 1;
     }
 
     /// Deals out the instances that nobody has.
@@ -281,16 +241,10 @@ impl RegionState {
     }
 
     /// Writes what became of the split, and sends shares that changed.
-    fn settle_deal(&mut self, record: &WorkloadRecord, deal: Deal, all_placed: bool) {
+    fn settle_deal(&mut self, record: &WorkloadRecord, deal: Deal) {
         let key = &record.spec.key;
         let mut split = deal.split;
         self.note_leaving(key, &deal.parts, &mut split);
-        if all_placed && deal.parts.keys().all(|name| self.has_answered(name, key)) {
-            split.round = 0;
-            if let Some(workload) = self.workloads.get_mut(key) {
-                workload.retry = Retry::default();
-            }
-        }
         self.save_split(key, split);
         for (name, instances) in deal.parts {
             self.set_share(&name, record, instances);
@@ -358,18 +312,6 @@ impl RegionState {
         }
     }
 
-    /// The workload is another: what was handed back of the last one is open again.
-    pub(crate) fn reset_split(&mut self, key: &WorkloadKey) {
-        if let Some(workload) = self.workloads.get_mut(key) {
-            workload.retry = Retry::default();
-        }
-        if let Some(split) = self.splits.get(key) {
-            let split =
-                SplitRecord { round: 0, back: BTreeMap::new(), refusing: BTreeSet::new(), ..split.clone() };
-            self.save_split(key, split);
-        }
-    }
-
     /// A region is removed: what it had is missing, and what stood in for it is the instance.
     pub(crate) fn forget_region_in_split(&mut self, name: &RegionName, key: &WorkloadKey) {
         if let Some(mut split) = self.splits.get(key).cloned() {
@@ -429,31 +371,6 @@ impl RegionState {
     pub(crate) fn forget_split(&mut self, key: &WorkloadKey) {
         if self.splits.remove(key).is_some() {
             self.outbox.batch().delete(SPLIT, workload_key(key));
-        }
-    }
-
-    /// A region has more of a workload: what has to be beside it may fit there.
-    pub(crate) fn company_in(&mut self, region: &RegionName, key: &WorkloadKey) {
-        let Some(company) = self.workloads.get(key).map(|workload| Arc::clone(&workload.record.spec)) else {
-            return;
-        };
-        for other in self.lonely.iter().filter(|other| other.tenant == key.tenant && *other != key) {
-            let Some(workload) = self.workloads.get_mut(other) else { continue };
-            let mut wishes = workload.record.spec.placement.affinity.iter();
-            if wishes.any(|wish| wish.weight.is_none() && wish.matches.matches(&company.labels)) {
-                workload.retry.news.insert(region.clone());
-                self.dirty.insert(other.clone());
-            }
-        }
-    }
-
-    /// A region has more room than it had: what found no place may fit.
-    pub(crate) fn room_in(&mut self, region: &RegionName) {
-        for key in &self.pending {
-            if let Some(workload) = self.workloads.get_mut(key) {
-                workload.retry.news.insert(region.clone());
-                self.dirty.insert(key.clone());
-            }
         }
     }
 }

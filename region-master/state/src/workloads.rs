@@ -8,7 +8,7 @@ use crate::api::{ApiError, ApiReply, Applied, AppliedHow};
 use crate::ledger::{Value, WORKLOAD, put, workload_key};
 use crate::placing::Pending;
 use crate::records::{Origin, WorkloadRecord};
-use crate::split::Retry;
+use crate::retry::Retry;
 use crate::state::RegionState;
 
 /// Most workloads in a region.

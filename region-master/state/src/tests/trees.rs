@@ -182,6 +182,25 @@ fn what_was_handed_back_during_a_cut_is_given_again_when_the_reason_has_gone_too
 }
 
 #[test]
+fn a_region_that_handed_back_is_asked_again_when_the_one_that_took_it_cannot_hold_it() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 3);
+    // The root has not heard that the room is taken.
+    tree.of("a").apply(&spec("own", 4));
+    tree.of("root").apply(&spec("web", 4));
+    tree.settle();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.share("root", "b", "web").unwrap().len(), 4, "a handed back what it was given");
+    tree.of("a").call(ApiCall::Delete(key("own"))).unwrap();
+    tree.pass(SECOND * 30);
+    let what = DrainWhat::Node(node_name("b-n1"));
+    tree.of("b").life(LifeCall::Drain { what, deadline: None, force: true }).unwrap();
+    tree.pass(SECOND * 30);
+    assert_eq!(tree.running("web"), all_of(4));
+    assert_eq!(tree.share("root", "a", "web").unwrap().len(), 4);
+}
+
+#[test]
 fn a_digest_that_is_too_large_is_left_out_and_told_once() {
     let mut tree = Tree::new(&[("root", 0), ("a<root", 1)]);
     tree.pass(SECOND * 3);
