@@ -299,6 +299,8 @@ pub struct PartProgress {
     pub waves_done: u32,
     /// Whom the first wave that is not dealt out could take here; `None` while that is not known.
     pub matching: Option<WaveMembers>,
+    /// Whether nothing is left to do, but for those that are not heard from for longer than a moment.
+    pub done: bool,
 }
 
 /// Members that a wave could take: they match it, and are in none before it.

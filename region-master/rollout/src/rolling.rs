@@ -109,6 +109,8 @@ pub struct Course {
     pub parts: Vec<Part>,
     /// Instances that nobody has, for want of room.
     pub homeless: u32,
+    /// Whether a node or a region with something of it is away, and is so for only a moment: it may be back with its members.
+    pub briefly_away: bool,
 }
 
 /// A region below and what it says of its part.
@@ -173,6 +175,8 @@ pub struct Progress {
     pub canaries_well: bool,
     /// How many waves, from the first, are well for as long as they are to be.
     pub waves_done: u32,
+    /// Whether nothing is left to do, but for members that are deferred for longer than a moment.
+    pub done: bool,
     /// What it does.
     pub state: State,
 }
@@ -224,9 +228,7 @@ impl Part {
 
     /// Whether the whole waits for it.
     fn is_left(&self) -> bool {
-        self.reachable
-            && (!self.answered
-                || self.progress.settled.saturating_add(self.progress.deferred) < self.progress.total)
+        self.reachable && (!self.answered || !self.progress.done)
     }
 
     /// Whether it holds up what comes after the waves before this one.
@@ -249,6 +251,7 @@ impl Progress {
             canaries_well: self.canaries_well,
             waves_done: self.waves_done,
             matching: None,
+            done: self.done,
         }
     }
 }

@@ -37,6 +37,7 @@ fn digests() {
             canaries_well: true,
             waves_done: 2,
             matching: Some(WaveMembers { wave: 1, members: 7 }),
+            done: true,
         },
         completed: instances(1),
         unreachable: instances(0),

@@ -46,7 +46,9 @@ impl Gate {
         gate.decide(policy, course, members);
         gate.let_broken_ahead(policy, members);
         gate.add_parts(policy, course, members);
-        gate.progress.state = gate.state(policy, course, left);
+        let below = course.homeless > 0 || course.parts.iter().any(Part::is_left);
+        gate.progress.done = !left && !below && !course.briefly_away;
+        gate.progress.state = gate.state(policy, course);
         if let State::Failed(_) = gate.progress.state {
             (gate.leave.hold, gate.waves) = (Hold::GivenUp, 0);
             gate.canaries.clear();
@@ -198,7 +200,7 @@ impl Gate {
         }
     }
 
-    fn state(&self, policy: &UpdatePolicy, course: &Course, left: bool) -> State {
+    fn state(&self, policy: &UpdatePolicy, course: &Course) -> State {
         if let Some(why) = course.failed.clone().or_else(|| self.failure(policy, course)) {
             return State::Failed(why);
         }
@@ -206,9 +208,8 @@ impl Gate {
             Hold::GivenUp => State::Failed("the region that owns the workload gave it up".to_owned()),
             Hold::Paused => State::Paused,
             Hold::Moves if self.leave.promoted => {
-                let below = course.homeless > 0 || course.parts.iter().any(Part::is_left);
-                let left = left || below || self.has_waves_left(policy, course);
-                if left { State::Running } else { State::Done }
+                let is_over = self.progress.done && !self.has_waves_left(policy, course);
+                if is_over { State::Done } else { State::Running }
             }
             Hold::Moves if self.progress.canaries_well && !policy.auto_promote => State::WaitingPromotion,
             Hold::Moves => State::Running,

@@ -24,6 +24,7 @@ fn course() -> Course {
         dealt: usize::MAX,
         parts: Vec::new(),
         homeless: 0,
+        briefly_away: false,
     }
 }
 
@@ -233,6 +234,26 @@ fn a_wave_waits_for_who_may_be_heard_from_at_any_moment() {
     check("R", false, vec![part(false, false, 0)], "+1 -1.0");
     check("R", false, vec![part(false, true, 0)], "");
     check("R", false, vec![part(false, true, 1)], "+1 -1.0");
+}
+
+#[test]
+fn what_is_away_for_a_moment_is_waited_for_at_the_end_here_and_below() {
+    let check = |course: Course, texts: &[&str]| {
+        let plan = plan(&policy(), OnReturn::KeepOriginal, &course, &members(texts));
+        assert_eq!(plan.progress.done, plan.progress.state == State::Done);
+        plan.progress.state
+    };
+    assert_eq!(check(course(), &["R", "r?"]), State::Done);
+    assert_eq!(check(Course { briefly_away: true, ..course() }, &["R", "r?"]), State::Running);
+    let below = |reachable, answered, done| {
+        let progress = PartProgress { total: 2, deferred: 2, done, ..PartProgress::default() };
+        let parts = vec![Part { reachable, awaited: false, answered, progress }];
+        check(Course { parts, ..course() }, &["R"])
+    };
+    assert_eq!(below(true, true, true), State::Done);
+    assert_eq!(below(true, true, false), State::Running, "its members may be back at any moment");
+    assert_eq!(below(true, false, true), State::Running, "that was said of another generation");
+    assert_eq!(below(false, true, false), State::Done);
 }
 
 #[test]

@@ -123,6 +123,7 @@ impl RegionState {
             told,
             parts: self.moving_parts(key),
             homeless: record.map_or(0, |record| self.homeless(record)),
+            briefly_away: record.is_some_and(|record| self.next_absence(record).is_some()),
         }
     }
 
@@ -150,16 +151,10 @@ impl RegionState {
             self.keep_ran(key, generation);
         }
         match &progress.state {
-            State::Done if self.is_absence_sure(key) => self.rollout_done(key, progress),
+            State::Done => self.rollout_done(key, progress),
             State::Failed(why) => self.rollout_failed(key, why.clone()),
-            State::Done | State::Running | State::Paused | State::WaitingPromotion => {}
+            State::Running | State::Paused | State::WaitingPromotion => {}
         }
-    }
-
-    /// Whether what is away is so for more than a moment.
-    fn is_absence_sure(&self, key: &WorkloadKey) -> bool {
-        let record = self.workloads.get(key).map(|workload| &workload.record);
-        record.is_none_or(|record| self.next_absence(record).is_none())
     }
 
     fn rollout_done(&mut self, key: &WorkloadKey, progress: &Progress) {

@@ -102,10 +102,9 @@ impl RegionState {
         let stalled =
             moves.then(|| record.spec.update.deadline.saturating_sub(self.course(key).since_progress));
         let window = (plan.progress.waiting > 0).then(|| self.next_window(record)).flatten();
-        let absent = self.life.rollouts.get(key).and_then(|_| self.next_absence(record));
         let waits = [
             plan.again_in,
-            absent,
+            self.next_absence(record),
             self.next_loss(record),
             window,
             stalled,
