@@ -82,7 +82,7 @@ pub struct Member<'a> {
     pub wave: usize,
     /// Whether its site's maintenance window is open.
     pub open: bool,
-    /// Whether it may be heard from at any moment, for the master has only just begun: its wave waits for it.
+    /// Whether its node is away for only a moment: its wave waits for it.
     pub awaited: bool,
     /// Its copies that should run.
     pub replicas: &'a [Replica<'a>],
@@ -118,7 +118,7 @@ pub struct Course {
 pub struct Part {
     /// Whether it is heard from.
     pub reachable: bool,
-    /// Whether it may be heard from at any moment, for the master has only just begun: waves wait for it.
+    /// Whether it is away for only a moment: waves wait for it.
     pub awaited: bool,
     /// Whether it has said anything of this generation.
     pub answered: bool,

@@ -208,12 +208,18 @@ impl Gate {
             Hold::GivenUp => State::Failed("the region that owns the workload gave it up".to_owned()),
             Hold::Paused => State::Paused,
             Hold::Moves if self.leave.promoted => {
-                let is_over = self.progress.done && !self.has_waves_left(policy, course);
+                let is_over =
+                    self.progress.done && !self.has_waves_left(policy, course) && !self.is_unheard(course);
                 if is_over { State::Done } else { State::Running }
             }
             Hold::Moves if self.progress.canaries_well && !policy.auto_promote => State::WaitingPromotion,
             Hold::Moves => State::Running,
         }
+    }
+
+    /// Whether no member at all is heard from, so that none could show that it runs. They would all move at once when they are back.
+    fn is_unheard(&self, course: &Course) -> bool {
+        course.told.is_none() && self.progress.total > 0 && self.progress.deferred == self.progress.total
     }
 
     /// Whether another region may wait for a wave of this one to have been well for long enough.

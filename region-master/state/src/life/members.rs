@@ -16,7 +16,7 @@ use crate::allocations::{Allocation, Condition};
 use crate::records::WorkloadRecord;
 use crate::state::RegionState;
 
-/// How long a node may be away before a move is called done without it: twice the longest pause between two attempts to dial.
+/// How long a node or a region may be away before a move goes on without it: twice the longest pause between two attempts to dial.
 const ABSENT_AFTER: Duration = Duration::from_mins(2);
 
 /// Copies of a workload and their nodes, in order of their instances.
@@ -106,18 +106,17 @@ impl RegionState {
         if is_over || mutant::is(Mutant::OfflineIsLost) { Reach::Lost } else { Reach::Unreachable }
     }
 
-    /// Whether what is away since then has not been heard from since the master began, a moment ago.
+    /// Whether what is away since then is so for only a moment.
     pub(crate) fn is_awaited(&self, away: Option<&MonoTime>) -> bool {
-        let began = self.life.began;
-        away.is_some_and(|since| *since <= began) && self.now.mono.since(began) < ABSENT_AFTER
+        away.is_some_and(|since| self.now.mono.since(*since) < ABSENT_AFTER)
     }
 
-    /// While nodes of the workload's are away for only a moment, how long until they count as not heard from: a link that is
-    /// dialled anew and a master that starts are no reason to call anything over.
+    /// While nodes of the workload's are away for only a moment, how long until the first of them counts as not heard from: a link that
+    /// is dialled anew and a master that starts are no reason to go on without anybody.
     pub(crate) fn next_absence(&self, record: &WorkloadRecord) -> Option<Duration> {
         let key = &record.spec.key;
         let away = self.absences(key).chain(self.absent_parts(key));
-        away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).max()
+        away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).min()
     }
 
     /// How long each node with something of a workload is away that is.

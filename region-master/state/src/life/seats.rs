@@ -62,7 +62,11 @@ impl RegionState {
             waves = Waves { generation: record.generation, seating, known, ..Waves::default() };
             self.life.moving.entry(key.clone()).or_default().at = self.now.mono;
         }
-        self.deal_seats(record, &mut waves);
+        // While nobody at all is heard from the first wave waits: whoever is back first is in it.
+        let is_own = record.received().is_none();
+        if !is_own || !set.is_empty() || self.holders(key).any(|(_, region)| region.is_reachable()) {
+            self.deal_seats(record, &mut waves);
+        }
         // Nobody asks the owner.
         let matching = record.received().and_then(|_| self.could_take(record, &waves.seating));
         if matching != waves.matching {

@@ -44,6 +44,7 @@ impl Gaps {
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 /// Shortest wait between two looks.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -104,7 +105,8 @@ impl RegionState {
         let window = (plan.progress.waiting > 0).then(|| self.next_window(record)).flatten();
         let waits = [
             plan.again_in,
-            self.next_absence(record),
+            // Nodes that go one by one do not cost a look each.
+            self.next_absence(record).map(|wait| wait.max(SECOND)),
             self.next_loss(record),
             window,
             stalled,

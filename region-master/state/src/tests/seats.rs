@@ -29,7 +29,11 @@ fn tree_of(waves: Vec<Wave>) -> (Tree, WorkloadSpec) {
 
 /// How many instances on the nodes of each region are to run with this argument.
 fn moved(tree: &Tree, arg: &str) -> [usize; 4] {
-    ["root", "a", "b", "c"].map(|region| {
+    moved_in(tree, ["root", "a", "b", "c"], arg)
+}
+
+fn moved_in<const REGIONS: usize>(tree: &Tree, regions: [&str; REGIONS], arg: &str) -> [usize; REGIONS] {
+    regions.map(|region| {
         let key = key("web");
         let run =
             tree.masters[region].state.allocations_of(&key).filter(|a| a.intent.desired == Desired::Run);
@@ -100,6 +104,7 @@ fn what_was_dealt_out_stays_over_restarts() {
 fn a_region_that_is_away_holds_no_wave_up_and_is_in_the_last() {
     let (mut tree, web) = tree_of(vec![wave("", WaveSize::Count(3)), wave("", WaveSize::Count(2))]);
     tree.cut("a");
+    tree.pass(SECOND * 130);
     assert_eq!(course(&mut tree, &web, 3), [[2, 0, 1, 0], [2, 0, 2, 1], [2, 0, 2, 2]]);
     tree.pass(SECOND * 60);
     assert_eq!(tree.of("root").rollout("web").state, RolloutState::Done);
@@ -116,11 +121,58 @@ fn a_region_that_is_cut_amid_its_wave_goes_on_within_its_seats() {
     // Regions tell of themselves every two seconds.
     tree.pass(SECOND * 8);
     tree.cut("a");
-    let expect = [[2, 1, 0, 0], [2, 1, 1, 0], [2, 1, 2, 2]];
-    assert_eq!(follow(&mut tree, 3), expect, "seats of the next wave stay with it");
+    let expect = [[2, 1, 0, 0], [2, 1, 0, 0], [2, 1, 1, 0], [2, 1, 2, 2]];
+    assert_eq!(
+        follow(&mut tree, 4),
+        expect,
+        "it is waited for for two minutes, and seats of the next wave stay with it"
+    );
     tree.heal("a");
     tree.pass(SECOND * 30);
     assert_eq!(moved(&tree, "x"), [2, 2, 2, 2]);
+}
+
+#[test]
+fn a_region_that_is_away_for_a_moment_is_waited_for() {
+    let (mut tree, web) = tree_of(vec![wave("region.name=a", WaveSize::Count(1))]);
+    tree.cut("a");
+    tree.of("root").apply(&changed(&web, "x"));
+    tree.settle();
+    tree.pass(SECOND * 100);
+    assert_eq!(moved(&tree, "x"), [0; 4]);
+    tree.heal("a");
+    assert_eq!(follow(&mut tree, 2), [[0, 1, 0, 0], [2, 2, 2, 2]]);
+}
+
+#[test]
+fn while_nobody_is_heard_from_nothing_is_over_and_whoever_is_back_first_goes_first() {
+    let mut tree = Tree::new(&[("root", 0), ("a<root", 1), ("b<root", 1)]);
+    tree.pass(SECOND * 60);
+    let mut web = spec("web", 4);
+    web.update = UpdatePolicy {
+        waves: vec![wave("", WaveSize::Count(1))],
+        max_unavailable: 8,
+        ..UpdatePolicy::default()
+    };
+    tree.of("root").apply(&web);
+    tree.settle();
+    tree.pass(SECOND * 30);
+    for name in ["a", "b"] {
+        tree.cut(name);
+    }
+    tree.pass(SECOND * 600);
+    tree.of("root").apply(&changed(&web, "x"));
+    tree.settle();
+    tree.pass(SECOND * 600);
+    assert_eq!(tree.of("root").rollout("web").state, RolloutState::Running);
+    tree.heal("b");
+    tree.pass(SECOND * 30);
+    assert_eq!(moved_in(&tree, ["a", "b"], "x"), [0, 1]);
+    tree.heal("a");
+    tree.pass(SECOND * 30);
+    assert_eq!(moved_in(&tree, ["a", "b"], "x"), [0, 1], "its members go with the next wave");
+    tree.pass(SECOND * 120);
+    assert_eq!(moved_in(&tree, ["a", "b"], "x"), [2, 2]);
 }
 
 #[test]
