@@ -109,8 +109,8 @@ pub struct Course {
     pub parts: Vec<Part>,
     /// Instances that nobody has, for want of room.
     pub homeless: u32,
-    /// Whether a node or a region with something of it is away, and is so for only a moment: it may be back with its members.
-    pub briefly_away: bool,
+    /// A node or a region with something of it is away, and for so much longer that may be only for a moment.
+    pub unsure_for: Option<Duration>,
 }
 
 /// A region below and what it says of its part.

@@ -37,7 +37,7 @@ impl Gate {
             progress: count(policy, members),
             leave: Leave { reverts: !course.has_former, ..Leave::FREE },
             dealt: Vec::new(),
-            again_in: None,
+            again_in: course.unsure_for,
         };
         let left =
             members.iter().any(|member| !member.is_deferred() && !member.is_settled(policy.min_healthy));
@@ -47,7 +47,7 @@ impl Gate {
         gate.let_broken_ahead(policy, members);
         gate.add_parts(policy, course, members);
         let below = course.homeless > 0 || course.parts.iter().any(Part::is_left);
-        gate.progress.done = !left && !below && !course.briefly_away;
+        gate.progress.done = !left && !below && course.unsure_for.is_none();
         gate.progress.state = gate.state(policy, course);
         if let State::Failed(_) = gate.progress.state {
             (gate.leave.hold, gate.waves) = (Hold::GivenUp, 0);
@@ -90,6 +90,9 @@ impl Gate {
         for member in members.iter().filter(|member| !member.is_deferred() || member.awaited) {
             heard[member.wave].push(member);
         }
+        // What has moved is well before more does, in whatever wave it is: an instance that found its place elsewhere is in none.
+        let moved: Vec<&Member<'_>> =
+            members.iter().filter(|m| !m.is_deferred() && m.current().next().is_some()).collect();
         let mut done = 0;
         while let Some(heard) = heard.get(done) {
             // A wave that nobody is in yet is not over.
@@ -99,8 +102,9 @@ impl Gate {
             let healthy_for = policy.waves.get(done).map_or(Duration::ZERO, |wave| wave.healthy_for);
             let least = policy.min_healthy.max(healthy_for);
             self.wait_for(least, heard);
+            self.wait_for(least, &moved);
             let below = course.parts.iter().any(|part| part.holds_up(number(done)));
-            if below || !heard.iter().all(|member| member.is_settled(least)) {
+            if below || !heard.iter().chain(&moved).all(|member| member.is_settled(least)) {
                 break;
             }
             done += 1;

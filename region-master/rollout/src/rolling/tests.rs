@@ -24,7 +24,7 @@ fn course() -> Course {
         dealt: usize::MAX,
         parts: Vec::new(),
         homeless: 0,
-        briefly_away: false,
+        unsure_for: None,
     }
 }
 
@@ -211,6 +211,9 @@ fn waves_go_one_after_the_other() {
     assert_eq!(check(&["Q", "r", "r", "r"], ""), (0, 3));
     assert_eq!(check(&["R", "r", "r", "r"], "+1 -1.0"), (1, 3));
     assert_eq!(check(&["R", "r?", "r", "r"], "+2 +3 -2.0 -3.0"), (2, 3));
+    // One of the last wave that came to have its place anew is of this generation, and is to be well as any that moved.
+    assert_eq!(check(&["R", "r", "r", "S"], ""), (0, 3));
+    assert_eq!(check(&["R", "r", "r", "R"], "+1 -1.0"), (1, 3));
 }
 
 #[test]
@@ -244,7 +247,10 @@ fn what_is_away_for_a_moment_is_waited_for_at_the_end_here_and_below() {
         plan.progress.state
     };
     assert_eq!(check(course(), &["R", "r?"]), State::Done);
-    assert_eq!(check(Course { briefly_away: true, ..course() }, &["R", "r?"]), State::Running);
+    assert_eq!(
+        check(Course { unsure_for: Some(Duration::from_mins(1)), ..course() }, &["R", "r?"]),
+        State::Running
+    );
     let below = |reachable, answered, done| {
         let progress = PartProgress { total: 2, deferred: 2, done, ..PartProgress::default() };
         let parts = vec![Part { reachable, awaited: false, answered, progress }];

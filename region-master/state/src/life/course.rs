@@ -123,7 +123,7 @@ impl RegionState {
             told,
             parts: self.moving_parts(key),
             homeless: record.map_or(0, |record| self.homeless(record)),
-            briefly_away: record.is_some_and(|record| self.next_absence(record).is_some()),
+            unsure_for: record.and_then(|record| self.next_absence(record)),
         }
     }
 

@@ -116,7 +116,10 @@ impl RegionState {
     pub(crate) fn next_absence(&self, record: &WorkloadRecord) -> Option<Duration> {
         let key = &record.spec.key;
         let away = self.absences(key).chain(self.absent_parts(key));
-        away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).min()
+        let left =
+            away.filter(|away| *away < ABSENT_AFTER).map(|away| ABSENT_AFTER.saturating_sub(away)).min();
+        // Nodes that go one by one do not cost a look each.
+        left.map(|left| left.max(Duration::from_secs(1)))
     }
 
     /// How long each node with something of a workload is away that is.

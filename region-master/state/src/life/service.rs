@@ -44,7 +44,6 @@ impl Gaps {
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
 /// Shortest wait between two looks.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -105,8 +104,6 @@ impl RegionState {
         let window = (plan.progress.waiting > 0).then(|| self.next_window(record)).flatten();
         let waits = [
             plan.again_in,
-            // Nodes that go one by one do not cost a look each.
-            self.next_absence(record).map(|wait| wait.max(SECOND)),
             self.next_loss(record),
             window,
             stalled,
