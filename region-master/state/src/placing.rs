@@ -122,7 +122,8 @@ impl RegionState {
         } else {
             pending.extend(homeless);
         }
-        if pending.is_empty() {
+        // Where an answer is on its way, what was handed back before it waits for news of room as well.
+        if pending.is_empty() && !self.was_handed_back(key) {
             self.no_longer_pending(key);
         } else {
             self.pending.insert(key.clone());

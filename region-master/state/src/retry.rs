@@ -66,6 +66,12 @@ impl RegionState {
         }
     }
 
+    /// Whether somebody handed back instances who is not asked again before there is news of room.
+    pub(crate) fn was_handed_back(&self, key: &WorkloadKey) -> bool {
+        let split = self.splits.get(key);
+        split.is_some_and(|split| split.back.keys().any(|name| !split.refusing.contains(name)))
+    }
+
     /// The workload is another: what was handed back of the last one is open again.
     pub(crate) fn reset_split(&mut self, key: &WorkloadKey) {
         if let Some(workload) = self.workloads.get_mut(key) {

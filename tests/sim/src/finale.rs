@@ -114,7 +114,7 @@ impl World {
         let mut intents = self.masters.iter().flat_map(|master| master.state.intents());
         let never_rests = intents.any(|(_, intent)| spec::is_bad(&intent.spec));
         drop(intents);
-        if never_rests {
+        if never_rests || self.peace.has_work {
             return;
         }
         let (frames, begun, writes) = (self.frames, self.begun, self.writes);

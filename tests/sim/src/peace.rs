@@ -13,12 +13,14 @@ const MESSAGES_MAX: u64 = 60;
 pub(crate) struct Peace {
     disturbed_us: u64,
     messages: u64,
+    /// Instances of a job began while all was to be silent, one after the other: for want of room they take as long as they take.
+    pub(crate) has_work: bool,
 }
 
 impl World {
     /// Something happened that others may have to say something about.
     pub(crate) fn disturb(&mut self) {
-        self.peace = Peace { disturbed_us: self.now_us, messages: 0 };
+        (self.peace.disturbed_us, self.peace.messages) = (self.now_us, 0);
     }
 
     /// A message is sent.

@@ -60,6 +60,11 @@ impl World {
         if matches!(&operation, Operation::Pull { intent } if intent.spec.schedule.is_some()) {
             self.disturb();
         }
+        let is_job = |intent: &AllocationIntent| Rules::of(&intent.workload) == Rules::Job;
+        if self.stage == Stage::Silence && matches!(&operation, Operation::Pull { intent } if is_job(intent))
+        {
+            self.peace.has_work = true;
+        }
         self.note(&format_args!("  n{at} begins {}", word(&operation)));
         let (usual, worst) = match &operation {
             Operation::Pull { .. } => (200 * MS, 20 * SECOND),
@@ -410,15 +415,24 @@ impl World {
         host.keeper_life += 1;
         host.listed = false;
         host.containers.values_mut().for_each(|container| container.hidden |= forgets);
-        // A start that was under way may have come to a running container that nobody was told of.
-        let starts: Vec<Operation> =
-            host.ops.values().filter(|op| matches!(op, Operation::Start { .. })).cloned().collect();
-        for operation in starts {
+        // A start that was under way may have come to a running container that nobody was told of: all that is heard is that it failed.
+        let life = host.life;
+        let is_start = |(_, operation): &(&OpId, &Operation)| matches!(operation, Operation::Start { .. });
+        let starts: Vec<(OpId, Operation)> =
+            host.ops.iter().filter(is_start).map(|(op, operation)| (*op, operation.clone())).collect();
+        for (op, operation) in starts {
             if let Operation::Start { intent, container, attempt, fence } = operation
                 && self.rng.percent(30)
                 && !self.is_too_late(at, fence)
             {
-                self.start(at, &intent, &container, (attempt, fence));
+                let pid = self.start(at, &intent, &container, (attempt, fence));
+                if let Some(container) = self.hosts[at].containers.get_mut(&pid) {
+                    container.told_to_end = true;
+                }
+                self.hosts[at].ops.remove(&op);
+                self.trouble(at, &intent);
+                let result = Err(Failure::transient(ReasonCode::Keeper, "the keeper went away"));
+                self.soon(1..20 * MS, Event::Answer { node: at, life, op, result });
             }
         }
         self.soon(10 * MS..20 * SECOND, Event::BootKeeper(at));

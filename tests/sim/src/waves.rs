@@ -49,10 +49,22 @@ impl World {
                 }
                 None => true,
             };
+            let is_unsure = is_unsure || self.misses_somebody(at, &spec);
             let members = self.members_of(at, &spec).len();
             let update = Update { spec, members, moved: BTreeSet::new(), is_unsure };
             self.judge.updates.insert(owned, update);
         }
+    }
+
+    /// Whether a node or a region that may have a member is not heard from, which may be left behind.
+    fn misses_somebody(&self, owner: MasterAt, spec: &WorkloadSpec) -> bool {
+        let regions = self.regions_for(owner, spec);
+        let is_away = |at: &MasterAt| {
+            let is_cut_off = *at != owner && self.masters[*at].way.link.is_none();
+            let mut nodes = self.hosts.iter().filter(|host| host.master == *at);
+            is_cut_off || nodes.any(|host| !self.masters[*at].state.is_connected(&host.name))
+        };
+        regions.iter().any(is_away)
     }
 
     /// Somebody is not heard from.

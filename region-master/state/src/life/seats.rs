@@ -91,9 +91,17 @@ impl RegionState {
             run.map(|allocation| (allocation.intent.instance, &allocation.node)).collect();
         placed.sort_unstable();
         placed.dedup_by_key(|(instance, _)| *instance);
+        // What is not heard from could show nobody that the update is well: it goes last, unless there is nobody else.
+        let is_heard = |node: &NodeName| {
+            let away = self.life.away.get(node);
+            away.is_none() || self.is_awaited(away)
+        };
+        let is_anybody_heard = placed.iter().any(|(_, node)| is_heard(node));
         let member = |(instance, node): (InstanceIndex, &NodeName)| {
             let attributes = self.cluster_attributes(node).unwrap_or_default();
-            Placed { instance, node: node.clone(), matching: matching(&spec.update.waves, &attributes) }
+            let is_left_behind = is_anybody_heard && !is_heard(node);
+            let matching = if is_left_behind { 0 } else { matching(&spec.update.waves, &attributes) };
+            Placed { instance, node: node.clone(), matching }
         };
         placed.into_iter().map(member).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skerry_types::{Desired, UpdatePolicy, Wave, WaveSize, WorkloadSpec};
+use skerry_types::{Desired, InstanceIndex, Spread, SpreadBy, UpdatePolicy, Wave, WaveSize, WorkloadSpec};
 
 use super::bench::*;
 use super::tree::*;
@@ -173,6 +173,35 @@ fn while_nobody_is_heard_from_nothing_is_over_and_whoever_is_back_first_goes_fir
     assert_eq!(moved_in(&tree, ["a", "b"], "x"), [0, 1], "its members go with the next wave");
     tree.pass(SECOND * 120);
     assert_eq!(moved_in(&tree, ["a", "b"], "x"), [2, 2]);
+}
+
+#[test]
+fn a_member_that_is_away_is_in_no_early_wave() {
+    let mut bench = Bench::with_nodes(3);
+    let mut web = spec("web", 3);
+    let waves = vec![wave("", WaveSize::Count(1))];
+    web.placement.spread = vec![Spread { by: SpreadBy::Node, max_skew: Some(1) }];
+    web.update = UpdatePolicy { waves, max_unavailable: 3, ..UpdatePolicy::default() };
+    bench.apply(&web);
+    bench.wait(SECOND * 30);
+    let on = |bench: &Bench, args: &str| {
+        let run = bench.state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+        run.filter(|(_, intent)| intent.spec.containers[0].args == [args])
+            .map(|(node, _)| node.to_string())
+            .collect::<Vec<_>>()
+    };
+    let first =
+        bench.state.intents().find(|(_, intent)| intent.instance == InstanceIndex(0)).unwrap().0.to_string();
+    bench.cut(&first);
+    bench.wait(SECOND * 130);
+    bench.apply(&changed(&web, "x"));
+    bench.wait(SECOND * 30);
+    assert_eq!(on(&bench, "x").len(), 1, "one that is heard from shows that it runs");
+    bench.wait(SECOND * 60);
+    assert_eq!(on(&bench, "x").len(), 2);
+    bench.connect(&first);
+    bench.wait(SECOND * 30);
+    assert_eq!(on(&bench, "x").len(), 3);
 }
 
 #[test]
