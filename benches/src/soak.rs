@@ -89,6 +89,8 @@ fn churn(stage: &Stage, version: usize) -> Value {
         "require": format!("node.name!={}", stage.nodes.last().map_or("", Node::name)),
         "spread": [{"by": "node"}],
     });
+    // The other version takes over as soon as it runs: what is to be seen is many rounds, and not long ones.
+    manifest["spec"]["update"] = json!({"min_healthy": "0s"});
     manifest
 }
 
