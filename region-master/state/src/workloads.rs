@@ -129,7 +129,9 @@ impl RegionState {
         let Some(workload) = self.workloads.get(key) else {
             return self.release_orphans(key).map(ApiReply::Removed);
         };
-        let count = u32::try_from(self.allocations_of(key).count()).unwrap_or(u32::MAX);
+        let own = u32::try_from(self.allocations_of(key).count()).unwrap_or(u32::MAX);
+        let below = self.regions.values().filter_map(|region| region.statuses.get(key));
+        let count = below.fold(own, |sum, status| sum.saturating_add(status.placed.len()));
         if !workload.record.deleting || workload.record.asked.epoch != self.epoch() {
             let (asked, changed_at) = (self.asked(), self.now.wall);
             let record = WorkloadRecord { deleting: true, changed_at, asked, ..workload.record.clone() };

@@ -27,7 +27,8 @@ fn a_workload_of_the_root_runs_in_its_regions() {
     assert_eq!((view.placed, view.running, view.pending.len()), (8, 8, 0));
     assert_eq!(view.parts.len(), 2);
     assert_eq!(tree.share("root", "a", "web").unwrap().len(), 4, "regions fill evenly");
-    tree.of("root").call(ApiCall::Delete(key("web"))).unwrap();
+    let reply = tree.of("root").call(ApiCall::Delete(key("web")));
+    assert!(matches!(reply, Ok(ApiReply::Removed(8))), "those of the regions are told of: {reply:?}");
     tree.settle();
     tree.pass(SECOND * 3);
     assert!(tree.of("root").workload("web").is_none());
