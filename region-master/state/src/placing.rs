@@ -13,7 +13,7 @@ use crate::allocations::Allocation;
 use crate::api::{ApiError, ApiReply};
 use crate::lease;
 use crate::ledger::ALLOCATION;
-use crate::records::{AllocationRecord, WorkloadRecord};
+use crate::records::{AllocationRecord, SplitRecord, WorkloadRecord};
 use crate::state::RegionState;
 
 /// Instances that found no place, and why.
@@ -123,7 +123,8 @@ impl RegionState {
             pending.extend(homeless);
         }
         // Where an answer is on its way, what was handed back before it waits for news of room as well.
-        if pending.is_empty() && !self.was_handed_back(key) {
+        let was_handed_back = self.splits.get(key).is_some_and(SplitRecord::was_handed_back);
+        if pending.is_empty() && !was_handed_back {
             self.no_longer_pending(key);
         } else {
             self.pending.insert(key.clone());

@@ -26,6 +26,13 @@ pub(crate) struct Retry {
     times: u32,
 }
 
+impl SplitRecord {
+    /// Whether somebody handed back instances who is not asked again before there is news of room.
+    pub(crate) fn was_handed_back(&self) -> bool {
+        self.back.keys().any(|name| !self.refusing.contains(name))
+    }
+}
+
 impl RegionState {
     /// Forgets who handed back, where there is more room than there was, or the reason is gone; ever more rarely while it does not help.
     pub(crate) fn hear_news(&mut self, key: &WorkloadKey, deal: &mut Deal) {
@@ -58,18 +65,13 @@ impl RegionState {
         if let Some(workload) = self.workloads.get_mut(key) {
             workload.retry = Retry::default();
         }
-        if let Some(mut split) = self.splits.get(key).cloned() {
+        let is_settled = |split: &SplitRecord| split.round == 0 && !split.was_handed_back();
+        if let Some(mut split) = self.splits.get(key).filter(|split| !is_settled(split)).cloned() {
             split.round = 0;
             let SplitRecord { back, refusing, .. } = &mut split;
             back.retain(|name, _| refusing.contains(name));
             self.save_split(key, split);
         }
-    }
-
-    /// Whether somebody handed back instances who is not asked again before there is news of room.
-    pub(crate) fn was_handed_back(&self, key: &WorkloadKey) -> bool {
-        let split = self.splits.get(key);
-        split.is_some_and(|split| split.back.keys().any(|name| !split.refusing.contains(name)))
     }
 
     /// The workload is another: what was handed back of the last one is open again.
