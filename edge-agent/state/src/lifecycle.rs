@@ -192,6 +192,11 @@ impl Lifecycle {
         self.containers.iter().filter_map(|container| Some((&container.name, container.pid()?)))
     }
 
+    /// Whether a start of this container is known whose end is not.
+    pub fn knows_of_start(&self, container: &ContainerName) -> bool {
+        self.containers.iter().any(|known| known.name == *container && known.may_be_there())
+    }
+
     /// Whether nothing of it is left on the node.
     pub fn is_gone(&self) -> bool {
         self.stage == Stage::Gone

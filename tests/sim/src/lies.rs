@@ -89,9 +89,11 @@ impl World {
         }
         let host = &self.hosts[at];
         let agent = host.agent.as_ref()?;
+        // Of a start that the agent's disk has never heard of, its keeper is the only witness.
         let known = |pid: &&u32| {
-            let id = &host.containers[*pid].intent.id;
-            host.containers[*pid].runs() && agent.lifecycles().any(|lifecycle| lifecycle.id() == id)
+            let container = &host.containers[*pid];
+            let mut its = agent.lifecycles().filter(|lifecycle| *lifecycle.id() == container.intent.id);
+            container.runs() && its.any(|lifecycle| lifecycle.knows_of_start(&container.name))
         };
         let pids: Vec<u32> = host.containers.keys().filter(known).copied().collect();
         if pids.is_empty() {
