@@ -90,9 +90,11 @@ impl Gate {
         for member in members.iter().filter(|member| !member.is_deferred() || member.awaited) {
             heard[member.wave].push(member);
         }
-        // What has moved is well before more does, in whatever wave it is: an instance that found its place elsewhere is in none.
-        let moved: Vec<&Member<'_>> =
-            members.iter().filter(|m| !m.is_deferred() && m.current().next().is_some()).collect();
+        // What has moved is well before more does, in whatever wave it is: an instance that finds its place elsewhere is in none.
+        let moves = |member: &Member<'_>| {
+            member.current().next().is_some() || !course.has_former && member.live().next().is_none()
+        };
+        let moved: Vec<&Member<'_>> = members.iter().filter(|m| !m.is_deferred() && moves(m)).collect();
         let mut done = 0;
         while let Some(heard) = heard.get(done) {
             // A wave that nobody is in yet is not over.

@@ -214,6 +214,15 @@ fn waves_go_one_after_the_other() {
     // One of the last wave that came to have its place anew is of this generation, and is to be well as any that moved.
     assert_eq!(check(&["R", "r", "r", "S"], ""), (0, 3));
     assert_eq!(check(&["R", "r", "r", "R"], "+1 -1.0"), (1, 3));
+    // A region that gets one amid the update says so before it has found a place for it.
+    let told = Some(Leave { waves: 1, ..Leave::FREE });
+    let got = Course { has_former: false, told, ..course() };
+    let waves_done = |text: &str| {
+        let mut members = members(&[text]);
+        members[0].wave = 2;
+        plan(&fleet, OnReturn::KeepOriginal, &got, &members).progress.waves_done
+    };
+    assert_eq!(["", "S", "R"].map(waves_done), [0, 0, 3]);
 }
 
 #[test]
