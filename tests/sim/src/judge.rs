@@ -152,7 +152,7 @@ impl World {
         }
         let heard = self.masters[at].state.is_connected(&self.hosts[node].name);
         if !heard
-            && !self.is_beside_orphan(at, intent)
+            && !self.is_one_of_two(at, intent)
             && !self.was_moved_away(at, node, intent)
             && !matches!(rules, Rules::Replaced | Rules::Exclusive)
         {
@@ -165,10 +165,17 @@ impl World {
         }
     }
 
-    /// Copies that no plan has made go with those of the plan.
-    fn is_beside_orphan(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
-        let mut copies = self.masters[at].state.intents_of(&intent.workload);
-        copies.any(|(node, other)| other.instance == intent.instance && self.is_orphan_on(node, &other.id))
+    /// Whether its instance moves for the sake of another copy of it, which is heard from or which no plan has made.
+    fn is_one_of_two(&self, at: MasterAt, intent: &AllocationIntent) -> bool {
+        let master = &self.masters[at];
+        let was_there = |node: &NodeName, id: &AllocationId| {
+            *id != intent.id && master.runs.contains(id) && master.state.is_connected(node)
+        };
+        let mut copies = master.state.intents_of(&intent.workload);
+        copies.any(|(node, other)| {
+            other.instance == intent.instance
+                && (was_there(node, &other.id) || self.is_orphan_on(node, &other.id))
+        })
     }
 
     /// Whether another copy has taken over from one on a node that is emptied, though that one makes way for an update by now.
