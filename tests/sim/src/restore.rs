@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_agent_state::Lifecycle;
 use skerry_region_state::{AllocationView, ApiCall, Input};
-use skerry_types::{AllocationId, Desired, ReasonCode, WorkloadKey};
+use skerry_types::{AllocationId, Desired, NodeName, ReasonCode, WorkloadKey};
 use skerry_wire::{RowsFrame, TableId, ToParent};
 
 use crate::event::{Event, MasterAt, NodeAt, Party};
@@ -136,6 +136,20 @@ impl World {
         orphans.retain(|(node, _), its| hosts[*node].master != at || its != key);
     }
 
+    /// Workloads with an allocation on a node that its region knows on another one.
+    fn twice_named(&self, at: MasterAt) -> BTreeSet<WorkloadKey> {
+        let known = |name: &NodeName, id: &AllocationId| {
+            let (node, intent) = self.masters[at].state.intent(id)?;
+            (node != name).then(|| intent.workload.clone())
+        };
+        let hosts = self.hosts.iter().filter(|host| host.master == at);
+        let held = hosts.flat_map(|host| {
+            let agent = host.agent.iter().flat_map(|agent| agent.lifecycles());
+            agent.filter_map(|lifecycle| known(&host.name, lifecycle.id()))
+        });
+        held.collect()
+    }
+
     /// Of a copy the machine that was copied.
     fn first_machine(&self, at: NodeAt) -> NodeAt {
         self.hosts[at].past.copy_of.unwrap_or(at)
@@ -190,6 +204,10 @@ impl World {
         for id in views.iter().filter(waits).map(|view| view.intent.id.clone()) {
             let call = self.masters[at].next_call();
             self.tell_master(at, Input::Call(call, ApiCall::DeleteAllocation(id)));
+        }
+        // A store that went back unnoticed gave a name again that another node's allocation has: both go, as operators are told.
+        for key in self.twice_named(at) {
+            self.wish(at, key.clone(), ApiCall::Delete(key), None);
         }
         let orphans = views.into_iter().filter(|view| view.intent.desired == Desired::Keep);
         let keys: BTreeSet<WorkloadKey> = orphans.map(|view| view.intent.workload.clone()).collect();
