@@ -144,6 +144,10 @@ impl World {
             }
             Operation::RemoveAllocation { allocation } | Operation::Discard { allocation, .. } => {
                 self.remove_where(at, "a removal of all", |c| c.intent.id == *allocation);
+                if matches!(operation, Operation::RemoveAllocation { .. }) {
+                    // A store that went back gives it again to a node that has forgotten it.
+                    self.hosts[at].runs.remove(allocation);
+                }
                 self.hosts[at].sandboxes.remove(allocation);
                 Ok(Outcome::Done)
             }

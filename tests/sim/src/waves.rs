@@ -22,8 +22,8 @@ const WELL_FOR: u64 = 60 * SECOND;
 #[derive(Debug)]
 pub(crate) struct Update {
     spec: Arc<WorkloadSpec>,
-    /// Members when it began.
-    members: usize,
+    /// Members when it began, and the regions that looked after them.
+    members: BTreeSet<(MasterAt, InstanceIndex)>,
     /// What was told to make way though it ran well.
     moved: BTreeSet<(MasterAt, InstanceIndex)>,
     /// Something happened by which it may go on without some of its members, or it takes back another.
@@ -50,7 +50,7 @@ impl World {
                 None => true,
             };
             let is_unsure = is_unsure || self.misses_somebody(at, &spec);
-            let members = self.members_of(at, &spec).len();
+            let members = self.members_of(at, &spec);
             let update = Update { spec, members, moved: BTreeSet::new(), is_unsure };
             self.judge.updates.insert(owned, update);
         }
@@ -81,8 +81,13 @@ impl World {
         if spec.update.waves.is_empty() || !self.moves(at, node, intent, &spec) {
             return;
         }
-        let (begun, moved) = (update.members, update.moved.len() + 1);
-        let now = self.members_of(owner, &spec).len();
+        let (begun, moved) = (update.members.len(), update.moved.len() + 1);
+        let now = self.members_of(owner, &spec);
+        // One that found its place in another region has lost its seat, and a wave may be without it.
+        if !now.is_subset(&update.members) {
+            return;
+        }
+        let now = now.len();
         // Who was placed when the seats were dealt out is not known: there are so many in all.
         let most =
             if Rules::of(&spec.key) == Rules::Daemon { self.machines() } else { number(spec.instances) };
