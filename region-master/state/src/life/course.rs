@@ -106,6 +106,8 @@ impl RegionState {
         let told = record.and_then(|record| record.received()).map(|received| received.leave.clone());
         // What takes a failed one back has nothing to go back to.
         let reverts = told.as_ref().is_some_and(|leave| leave.reverts);
+        // Where nothing moves, here or for an owner further up, nothing waits for who is away.
+        let moves = record.filter(|_| rollout.is_some() || told.is_some());
         Course {
             paused: rollout.is_some_and(|rollout| rollout.paused),
             promoted: rollout.is_some_and(|rollout| rollout.promoted),
@@ -123,7 +125,7 @@ impl RegionState {
             told,
             parts: self.moving_parts(key),
             homeless: record.map_or(0, |record| self.homeless(record)),
-            unsure_for: record.and_then(|record| self.next_absence(record)),
+            unsure_for: moves.and_then(|record| self.next_absence(record)),
         }
     }
 
