@@ -82,7 +82,7 @@ pub struct Member<'a> {
     pub wave: usize,
     /// Whether its site's maintenance window is open.
     pub open: bool,
-    /// Whether its node is away for only a moment: its wave waits for it.
+    /// Whether it may be heard from at any moment, for the master has only just begun: its wave waits for it.
     pub awaited: bool,
     /// Its copies that should run.
     pub replicas: &'a [Replica<'a>],

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skerry_agent_state::Lifecycle;
+use skerry_agent_state::{AgentState, Lifecycle};
 use skerry_region_state::{AllocationView, ApiCall, Input};
 use skerry_types::{AllocationId, Desired, NodeName, ReasonCode, WorkloadKey};
 use skerry_wire::{RowsFrame, TableId, ToParent};
@@ -144,7 +144,7 @@ impl World {
         };
         let hosts = self.hosts.iter().filter(|host| host.master == at);
         let held = hosts.flat_map(|host| {
-            let agent = host.agent.iter().flat_map(|agent| agent.lifecycles());
+            let agent = host.agent.iter().flat_map(AgentState::lifecycles);
             agent.filter_map(|lifecycle| known(&host.name, lifecycle.id()))
         });
         held.collect()

@@ -106,7 +106,10 @@ impl Gate {
             self.wait_for(least, heard);
             self.wait_for(least, &moved);
             let below = course.parts.iter().any(|part| part.holds_up(number(done)));
-            if below || !heard.iter().chain(&moved).all(|member| member.is_settled(least)) {
+            if below
+                || self.is_unproven(course)
+                || !heard.iter().chain(&moved).all(|member| member.is_settled(least))
+            {
                 break;
             }
             done += 1;
@@ -115,6 +118,14 @@ impl Gate {
         // Whoever has no member in the last waves has nothing to do in them.
         self.progress.waves_done =
             number(if done == waves { done.max(policy.waves.len() + 1) } else { done });
+    }
+
+    /// Whether nobody who moved, here or below, has shown that it runs: an update may be what silenced them.
+    fn is_unproven(&self, course: &Course) -> bool {
+        let parts = || course.parts.iter().map(Part::counts);
+        let moved = self.progress.updated > 0 || parts().any(|part| part.updated > 0);
+        let well = self.progress.settled > 0 || parts().any(|part| part.settled > 0);
+        course.told.is_none() && moved && !well
     }
 
     /// Releases members, by what is told from above or decided here.
@@ -223,9 +234,10 @@ impl Gate {
         }
     }
 
-    /// Whether no member at all is heard from, so that none could show that it runs. They would all move at once when they are back.
+    /// Whether nobody at all is known to be well, for want of anybody who is heard from. All that is left would move at once when it is
+    /// back.
     fn is_unheard(&self, course: &Course) -> bool {
-        course.told.is_none() && self.progress.total > 0 && self.progress.deferred == self.progress.total
+        course.told.is_none() && self.progress.total > 0 && self.progress.settled == 0
     }
 
     /// Whether another region may wait for a wave of this one to have been well for long enough.

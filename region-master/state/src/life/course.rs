@@ -250,6 +250,7 @@ impl RegionState {
 
     /// Begins with what was on disk: all nodes are away from this moment on, for the process's own absence is nobody's loss.
     pub(crate) fn restore_life(&mut self) {
+        self.life.began = self.now.mono;
         self.life.away = self.nodes.keys().map(|name| (name.clone(), self.now.mono)).collect();
         let gone: Vec<_> =
             self.life.drains.keys().filter(|name| !self.nodes.contains_key(*name)).cloned().collect();

@@ -65,7 +65,7 @@ impl RegionState {
             let site = node.filter(|_| spec.update.per_site.is_some()).and_then(|node| self.nodes.get(node));
             Member {
                 instance,
-                awaited: node.is_some_and(|node| self.is_awaited(self.life.away.get(node))),
+                awaited: node.is_some_and(|node| self.is_awaited(node)),
                 open: node.is_none_or(|node| self.window_is_open(spec, node)),
                 site: site.map(|node| node.site.clone()),
                 wave: waves.get(&instance).copied().unwrap_or(spec.update.waves.len()),
@@ -107,8 +107,14 @@ impl RegionState {
     }
 
     /// Whether what is away since then is so for only a moment.
-    pub(crate) fn is_awaited(&self, away: Option<&MonoTime>) -> bool {
-        away.is_some_and(|since| self.now.mono.since(*since) < ABSENT_AFTER)
+    pub(crate) fn is_brief(&self, since: MonoTime) -> bool {
+        self.now.mono.since(since) < ABSENT_AFTER
+    }
+
+    /// Whether a node has not been heard from since the master began, a moment ago.
+    fn is_awaited(&self, node: &NodeName) -> bool {
+        let began = self.life.began;
+        self.is_brief(began) && self.life.away.get(node).is_some_and(|since| *since <= began)
     }
 
     /// While nodes of the workload's are away for only a moment, how long until the first of them counts as not heard from: a link that

@@ -53,6 +53,8 @@ pub(crate) struct Life {
     pub(crate) loads: BTreeMap<AllocationId, AllocationLoad>,
     /// Since when a node is not heard from. All begin with the process: its own absence is nobody's loss.
     pub(crate) away: BTreeMap<NodeName, MonoTime>,
+    /// When the process began.
+    pub(crate) began: MonoTime,
     pub(crate) moving: BTreeMap<WorkloadKey, Moving>,
     pub(crate) timers: Timers,
     /// Where the instances of daemons belong.

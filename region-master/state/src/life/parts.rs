@@ -45,7 +45,7 @@ impl RegionState {
             });
             Part {
                 reachable: region.is_reachable(),
-                awaited: !region.is_reachable() && self.is_awaited(Some(&region.contact_since)),
+                awaited: !region.is_reachable() && self.is_brief(region.contact_since),
                 answered: said.is_some(),
                 progress: said
                     .map_or(PartProgress { total, ..PartProgress::default() }, |status| status.progress),

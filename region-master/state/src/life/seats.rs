@@ -92,10 +92,7 @@ impl RegionState {
         placed.sort_unstable();
         placed.dedup_by_key(|(instance, _)| *instance);
         // What is not heard from could show nobody that the update is well: it goes last, unless there is nobody else.
-        let is_heard = |node: &NodeName| {
-            let away = self.life.away.get(node);
-            away.is_none() || self.is_awaited(away)
-        };
+        let is_heard = |node: &NodeName| self.life.away.get(node).is_none_or(|since| self.is_brief(*since));
         let is_anybody_heard = placed.iter().any(|(_, node)| is_heard(node));
         let member = |(instance, node): (InstanceIndex, &NodeName)| {
             let attributes = self.cluster_attributes(node).unwrap_or_default();
