@@ -79,6 +79,7 @@ impl RegionState {
             change: 0,
         };
         state.begin_store();
+        state.leave_numbers_out();
         for (name, key, revision) in ledger.tombstones {
             match state.child_mut(&name) {
                 Some(child) => child.writer.set(revision, key, None),

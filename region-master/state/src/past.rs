@@ -132,9 +132,14 @@ impl RegionState {
         put(self.outbox.batch(), &Value::PastV1(self.past.record.clone()));
     }
 
-    /// An epoch that no store of this region was ever in: the process's random number, and how often it needed one, scattered
-    /// over all numbers (the finalizer of splitmix64, by Steele, Lea and Flood, 2014).
+    /// An epoch that no store of this region was ever in.
     fn fresh_epoch(&self) -> Epoch {
+        Epoch(self.scattered().max(1))
+    }
+
+    /// The process's random number, and how often it needed another life, scattered over all numbers (the finalizer of splitmix64,
+    /// by Steele, Lea and Flood, 2014).
+    fn scattered(&self) -> u64 {
         let mut number = self
             .config
             .incarnation
@@ -142,7 +147,15 @@ impl RegionState {
             .wrapping_add(u64::from(self.past.begun).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Epoch((number ^ (number >> 31)).max(1))
+        number ^ (number >> 31)
+    }
+
+    /// A process that goes on with a store leaves out some numbers, as many as no other does: of what was given by one that a copy
+    /// of the store has never heard of, nothing has the name of what is given now, before any child has told of that.
+    pub(crate) fn leave_numbers_out(&mut self) {
+        if self.epoch() != Epoch::default() && self.past.incarnation() != self.config.incarnation {
+            self.counters.serial = self.counters.serial.saturating_add(self.scattered() % LOST);
+        }
     }
 
     /// Whether all that a child was told is known here. If not, its link is not taken, and nothing is told to anybody before

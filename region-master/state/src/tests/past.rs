@@ -69,6 +69,24 @@ fn nothing_stops_when_nobody_says_that_the_store_is_an_older_copy() {
 }
 
 #[test]
+fn a_name_that_was_forgotten_is_not_given_again_before_anybody_tells_of_it() {
+    let mut bench = Bench::with_nodes(2);
+    bench.cut("n1");
+    let backup = bench.disk.clone();
+    bench.apply(&spec("since", 1));
+    let first = bench.state.intents().next().unwrap().1.id.clone();
+    bench.cut("n2");
+    bench.put_back(&backup);
+    bench.connect("n1");
+    bench.apply(&spec("since", 1));
+    let second = bench.state.intents().next().unwrap().1.id.clone();
+    assert_ne!(first, second);
+    bench.redial();
+    let refused = bench.events().iter().filter(|event| event.event.reason == "OrphanRefused").count();
+    assert_eq!(refused, 0, "both are known by their names");
+}
+
+#[test]
 fn revisions_that_were_overtaken_do_not_hide_the_loss() {
     let mut bench = Bench::with_nodes(2);
     bench.apply(&spec("first", 1));

@@ -55,7 +55,9 @@ fn picture(state: &RegionState) -> String {
 
 /// Reads the store beside the brain, without letting the copy do anything with it.
 pub(super) fn check_round_trip(bench: &Bench) {
-    let copy = load_as(bench.config.clone(), bench.now, &bench.disk);
+    let mut copy = load_as(bench.config.clone(), bench.now, &bench.disk);
+    // One that has not given out rows yet leaves numbers out again.
+    copy.counters.serial = copy.counters.serial.min(bench.state.counters.serial);
     let (here, there) = (picture(&bench.state), picture(&copy));
     let same = here.bytes().zip(there.bytes()).take_while(|(a, b)| a == b).count();
     let part = |text: &str| text.chars().skip(same.saturating_sub(200)).take(600).collect::<String>();
