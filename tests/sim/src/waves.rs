@@ -24,6 +24,8 @@ pub(crate) struct Update {
     spec: Arc<WorkloadSpec>,
     /// Members when it began, and the regions that looked after them.
     members: BTreeSet<(MasterAt, InstanceIndex)>,
+    /// How many of them were not heard from then: they are left behind, with the seats that they may have.
+    missing: usize,
     /// What was told to make way though it ran well.
     moved: BTreeSet<(MasterAt, InstanceIndex)>,
     /// Something happened by which it may go on without some of its members, or it takes back another.
@@ -49,22 +51,21 @@ impl World {
                 }
                 None => true,
             };
-            let is_unsure = is_unsure || self.misses_somebody(at, &spec);
-            let members = self.members_of(at, &spec);
-            let update = Update { spec, members, moved: BTreeSet::new(), is_unsure };
+            let (members, missing) = (self.members_of(at, &spec), self.missing_of(at, &spec));
+            let update = Update { spec, members, missing, moved: BTreeSet::new(), is_unsure };
             self.judge.updates.insert(owned, update);
         }
     }
 
-    /// Whether a node or a region that may have a member is not heard from, which may be left behind.
-    fn misses_somebody(&self, owner: MasterAt, spec: &WorkloadSpec) -> bool {
-        let regions = self.regions_for(owner, spec);
-        let is_away = |at: &MasterAt| {
-            let is_cut_off = *at != owner && self.masters[*at].way.link.is_none();
-            let mut nodes = self.hosts.iter().filter(|host| host.master == *at);
-            is_cut_off || nodes.any(|host| !self.masters[*at].state.is_connected(&host.name))
+    /// How many members are on nodes that are not heard from, or in regions that are not.
+    fn missing_of(&self, owner: MasterAt, spec: &WorkloadSpec) -> usize {
+        let missing = |at: MasterAt| {
+            let master = &self.masters[at];
+            let is_cut_off = at != owner && master.way.link.is_none();
+            let its = master.state.intents_of(&spec.key);
+            its.filter(|(node, _)| is_cut_off || !master.state.is_connected(node)).count()
         };
-        regions.iter().any(is_away)
+        self.regions_for(owner, spec).into_iter().map(missing).sum()
     }
 
     /// Somebody is not heard from.
@@ -91,7 +92,9 @@ impl World {
         // Who was placed when the seats were dealt out is not known: there are so many in all.
         let most =
             if Rules::of(&spec.key) == Rules::Daemon { self.machines() } else { number(spec.instances) };
+        let missing = update.missing;
         let (fewest, most) = (seats(&spec, begun.min(now)), seats(&spec, most));
+        let fewest: Vec<usize> = fewest.into_iter().map(|seats| seats.saturating_sub(missing)).collect();
         for (at, wave) in spec.update.waves.iter().enumerate() {
             let least = wave.healthy_for.max(spec.update.min_healthy);
             let settled = self.settled(owner, &spec, least);

@@ -3,7 +3,7 @@
 use skerry_sim::{Mutation, Options, run};
 
 /// Seeds within which a mistake must show.
-const SEEDS: u64 = 128;
+const SEEDS: u64 = 512;
 
 #[test]
 fn every_mutation_is_found() {
