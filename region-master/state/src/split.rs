@@ -20,6 +20,7 @@ use crate::state::RegionState;
 
 /// After this many rounds nothing more is dealt out until something changes: twice what level 1 needs to ask everyone.
 const ROUNDS_END: u32 = 2 * ROUNDS_MAX;
+
 /// One look at a workload's split: what it becomes.
 pub(crate) struct Deal {
     pub(crate) split: SplitRecord,

@@ -95,7 +95,7 @@ impl Gate {
             member.current().next().is_some() || !course.has_former && member.live().next().is_none()
         };
         let moved: Vec<&Member<'_>> = members.iter().filter(|m| !m.is_deferred() && moves(m)).collect();
-        let mut done = 0;
+        let (mut done, unproven) = (0, self.is_unproven(course));
         while let Some(heard) = heard.get(done) {
             // A wave that nobody is in yet is not over.
             if done >= course.dealt && done < policy.waves.len() {
@@ -106,10 +106,7 @@ impl Gate {
             self.wait_for(least, heard);
             self.wait_for(least, &moved);
             let below = course.parts.iter().any(|part| part.holds_up(number(done)));
-            if below
-                || self.is_unproven(course)
-                || !heard.iter().chain(&moved).all(|member| member.is_settled(least))
-            {
+            if below || unproven || !heard.iter().chain(&moved).all(|member| member.is_settled(least)) {
                 break;
             }
             done += 1;

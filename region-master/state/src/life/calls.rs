@@ -461,6 +461,11 @@ fn waits_for(key: &WorkloadKey, progress: &Progress, homeless: u32) -> String {
     if progress.waiting > 0 {
         parts.push(format!("{} wait for their maintenance window", progress.waiting));
     }
+    if progress.updated > 0 && progress.settled == 0 && progress.under_way == 0 {
+        parts.push(
+            "those that have moved are not heard from, and no more move before one of them is".to_owned(),
+        );
+    }
     if progress.deferred > 0 {
         parts.push(format!("{} are not heard from and catch up when they return", progress.deferred));
     }

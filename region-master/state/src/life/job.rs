@@ -85,9 +85,10 @@ impl RegionState {
         let key = &record.spec.key;
         let below = self.heard_below(key, record.generation);
         let job = self.present_job(record, wanted, &below);
-        // A changed job begins anew, and so does one that has fewer instances.
+        // A changed job begins anew, and so does one that has fewer instances. Of one that is done an orphan may run still.
         self.stop_where(key, |known| {
-            known.record.intent.generation != record.generation || !set.contains(known.instance)
+            let (instance, generation) = (known.instance, known.record.intent.generation);
+            generation != record.generation || !set.contains(instance) || job.done.contains(instance)
         });
         if job.ended_at.is_some() {
             return self.life.timers.clear(key);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skerry_types::{Desired, Lease, WorkloadSpec};
+use skerry_types::{Desired, JobPolicy, Lease, Phase, WorkloadKind, WorkloadSpec};
 use skerry_wire::{Cursor, Epoch, Incarnation, RefusalCode, Revision, ToChild, ToParent};
 
 use super::bench::*;
@@ -84,6 +84,31 @@ fn a_name_that_was_forgotten_is_not_given_again_before_anybody_tells_of_it() {
     bench.redial();
     let refused = bench.events().iter().filter(|event| event.event.reason == "OrphanRefused").count();
     assert_eq!(refused, 0, "both are known by their names");
+}
+
+#[test]
+fn an_orphan_of_a_job_that_is_done_stops_when_the_job_is_asked_for_again() {
+    let mut bench = Bench::with_nodes(2);
+    let kind = WorkloadKind::Job(JobPolicy { parallelism: 1, retries: 0, deadline: None });
+    let job = WorkloadSpec { kind, ..spec("job", 1) };
+    bench.cut("n1");
+    let backup = bench.disk.clone();
+    bench.apply(&job);
+    bench.cut("n2");
+    bench.put_back(&backup);
+    bench.connect("n1");
+    bench.apply(&job);
+    let id = bench.state.intents().next().unwrap().1.id.clone();
+    bench.node("n1").say(&id, Phase::Completed);
+    bench.exchange();
+    let done = |bench: &mut Bench| bench.workload("job").unwrap().job.unwrap().ended_at.is_some();
+    assert!(done(&mut bench));
+    bench.redial();
+    assert_eq!(bench.desires(), ["job Keep"]);
+    bench.apply(&job);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.desires(), Vec::<String>::new());
+    assert!(done(&mut bench));
 }
 
 #[test]

@@ -41,6 +41,13 @@ fn moved_in<const REGIONS: usize>(tree: &Tree, regions: [&str; REGIONS], arg: &s
     })
 }
 
+/// Nodes of a region that are to run it with this argument.
+fn nodes_with(bench: &Bench, arg: &str) -> Vec<String> {
+    let run = bench.state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
+    let found = run.filter(|(_, intent)| intent.spec.containers[0].args == [arg]);
+    found.map(|(node, _)| node.to_string()).collect()
+}
+
 /// How many moved in each region when each wave has had its time.
 fn course(tree: &mut Tree, web: &WorkloadSpec, looks: usize) -> Vec<[usize; 4]> {
     tree.of("root").apply(&changed(web, "x"));
@@ -184,24 +191,41 @@ fn a_member_that_is_away_is_in_no_early_wave() {
     web.update = UpdatePolicy { waves, max_unavailable: 3, ..UpdatePolicy::default() };
     bench.apply(&web);
     bench.wait(SECOND * 30);
-    let on = |bench: &Bench, args: &str| {
-        let run = bench.state.intents().filter(|(_, intent)| intent.desired == Desired::Run);
-        run.filter(|(_, intent)| intent.spec.containers[0].args == [args])
-            .map(|(node, _)| node.to_string())
-            .collect::<Vec<_>>()
-    };
     let first =
         bench.state.intents().find(|(_, intent)| intent.instance == InstanceIndex(0)).unwrap().0.to_string();
     bench.cut(&first);
     bench.wait(SECOND * 130);
     bench.apply(&changed(&web, "x"));
     bench.wait(SECOND * 30);
-    assert_eq!(on(&bench, "x").len(), 1, "one that is heard from shows that it runs");
+    assert_eq!(nodes_with(&bench, "x").len(), 1, "one that is heard from shows that it runs");
     bench.wait(SECOND * 60);
-    assert_eq!(on(&bench, "x").len(), 2);
+    assert_eq!(nodes_with(&bench, "x").len(), 2);
     bench.connect(&first);
     bench.wait(SECOND * 30);
-    assert_eq!(on(&bench, "x").len(), 3);
+    assert_eq!(nodes_with(&bench, "x").len(), 3);
+}
+
+#[test]
+fn while_all_that_moved_are_silent_no_wave_begins() {
+    let mut bench = Bench::with_nodes(2);
+    let mut web = spec("web", 2);
+    web.placement.spread = vec![Spread { by: SpreadBy::Node, max_skew: Some(1) }];
+    let waves = vec![wave("", WaveSize::Count(1))];
+    web.update = UpdatePolicy { waves, max_unavailable: 2, ..UpdatePolicy::default() };
+    bench.apply(&web);
+    bench.wait(SECOND * 30);
+    bench.apply(&changed(&web, "x"));
+    bench.wait(SECOND);
+    let first = nodes_with(&bench, "x");
+    assert_eq!(first.len(), 1);
+    bench.cut(&first[0]);
+    bench.wait(Duration::from_hours(1));
+    let view = bench.rollout("web");
+    assert_eq!((nodes_with(&bench, "x"), view.state), (first.clone(), RolloutState::Running));
+    assert!(view.message.contains("not heard from, and no more move"), "{}", view.message);
+    bench.connect(&first[0]);
+    bench.wait(SECOND * 150);
+    assert_eq!((nodes_with(&bench, "x").len(), bench.rollout("web").state), (2, RolloutState::Done));
 }
 
 #[test]
