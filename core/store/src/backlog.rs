@@ -1,22 +1,28 @@
 //! The way from a brain's batches to the disk, which never holds the brain up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use skerry_types::{Batch, PersistId, TableName, Write};
 
 use crate::{Progress, WriteQueue, WriterGone};
 
+/// Rows from which on what waits is handed on as it is, and what comes next waits behind it. All that thousands of nodes were told at
+/// once, as one batch, has to be on disk before the first of them hears of it, and takes its engine tens of megabytes.
+const FULL_AT: usize = 256;
+/// Batches that wait at most: what ten thousand nodes are told at once three times. Beyond it the last one takes everything.
+const WAITING_MAX: usize = 128;
+
 /// Batches on their way to the writer. While a full disk or a slow one stops the writer, what waits here is folded by row: it
-/// is never more than one value for each row of the store, however long that lasts.
+/// is never more than one value for each row of the store beside [`WAITING_MAX`] batches, however long that lasts.
 #[derive(Debug)]
 pub struct Backlog {
     queue: WriteQueue,
     progress: Progress,
-    waiting: Option<Waiting>,
+    waiting: VecDeque<Waiting>,
 }
 
-/// One batch with the effect of all that came since the last was handed on.
-#[derive(Debug)]
+/// One batch with the effect of several in a row.
+#[derive(Debug, Default)]
 struct Waiting {
     last: PersistId,
     rows: BTreeMap<(TableName, Vec<u8>), Option<Vec<u8>>>,
@@ -25,29 +31,34 @@ struct Waiting {
 impl Backlog {
     /// A backlog in front of a writer.
     pub fn new(queue: WriteQueue, progress: Progress) -> Self {
-        Self { queue, progress, waiting: None }
+        Self { queue, progress, waiting: VecDeque::new() }
     }
 
     /// Takes a batch; it is handed on by [`Backlog::step`].
     pub fn push(&mut self, id: PersistId, batch: Batch) {
-        let waiting = self.waiting.get_or_insert_with(|| Waiting { last: id, rows: BTreeMap::new() });
+        let few = self.waiting.len() < WAITING_MAX;
+        if self.waiting.back().is_none_or(|last| few && last.rows.len() >= FULL_AT) {
+            self.waiting.push_back(Waiting::default());
+        }
+        let Some(waiting) = self.waiting.back_mut() else { return };
         waiting.last = id;
         waiting
             .rows
             .extend(batch.writes.into_iter().map(|Write { table, key, value }| ((table, key), value)));
     }
 
-    /// Hands on what waits and gives `None`, or tells the last batch that is on disk. Cancel-safe.
+    /// Hands on the first that waits and gives `None`, or tells the last batch that is on disk. Cancel-safe.
     pub async fn step(&mut self) -> Result<Option<PersistId>, WriterGone> {
-        if self.waiting.is_none() {
+        if self.waiting.is_empty() {
             return self.progress.changed().await.map(Some);
         }
         tokio::select! {
             // Both are cancel-safe: a place in the queue that is dropped is free again.
             changed = self.progress.changed() => changed.map(Some),
             place = self.queue.place() => {
-                if let Some(waiting) = self.waiting.take() {
-                    place?.put(waiting.last, waiting.into_batch());
+                let place = place?;
+                if let Some(waiting) = self.waiting.pop_front() {
+                    place.put(waiting.last, waiting.into_batch());
                 }
                 Ok(None)
             }
@@ -56,10 +67,10 @@ impl Backlog {
 
     /// Hands on what waits, for the last time. The writer ends when it has written it.
     pub async fn finish(self) -> Result<(), WriterGone> {
-        match self.waiting {
-            Some(waiting) => self.queue.submit(waiting.last, waiting.into_batch()).await,
-            None => Ok(()),
+        for waiting in self.waiting {
+            self.queue.submit(waiting.last, waiting.into_batch()).await?;
         }
+        Ok(())
     }
 }
 
@@ -89,8 +100,39 @@ mod tests {
         expect.delete("a", *b"x");
         expect.put("a", *b"y", *b"1");
         expect.put("b", *b"x", *b"2");
-        let waiting = backlog.waiting.unwrap();
+        let waiting = backlog.waiting.pop_front().unwrap();
         assert_eq!(waiting.last, PersistId(2));
         assert_eq!(waiting.into_batch(), expect);
+        assert!(backlog.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_split_while_it_is_little_and_folded_for_ever_when_it_is_much() {
+        let (queue, progress) = crate::writer::ends();
+        let mut backlog = Backlog::new(queue, progress);
+        let rows = FULL_AT * WAITING_MAX;
+        let mut push = |number: usize| {
+            let mut batch = Batch::default();
+            batch.put("a", (number % (2 * rows)).to_be_bytes(), number.to_be_bytes());
+            backlog.push(PersistId(number as u64 + 1), batch);
+        };
+        (0..6 * rows).for_each(&mut push);
+        assert_eq!(backlog.waiting.len(), WAITING_MAX);
+        let (mut before, mut first) = (PersistId(0), 0_usize);
+        for (place, waiting) in backlog.waiting.into_iter().enumerate() {
+            assert!(waiting.last > before, "batch {place}");
+            before = waiting.last;
+            let batch = waiting.into_batch();
+            let is_last = place + 1 == WAITING_MAX;
+            assert_eq!(batch.writes.len(), if is_last { 2 * rows } else { FULL_AT });
+            assert!(is_last || batch.writes[0].key == first.to_be_bytes());
+            first += FULL_AT;
+            if is_last {
+                // Of each row the value that came last.
+                let newest = |write: &Write| write.value.as_deref().unwrap() >= &(4 * rows).to_be_bytes()[..];
+                assert!(batch.writes.iter().all(newest));
+            }
+        }
+        assert_eq!(before, PersistId(6 * rows as u64));
     }
 }

@@ -15,11 +15,15 @@ use crate::{FORMAT, RowRef, Store, StoreError};
 const DIR: &str = "rows.sled";
 /// sled's log. Its own flush hands pages to the kernel without a disk barrier, so commits sync this file themselves.
 const LOG: &str = "db";
-/// The rows of a large region fit; sled's default is 1 GiB.
-const CACHE_BYTES: u64 = 24 * 1024 * 1024;
+/// Rows are read at the start and changed after that, so that only pages which are being changed need to be here; they take a multiple
+/// of this in memory. sled's default is 1 GiB.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest piece of a value. sled moves a tree page of more than 128 KiB into a file of its own, which it never syncs; a
 /// page holds at most 20 pieces, so with their keys it stays below that.
 const PIECE_BYTES: usize = 4096;
+/// Rows that sled changes at a time. For each it makes a copy of the row's page, and it frees none before it is done with all: what
+/// two thousand nodes were told at once took 20 MB.
+const PART_WRITES: usize = 256;
 /// sled's threads may hold its file for a moment after it was closed in this process.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 
@@ -79,9 +83,9 @@ impl Store for SledStore {
     }
 
     fn commit(&mut self, batches: &[Batch]) -> Result<(), StoreError> {
-        let changes = key::fold(batches)?;
+        let parts = parts(batches).map(key::fold).collect::<Result<Vec<_>, _>>()?;
         let path = self.path().to_owned();
-        let written = self.opened().and_then(|open| open.write(&path, &changes));
+        let written = self.opened().and_then(|open| open.write(&path, &parts));
         if let Err(error) = &written {
             self.engine = match error {
                 StoreError::DiskFull { .. } => Engine::Closed,
@@ -120,8 +124,9 @@ impl Open {
         }
     }
 
-    fn write(&self, path: &Path, changes: &Changes<'_>) -> Result<(), StoreError> {
-        self.apply(changes).map_err(|error| fault(path, "written", error))?;
+    fn write(&self, path: &Path, parts: &[Changes<'_>]) -> Result<(), StoreError> {
+        let applied = parts.iter().try_for_each(|changes| self.apply(changes));
+        applied.and_then(|()| self.tree.flush()).map_err(|error| fault(path, "written", error))?;
         // A full disk at this point is final: the kernel may have dropped what it could not write.
         self.log.sync_data().map_err(|source| StoreError::Io {
             path: path.to_owned(),
@@ -145,9 +150,7 @@ impl Open {
                 batch.remove(piece_key(key, stale + 1));
             }
         }
-        self.tree.apply_batch(batch)?;
-        self.tree.flush()?;
-        Ok(())
+        self.tree.apply_batch(batch)
     }
 
     fn load(&self, path: &Path, visit: &mut dyn FnMut(RowRef<'_>)) -> Result<(), StoreError> {
@@ -171,6 +174,20 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// Whole batches in order, few enough at a time that sled frees what one part leaves behind before the next.
+fn parts(mut batches: &[Batch]) -> impl Iterator<Item = &[Batch]> {
+    std::iter::from_fn(move || {
+        let mut writes = 0;
+        let fit = batches.iter().take_while(|batch| {
+            writes += batch.writes.len();
+            writes <= PART_WRITES
+        });
+        let (part, rest) = batches.split_at(fit.count().max(1).min(batches.len()));
+        batches = rest;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Adds a value in pieces and says how many follow the first.
