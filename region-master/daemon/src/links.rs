@@ -118,7 +118,7 @@ pub(crate) async fn serve(
                 let child = Child::of(&identity);
                 let (brain, table, cancel) = (brain.clone(), table.clone(), cancel.clone());
                 let link = LinkTask { id, child, connection, brain, table, cancel };
-                tasks.spawn(link.run(identity));
+                tasks.spawn(async move { link.run(Box::new(identity)).await });
             }
             Some(Arrival::Enroll(session)) => {
                 let enroller = Arc::clone(&enroller);
@@ -134,8 +134,8 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-/// A link waits for its child for hours, and a master has ten thousand: what it needs for a moment only is boxed, since a future has
-/// room for all that it ever does.
+/// A link waits for its child for hours, and a master has ten thousand: what it needs for a moment only is boxed and the rest lent,
+/// since a future has room for all that it ever does, and twice for what is moved into another.
 struct LinkTask {
     id: LinkId,
     child: Child,
@@ -146,7 +146,7 @@ struct LinkTask {
 }
 
 impl LinkTask {
-    async fn run(self, identity: ChildIdentity) {
+    async fn run(&self, identity: Box<ChildIdentity>) {
         let end = self.live(identity).await;
         tracing::info!(child = %self.child, end, "a link is over");
         if self.brain.link_down(self.id).await.is_err() {
@@ -155,20 +155,23 @@ impl LinkTask {
     }
 
     /// A child that dials several times at once opens a stream on one of the connections only: without it there is no link.
-    async fn live(&self, identity: ChildIdentity) -> String {
+    async fn live(&self, identity: Box<ChildIdentity>) -> String {
         let (child, remote) = (&self.child, self.connection.remote_address());
-        let streams = match timeout(HELLO_WAIT, self.connection.control()).await {
+        let (mut sender, mut receiver) = match timeout(HELLO_WAIT, self.connection.control()).await {
             Ok(Ok(streams)) => streams,
             Ok(Err(lost)) => return lost.to_string(),
             Err(_) => return self.close(CloseReason::Protocol, "no control stream came in time"),
         };
         if let Some(first) = Box::pin(self.first()).await {
             tracing::warn!(%child, %remote, first, "a second machine with the key of a child that is connected");
-            return Box::pin(self.refuse(identity, [first, remote.to_string()], streams.0)).await;
+            return Box::pin(self.refuse(*identity, [first, remote.to_string()], &mut sender)).await;
         }
         tracing::info!(%child, %remote, "a link comes up");
         self.table.insert(child.clone(), self.id, self.connection.clone());
-        let end = self.exchange(identity, streams).await;
+        let end = match Box::pin(self.brain.link_up(self.id, *identity)).await {
+            Ok(mut orders) => self.exchange(&mut sender, &mut receiver, &mut orders).await,
+            Err(_) => self.close(CloseReason::ShuttingDown, ""),
+        };
         self.table.remove(child, self.id);
         end
     }
@@ -181,21 +184,19 @@ impl LinkTask {
     }
 
     /// Lets the brain say why this link is not taken.
-    async fn refuse(&self, identity: ChildIdentity, from: [String; 2], sender: FramedSender) -> String {
+    async fn refuse(&self, identity: ChildIdentity, from: [String; 2], sender: &mut FramedSender) -> String {
         match self.brain.twin(self.id, identity, from).await {
-            Ok(orders) => self.send(sender, orders).await,
+            Ok(mut orders) => self.send(sender, &mut orders).await,
             Err(_) => self.close(CloseReason::ShuttingDown, ""),
         }
     }
 
     async fn exchange(
         &self,
-        identity: ChildIdentity,
-        (sender, receiver): (FramedSender, FramedReceiver),
+        sender: &mut FramedSender,
+        receiver: &mut FramedReceiver,
+        orders: &mut OrderReceiver<LinkOrder>,
     ) -> String {
-        let Ok(orders) = Box::pin(self.brain.link_up(self.id, identity)).await else {
-            return self.close(CloseReason::ShuttingDown, "");
-        };
         tokio::select! {
             // Whichever ends first ends the link, so nothing of the other is needed any more.
             end = self.send(sender, orders) => end,
@@ -204,12 +205,12 @@ impl LinkTask {
         }
     }
 
-    async fn send(&self, mut sender: FramedSender, mut orders: OrderReceiver<LinkOrder>) -> String {
+    async fn send(&self, sender: &mut FramedSender, orders: &mut OrderReceiver<LinkOrder>) -> String {
         while let Some(order) = orders.next().await {
             match order {
                 LinkOrder::Send(message) => {
                     let refused = matches!(*message, ToChild::Refused(_));
-                    if let Err(error) = sender.send(&*message).await {
+                    if let Err(error) = Box::pin(sender.send(&*message)).await {
                         return error.to_string();
                     }
                     if refused {
@@ -230,7 +231,7 @@ impl LinkTask {
     }
 
     /// Lets the last words arrive before the connection is closed.
-    async fn part(&self, mut sender: FramedSender) -> String {
+    async fn part(&self, sender: &mut FramedSender) -> String {
         let last_words = async {
             sender.finish()?;
             sender.delivered().await
@@ -242,7 +243,7 @@ impl LinkTask {
         }
     }
 
-    async fn receive(&self, mut receiver: FramedReceiver) -> String {
+    async fn receive(&self, receiver: &mut FramedReceiver) -> String {
         let mut first = Some(HELLO_WAIT);
         loop {
             let received = match first.take() {
@@ -267,5 +268,19 @@ impl LinkTask {
     fn close(&self, reason: CloseReason, detail: &str) -> String {
         self.connection.close(reason, detail);
         format!("closed: {reason} {detail}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_waits_takes_little() {
+        fn future_bytes<F>(_: impl FnOnce(LinkTask, Box<ChildIdentity>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = future_bytes(|link, identity| async move { link.run(identity).await });
+        assert!(bytes <= 1216, "{bytes} bytes for each link");
     }
 }
