@@ -46,7 +46,11 @@ impl RegionState {
                 .map(|(key, record)| (key, Workload::new(record)))
                 .collect(),
             allocations: Allocations::default(),
-            nodes: ledger.nodes.into_iter().map(|(name, record)| (name, Node::new(epoch, record))).collect(),
+            nodes: ledger
+                .nodes
+                .into_iter()
+                .map(|(name, record)| (name, Box::new(Node::new(epoch, record))))
+                .collect(),
             regions: ledger
                 .regions
                 .into_iter()

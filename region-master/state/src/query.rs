@@ -11,7 +11,6 @@ use crate::ledger::event_in;
 use crate::listing::{
     AllocationView, EventView, Filter, PAGE_MAX, Page, PartView, PendingView, WorkloadView,
 };
-use crate::nodes::Node;
 use crate::records::{AllocationRecord, EventRecord};
 use crate::state::RegionState;
 use crate::workloads::Workload;
@@ -56,7 +55,8 @@ impl RegionState {
             placed += 1;
             if self.runs(allocation) {
                 running += 1;
-                unreachable += u32::from(!self.nodes.get(&allocation.node).is_some_and(Node::is_reachable));
+                unreachable +=
+                    u32::from(!self.nodes.get(&allocation.node).is_some_and(|node| node.is_reachable()));
             }
         }
         let parts = self.parts(&record.spec.key);
@@ -146,7 +146,7 @@ impl RegionState {
             placed_at: record.placed_at,
             due: self.due_of(record),
             lease: self.lease_view(record),
-            reachable: node.is_some_and(Node::is_reachable),
+            reachable: node.is_some_and(|node| node.is_reachable()),
             last_seen: node.map_or(WallTime(0), |node| self.last_seen(&node.child)),
         }
     }

@@ -10,7 +10,6 @@ use skerry_types::{
 
 use crate::api::ApiError;
 use crate::ledger::{REFUSED, Value, put, workload_key};
-use crate::nodes::Node;
 use crate::placing::Pending;
 use crate::records::{AllocationRecord, Origin, Received, WorkloadRecord};
 use crate::state::RegionState;
@@ -286,7 +285,7 @@ impl RegionState {
         if allocation.intent.desired == skerry_types::Desired::Run || record.spec.exclusive().is_some() {
             sets.placed.push(instance);
         }
-        if !self.nodes.get(&allocation.node).is_some_and(Node::is_reachable) {
+        if !self.nodes.get(&allocation.node).is_some_and(|node| node.is_reachable()) {
             sets.unreachable.push(instance);
         }
         let Some(status) = self.status_of(allocation) else { return };

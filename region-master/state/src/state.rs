@@ -65,7 +65,8 @@ pub struct RegionState {
     pub(crate) counters: Counters,
     pub(crate) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(crate) allocations: Allocations,
-    pub(crate) nodes: BTreeMap<NodeName, Node>,
+    /// Boxed, as the leaves of a tree are little more than half full.
+    pub(crate) nodes: BTreeMap<NodeName, Box<Node>>,
     pub(crate) regions: BTreeMap<RegionName, ChildRegion>,
     /// What the sites of many regions have in common.
     pub(crate) alike: Alike,
@@ -134,7 +135,7 @@ impl RegionState {
 
     /// Whether a node's link is up.
     pub fn is_connected(&self, node: &NodeName) -> bool {
-        self.nodes.get(node).is_some_and(Node::is_reachable)
+        self.nodes.get(node).is_some_and(|node| node.is_reachable())
     }
 
     /// What operators asked for, but for what is being deleted.

@@ -126,7 +126,7 @@ impl RegionState {
         let message = format!("node {name} joined site {site}");
         let record = NodeRecord { child: self.new_child(key), site, events_seen: 0 };
         self.sites.add_node(&record.site, name);
-        self.nodes.insert(name.clone(), Node::new(self.epoch(), record));
+        self.nodes.insert(name.clone(), Box::new(Node::new(self.epoch(), record)));
         self.cluster_upsert(name);
         self.save_node(name);
         self.tell_node(EventLevel::Info, name, "Joined", message);

@@ -108,7 +108,7 @@ impl RegionState {
     /// Why no node can be emptied, a sentence for each reason.
     fn why_no_move(&self) -> Vec<String> {
         let region = self.region();
-        let busy: Vec<(&NodeName, &Node)> =
+        let busy: Vec<(&NodeName, &Box<Node>)> =
             self.nodes.iter().filter(|(_, node)| !node.allocations.is_empty()).collect();
         match busy.as_slice() {
             [] if self.nodes.is_empty() && !self.regions.is_empty() => {

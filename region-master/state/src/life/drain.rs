@@ -251,7 +251,7 @@ impl RegionState {
     /// Why an allocation on a drained node is still there, if more than a moment is to blame.
     fn blocked(&self, allocation: &crate::records::AllocationRecord) -> Option<String> {
         let (id, key) = (&allocation.intent.id, &allocation.intent.workload);
-        if !self.nodes.get(&allocation.node).is_some_and(crate::nodes::Node::is_reachable) {
+        if !self.nodes.get(&allocation.node).is_some_and(|node| node.is_reachable()) {
             return Some(format!("{id}: the node is not heard from"));
         }
         match allocation.intent.desired {
