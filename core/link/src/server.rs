@@ -172,7 +172,8 @@ impl LinkServer {
             Ok((memory, children)) => {
                 known.extend(children.iter().map(Entry::ip));
                 let socket = socket.try_clone().inspect_err(|error| tracing::debug!(%error, "no second handle"));
-                recall.extend(socket.ok().map(|socket| call_back(socket, key.clone(), children)));
+                let back = Arc::clone(&memory);
+                recall.extend(socket.ok().map(|socket| call_back(socket, key.clone(), children, back)));
                 Some(memory)
             }
             Err(error) => {
