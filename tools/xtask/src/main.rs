@@ -85,7 +85,9 @@ fn run(verb: &Verb) -> Result<()> {
             println!("{}", folder.display());
             Ok(())
         }
-        Verb::Setup => setup::run(&[Purpose::Build, Purpose::Images, Purpose::Run, Purpose::Peers]),
+        Verb::Setup => {
+            setup::run(&[Purpose::Build, Purpose::Images, Purpose::Run, Purpose::Test, Purpose::Peers])
+        }
     }
 }
 

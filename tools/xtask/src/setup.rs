@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Images,
     /// To run nodes, a registry and their network.
     Run,
+    /// What only tests need.
+    Test,
     /// To compare with.
     Peers,
 }
@@ -53,6 +55,9 @@ const PACKAGES: &[Package] = &[
     package("openssl", Purpose::Run, "the registry's certificates"),
     package("mosquitto-clients", Purpose::Run, "sends a message through the broker"),
     package("curl", Purpose::Run, "asks the registry in tests of the test ground"),
+    package("busybox-static", Purpose::Test, "what runs in the containers of tests that have no image"),
+    package("strace", Purpose::Test, "sees when a store syncs, and makes its disk fail"),
+    package("wget", Purpose::Test, "asks a container for a page"),
     package("runc", Purpose::Peers, "start of a container to compare with"),
     package("crun", Purpose::Peers, "start of a container to compare with"),
     Package {

@@ -20,7 +20,7 @@ const FRESH_SECONDS: &str = "120";
 /// binaries or images there is nothing to test.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut suite = Suite::default();
-    let purposes = [Purpose::Build, Purpose::Images, Purpose::Run];
+    let purposes = [Purpose::Build, Purpose::Images, Purpose::Run, Purpose::Test];
     suite.must("what is needed", || setup::run(&purposes))?;
     ensure!(crate::is_root(), "the tests make network namespaces and containers: run this as root");
     suite.section("format", || step(root, &["fmt", "--all", "--check"]));
