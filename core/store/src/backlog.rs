@@ -13,7 +13,7 @@ const FULL_AT: usize = 256;
 const WAITING_MAX: usize = 128;
 
 /// Batches on their way to the writer. While a full disk or a slow one stops the writer, what waits here is folded by row: it
-/// is never more than one value for each row of the store beside [`WAITING_MAX`] batches, however long that lasts.
+/// is never more than one value for each row of the store beside 128 batches, however long that lasts.
 #[derive(Debug)]
 pub struct Backlog {
     queue: WriteQueue,
@@ -36,15 +36,15 @@ impl Backlog {
 
     /// Takes a batch; it is handed on by [`Backlog::step`].
     pub fn push(&mut self, id: PersistId, batch: Batch) {
-        let few = self.waiting.len() < WAITING_MAX;
-        if self.waiting.back().is_none_or(|last| few && last.rows.len() >= FULL_AT) {
-            self.waiting.push_back(Waiting::default());
+        let many = self.waiting.len() >= WAITING_MAX;
+        match self.waiting.back_mut() {
+            Some(last) if many || last.rows.len() < FULL_AT => last.fold(id, batch),
+            _ => {
+                let mut next = Waiting::default();
+                next.fold(id, batch);
+                self.waiting.push_back(next);
+            }
         }
-        let Some(waiting) = self.waiting.back_mut() else { return };
-        waiting.last = id;
-        waiting
-            .rows
-            .extend(batch.writes.into_iter().map(|Write { table, key, value }| ((table, key), value)));
     }
 
     /// Hands on the first that waits and gives `None`, or tells the last batch that is on disk. Cancel-safe.
@@ -75,6 +75,11 @@ impl Backlog {
 }
 
 impl Waiting {
+    fn fold(&mut self, id: PersistId, batch: Batch) {
+        self.last = id;
+        self.rows.extend(batch.writes.into_iter().map(|Write { table, key, value }| ((table, key), value)));
+    }
+
     fn into_batch(self) -> Batch {
         let writes = self.rows.into_iter().map(|((table, key), value)| Write { table, key, value });
         Batch { writes: writes.collect() }

@@ -108,8 +108,8 @@ impl RegionState {
     /// Why no node can be emptied, a sentence for each reason.
     fn why_no_move(&self) -> Vec<String> {
         let region = self.region();
-        let busy: Vec<(&NodeName, &Box<Node>)> =
-            self.nodes.iter().filter(|(_, node)| !node.allocations.is_empty()).collect();
+        let nodes = self.nodes.iter().map(|(name, node)| (name, &**node));
+        let busy: Vec<(&NodeName, &Node)> = nodes.filter(|(_, node)| !node.allocations.is_empty()).collect();
         match busy.as_slice() {
             [] if self.nodes.is_empty() && !self.regions.is_empty() => {
                 let below: Vec<&str> = self.regions.keys().map(skerry_types::RegionName::as_str).collect();
